@@ -1,0 +1,56 @@
+"""A run's stop button: pressed once, seen by every worker."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from sandboxfile.errors import Cancelled
+
+
+class Cancel:
+    """Set by Ctrl-C; blocking code waits on it, or registers how it is to be unblocked."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._hooks: dict[int, Callable[[], None]] = {}
+        self._next = 0
+
+    def set(self) -> None:
+        """Press the button: every registered hook runs once, errors in hooks are dropped."""
+        self._event.set()
+        with self._lock:
+            hooks = list(self._hooks.values())
+            self._hooks.clear()
+        for hook in hooks:
+            with suppress(Exception):
+                hook()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise Cancelled when the button was pressed."""
+        if self._event.is_set():
+            raise Cancelled("stopped")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but no longer than the button allows; raise Cancelled when it is pressed."""
+        if self._event.wait(seconds):
+            raise Cancelled("stopped")
+
+    @contextmanager
+    def on_cancel(self, hook: Callable[[], None]) -> Iterator[None]:
+        """Run `hook` (from another thread) if the button is pressed inside the block."""
+        with self._lock:
+            self._next += 1
+            ticket = self._next
+            self._hooks[ticket] = hook
+        if self._event.is_set():
+            self.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._hooks.pop(ticket, None)

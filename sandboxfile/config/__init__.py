@@ -1,0 +1,1 @@
+"""`novita.yaml`: from text to a Workspace."""

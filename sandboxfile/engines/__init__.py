@@ -1,0 +1,174 @@
+"""What builds container images: the narrow face that every engine shows."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.events import Emit
+from sandboxfile.model import PLATFORM, Login, Resources
+
+Kind = Literal["docker", "podman", "buildx"]
+BuilderKind = Literal["buildkit", "classic", "podman", "buildx"]
+Feature = Literal["secrets", "cache_export", "cancel", "heredoc", "cache_mounts", "load"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What was found and why it was chosen; `why` is one line for `doctor`."""
+
+    kind: Kind
+    builder: BuilderKind
+    version: str
+    api: str
+    store: Literal["overlay", "containerd", "unknown"]
+    can: frozenset[Feature]
+    address: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSpec:
+    """One image build.
+
+    `context` starts the archive anew at each call and yields its chunks (a plain tar holding the
+    Dockerfile too, under the name `dockerfile`); it is never held in memory as a whole. `secrets`
+    maps BuildKit secret ids to files. `needs` are features the Dockerfile cannot do without.
+    """
+
+    job: str
+    tag: str
+    dockerfile: str
+    context: Callable[[], Iterator[bytes]]
+    args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stage: str | None = None
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    needs: frozenset[Feature] = frozenset()
+    no_cache: bool = False
+    platform: str = PLATFORM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An image in the engine; `image_id` is the engine's own (`sha256:…`)."""
+
+    tag: str
+    image_id: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """An image at a registry, confirmed there; `reference` is `repo@sha256:…`."""
+
+    reference: str
+    digest: str
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """A command that ran in a box; output is UTF-8 with replacement, both streams together."""
+
+    status: int
+    output: str
+
+
+class Box(Protocol):
+    """A running container made from an image."""
+
+    @property
+    def id(self) -> str: ...
+
+    def execute(
+        self,
+        argv: tuple[str, ...],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Executed:
+        """Run a command to its end; each output line goes to `on_line` as it comes."""
+
+    def spawn(
+        self,
+        argv: tuple[str, ...],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start a command in the background and return its exec id."""
+
+    def poll(self, exec_id: str) -> int | None:
+        """Return the exit status of a spawned command, None while it runs."""
+
+    def interact(
+        self,
+        argv: tuple[str, ...],
+        *,
+        tty: bool,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run a command joined to our own stdin, stdout and stderr; its exit status."""
+
+    def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
+        """Save the filesystem as image `tag` (Dockerfile instructions in `changes`); its id."""
+
+
+class Engine(Protocol):
+    """Docker Engine through BuildKit, buildx as a child process, Podman's socket."""
+
+    def info(self) -> EngineInfo:
+        """Ask the engine what it is. Raises Unreachable."""
+
+    def find(self, tag: str) -> str | None:
+        """Return the id of the image with this tag (or digest reference or id), None if absent."""
+
+    def image_config(self, tag: str) -> Mapping[str, object]:
+        """Return the image's Config as the engine has it (Env, User, WorkingDir, Cmd, ...)."""
+
+    def ensure(self, reference: str, *, login: Login | None, emit: Emit, job: str) -> None:
+        """Pull `repo@sha256:…` unless it is there. Raises NotAllowed, Unreachable, BuildFailed."""
+
+    def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
+        """Import a root filesystem archive as image `tag`; its id."""
+
+    def build(self, spec: BuildSpec, *, emit: Emit, cancel: Cancel) -> Built:
+        """Build an image. Raises BuildFailed, Unsupported, Unreachable, Cancelled."""
+
+    def push(
+        self,
+        image: str,
+        repository: str,
+        tag: str,
+        *,
+        login: Login | None,
+        emit: Emit,
+        cancel: Cancel,
+        job: str,
+    ) -> str:
+        """Tag `image` as repository:tag, push it, return the digest of the stream.
+
+        Transport errors and 5xx are retried; raises NotAllowed, Unreachable, BuildFailed.
+        """
+
+    def tag(self, image: str, tag: str) -> None:
+        """Give an image of the engine another tag."""
+
+    def box(
+        self, image: str, *, labels: Mapping[str, str], resources: Resources | None = None
+    ) -> AbstractContextManager[Box]:
+        """Run a container that only waits; it is removed at the end of the block."""
+
+    def untag(self, tag: str) -> None:
+        """Take a tag from an image, and the image too when it was its last; absent is fine."""
+
+    def close(self) -> None:
+        """Give back connections."""

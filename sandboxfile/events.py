@@ -1,0 +1,48 @@
+"""What happens in a run, as values; deep code emits them and never knows a screen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Stream = Literal["stdout", "stderr", "info"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """A build step (an instruction, a base, a phase at the service) began."""
+
+    job: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDone:
+    """A build step ended; `cached` when its result was there already."""
+
+    job: str
+    step: str
+    cached: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """One line of output, without its newline; not sanitised, not redacted: sinks do both."""
+
+    job: str
+    text: str
+    stream: Stream = "stdout"
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One sentence the user should see, whatever the verbosity: a retry, a fallback, a choice."""
+
+    job: str
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+Event = StepStarted | StepDone | Log | Notice
+Emit = Callable[[Event], None]

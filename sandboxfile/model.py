@@ -1,0 +1,314 @@
+"""The nouns: what a `novita.yaml` means once read, merged and checked. Frozen, no I/O."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sandboxfile.places import Position
+
+PLATFORM = "linux/amd64"  # the service boots nothing else (protocol reference, 3.10)
+
+Manager = Literal["apt", "pip", "npm", "uv", "bun"]
+
+
+# --- bases -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBase:
+    """A container image at a registry, or only in the engine."""
+
+    image: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateBase:
+    """Another template of this workspace: an edge of the graph."""
+
+    template: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteBase:
+    """A template that exists at the target, `name` or `name:tag`; never built by us."""
+
+    remote: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerfileBase:
+    """The user's own Dockerfile; paths are absolute."""
+
+    dockerfile: Path
+    context: Path
+    stage: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapBase:
+    """A minimal root filesystem made from a distribution's own packages by mmdebstrap.
+
+    `snapshot` is a timestamp of the distribution's snapshot archive (YYYYMMDDTHHMMSSZ),
+    `epoch` the SOURCE_DATE_EPOCH in seconds; with either the archive is the same byte for byte.
+    """
+
+    distribution: Literal["debian", "ubuntu"]
+    suite: str
+    mirror: str | None = None
+    components: tuple[str, ...] = ("main",)
+    include: tuple[str, ...] = ()
+    snapshot: str | None = None
+    epoch: int = 0
+    at: Position
+
+
+Base = ImageBase | TemplateBase | RemoteBase | DockerfileBase | BootstrapBase
+
+
+# --- instructions ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """Environment variables, in written order; also there at run time in a sandbox."""
+
+    values: Mapping[str, str]
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Make sure that a user (and its group and home) exists in the image."""
+
+    user: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """Packages by name: `apt`, `pip`, `npm` (global), `uv` (system), `bun` (global)."""
+
+    manager: Manager
+    packages: tuple[str, ...]
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Files of the workspace into the image.
+
+    `root` is the directory of the file that states the copy (absolute): `sources` are paths or
+    globs relative to it, and its `.dockerignore` applies. `mode` is octal digits or None.
+    """
+
+    sources: tuple[str, ...]
+    to: str
+    root: Path
+    owner: str | None = None
+    mode: str | None = None
+    ignore: tuple[str, ...] = ()
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallProject:
+    """Packages listed by the project's own files, in the frozen form when a lock is there.
+
+    pip: `requirements` file, or a project directory's pyproject.toml; npm, bun, uv: `project`,
+    a directory whose manifest and lock are copied to `to` and installed there. `copy` brings
+    exactly these files; `locked` says that a lock file is among them.
+    """
+
+    manager: Manager
+    copy: Copy
+    files: tuple[str, ...]
+    locked: bool
+    to: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A shell script, as `user` (root when None), with BuildKit secrets mounted by id."""
+
+    command: str
+    user: str | None = None
+    secrets: tuple[str, ...] = ()
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workdir:
+    """The working directory of what follows; created if missing, owned by `owner`."""
+
+    path: str
+    owner: str | None = None
+    at: Position
+
+
+Instruction = Env | Account | Install | InstallProject | Copy | Run | Workdir
+
+
+# --- the template ----------------------------------------------------------------------------
+
+ReadyKind = Literal["command", "url", "port", "file", "process", "delay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """When a started template counts as ready.
+
+    `value` is the command, the URL, the port, the path, the process name, or the delay in
+    seconds, by `kind`; `status` the HTTP status that `url` waits for.
+    """
+
+    kind: ReadyKind
+    value: str
+    status: int = 200
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """CPU count and memory in MiB of the machine; the service's defaults are 2 and 1024."""
+
+    cpu: int = 2
+    memory: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """One template, merged and checked; `places` says where each top-level key was written."""
+
+    name: str
+    base: Base
+    instructions: tuple[Instruction, ...]
+    user: str | None
+    workdir: str | None
+    start: str | None
+    ready: Ready | None
+    resources: Resources
+    tags: tuple[str, ...]
+    pre_boot: str | None
+    at: Position
+    places: Mapping[str, Position] = field(default_factory=dict)
+
+    def place(self, key: str) -> Position:
+        """Return where `key` of this template was written, else where the template was."""
+        return self.places.get(key, self.at)
+
+
+# --- targets ---------------------------------------------------------------------------------
+
+Provider = Literal["novita", "local"]
+Api = Literal["v1", "v3"]
+Builder = Literal["docker", "remote"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where templates are published.
+
+    `api_url` has no trailing slash; `registry` is `host[:port]/repository` without a tag, in
+    which images are pushed as `<registry>/<template>`. `default` also moves the tag `default`.
+    """
+
+    name: str
+    provider: Provider
+    domain: str | None = None
+    api_url: str | None = None
+    api: Api = "v3"
+    registry: str | None = None
+    builder: Builder = "docker"
+    tags: tuple[str, ...] = ()
+    default: bool = True
+    at: Position | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """Which engine the workspace asks for: `kind` as in `engine:`, `builder` names a buildx one."""
+
+    kind: Literal["auto", "docker", "buildx", "podman", "classic"] = "auto"
+    builder: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSource:
+    """Where a build secret's value comes from at build time; the value itself is never kept."""
+
+    id: str
+    env: str | None = None
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Everything a `novita.yaml` says; `root` is its directory (absolute)."""
+
+    root: Path
+    file: Path
+    templates: Mapping[str, Template]
+    targets: Mapping[str, Target]
+    default_target: str | None = None
+    engine: EngineChoice = field(default_factory=EngineChoice)
+    secrets: Mapping[str, SecretSource] = field(default_factory=dict)
+
+
+# --- what is resolved and known about content ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedBase:
+    """A base as the build uses it.
+
+    `reference` is what `FROM` names (`repo@sha256:…`, or a tag in the engine), `digest` what the
+    key contains (`sha256:…`), `local` that it exists in this engine only and cannot be pulled.
+    """
+
+    reference: str
+    digest: str
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that must not be shown: no repr, no str; `reveal` it only where it is sent."""
+
+    _value: str
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """User and password for one registry."""
+
+    username: str
+    password: Secret
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+TAG = re.compile(r"[a-z0-9._-]{1,128}")
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

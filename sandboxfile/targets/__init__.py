@@ -1,0 +1,68 @@
+"""The ways a template gets published: the narrow face that every target shows."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.events import Emit
+from sandboxfile.model import Template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One template about to be published.
+
+    `image` is its tag in the engine (`sandboxfile/<name>:sf-<first 16 hex of the image key>`),
+    None for `base: {remote: …}` without instructions. `tags` are the user's, already
+    interpolated; the content tag is not among them.
+    """
+
+    template: Template
+    image: str | None
+    image_key: str
+    template_key: str
+    tags: tuple[str, ...]
+
+    @property
+    def content_tag(self) -> str:
+        """The tag under which the service knows exactly this content: `sf-<16 hex>`."""
+        return "sf-" + self.template_key.removeprefix("sf1:")[:16]
+
+    @property
+    def image_tag(self) -> str:
+        return "sf-" + self.image_key.removeprefix("sf1:")[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A finished build at the service."""
+
+    template_id: str
+    build_id: str
+
+
+class Publisher(Protocol):
+    """Publish to one target. One object serves all templates of a run, from several threads.
+
+    Everything raises NotAllowed, Unreachable, BuildFailed or Cancelled.
+    """
+
+    def find_image(self, release: Release) -> str | None:
+        """Return the reference (`repo@sha256:…`) of the image already at the registry."""
+
+    def push(self, release: Release, *, emit: Emit, cancel: Cancel) -> str | None:
+        """Bring the image to where the service reads it; its reference, confirmed there."""
+
+    def find_snapshot(self, release: Release) -> Snapshot | None:
+        """Return a ready build of exactly this content at the service (`adopt`), if any."""
+
+    def snapshot(
+        self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
+    ) -> Snapshot:
+        """Register, trigger, follow to the end; resumes what the journal or the service has."""
+
+    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
+        """Move the user's tags (and `default`) to this build and read them back."""
+
+    def close(self) -> None:
+        """Give back connections; stop a service that was started for this run."""
