@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
-    ("errors", "places", "events", "model", "cancel"),
+    ("places",),
+    ("errors", "events", "model"),
+    ("cancel",),
     (
         "redact", "logs", "process", "web", "statcache", "graph", "config.document", "reference",
         "ready", "journal", "tags",
