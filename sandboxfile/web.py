@@ -1,0 +1,413 @@
+"""The only door to HTTP: whole replies, total deadlines, careful retries, no secret in an error."""
+
+import json as jsonlib
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
+from random import SystemRandom
+from typing import Any, Literal
+from urllib.parse import urljoin, urlsplit
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.errors import Cancelled, Unreachable
+from sandboxfile.events import Emit, Notice
+
+Retry = Literal["never", "connect", "idempotent"]
+
+TOO_MANY_REQUESTS = 429
+AGAIN = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+CONNECT_S = 10.0
+
+
+class AnswerLost(Unreachable):
+    """The request was sent and no whole answer came: it may or may not have been carried out."""
+
+
+class _Refused(Unreachable):
+    """Nothing was sent and trying again cannot help: a bad address, a certificate, a proxy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole HTTP answer, whatever its status; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+    def json(self) -> object:
+        """Return the body read as JSON. Raises Unreachable when it is none (RFC 8259)."""
+        try:
+            return jsonlib.loads(self.body, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise Unreachable(
+                f"`{shown(self.url)}` answered {self.status} with something that is not JSON",
+                hint="is this address really the service's?",
+            ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often and how long: waits double from `first_s` to `most_s`, with full jitter.
+
+    `retry_after_s` caps what a server may ask for; `budget` bounds all retries of a process,
+    so that a broken service is not hit by every worker's every attempt.
+    """
+
+    attempts: int = 6
+    first_s: float = 0.5
+    most_s: float = 20.0
+    retry_after_s: float = 120.0
+    budget: int = 100
+    random: Callable[[], float] = field(default=SystemRandom().random)
+
+    def wait_s(self, attempt: int, reply: Reply | None) -> float:
+        """Return the seconds to wait after failed attempt number `attempt` (from 1)."""
+        jittered: float = self.random() * min(self.most_s, self.first_s * 2**attempt)
+        asked = retry_after(reply) if reply else None
+        return max(jittered, min(asked, self.retry_after_s)) if asked is not None else jittered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes | None
+    timeout_s: float
+    limit: int
+    grace_s: float
+
+
+class Web:
+    """A pool of connections; safe to share between threads.
+
+    `sleep` replaces waiting between attempts (tests); waits end when `cancel` is pressed.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        cancel: Cancel | None = None,
+        emit: Emit | None = None,
+        retries: Retries | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        self._cancel = cancel or Cancel()
+        self._emit = emit
+        self._retries = retries or Retries()
+        self._sleep = sleep or self._cancel.wait
+        self._budget = self._retries.budget
+        self._lock = threading.Lock()
+        self._user_agent = user_agent
+        self._client: Any = None
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        content: bytes | None = None,
+        retry: Retry = "idempotent",
+        timeout_s: float = 60.0,
+        limit: int = 4 << 20,
+        redirects: int = 0,
+        grace_s: float = 0.0,
+    ) -> Reply:
+        """Send one request and return its whole answer.
+
+        `timeout_s` bounds one attempt from the first byte to the last, `limit` the body in bytes.
+        `retry`: "idempotent" repeats after lost answers, 429, 502, 503 and 504; "connect" only
+        what certainly was not carried out (nothing was sent, or 429 with Retry-After). A redirect
+        is followed `redirects` times, to another origin without credentials, never from https
+        to http; else it is the reply. When the run is cancelled, an answer is waited for another
+        `grace_s` seconds.
+
+        Raises Unreachable (AnswerLost when the request may have been carried out), Cancelled.
+        """
+        given = dict(headers or {})
+        if json is not None:
+            content = jsonlib.dumps(json, ensure_ascii=False, allow_nan=False).encode()
+            given["content-type"] = "application/json"
+        request = _Request(
+            method=method,
+            url=url,
+            headers=given,
+            content=content,
+            timeout_s=timeout_s,
+            limit=limit,
+            grace_s=grace_s,
+        )
+        reply = self._persist(request, retry)
+        for _ in range(redirects):
+            if reply.status not in REDIRECTS or "location" not in reply.headers:
+                break
+            request = _redirected(request, reply.headers["location"])
+            reply = self._persist(request, retry)
+        return reply
+
+    def close(self) -> None:
+        """Give back all connections."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _persist(self, request: _Request, retry: Retry) -> Reply:
+        attempt = 0
+        while True:
+            attempt += 1
+            reply: Reply | None = None
+            error: Unreachable | None = None
+            try:
+                reply = self._try(request)
+            except Unreachable as caught:
+                error = caught
+            if not self._once_more(attempt, retry, reply, error):
+                if reply is not None:
+                    return reply
+                assert error is not None
+                raise error
+            self._wait(self._retries.wait_s(attempt, reply), request.url, reply, error)
+
+    def _once_more(
+        self, attempt: int, retry: Retry, reply: Reply | None, error: Unreachable | None
+    ) -> bool:
+        if attempt >= self._retries.attempts or not _worthwhile(retry, reply, error):
+            return False
+        with self._lock:
+            self._budget -= 1
+            return self._budget >= 0
+
+    def _wait(
+        self, seconds: float, url: str, reply: Reply | None, error: Unreachable | None
+    ) -> None:
+        what = f"`{shown(url)}` answers {reply.status}" if reply else str(error and error.message)
+        if self._emit and seconds >= 1:
+            text = f"{what}; trying again in {seconds:.0f} s"
+            self._emit(Notice(job="", text=text, level="warning"))
+        self._sleep(seconds)
+
+    def _try(self, request: _Request) -> Reply:
+        self._cancel.check()
+        exchange = _Exchange(self._pool(request.url), request)
+        with self._cancel.on_cancel(exchange.woken.set):
+            exchange.start()
+            exchange.woken.wait(request.timeout_s)
+        if self._cancel.is_set and not exchange.done.wait(request.grace_s):
+            exchange.leave()
+            raise Cancelled("stopped")
+        return exchange.result()
+
+    def _pool(self, url: str) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = _client(self._user_agent, url)
+            return self._client
+
+
+class _Exchange:
+    """One attempt, in a thread of its own: its caller can leave it whatever the peer does.
+
+    A timeout of the HTTP library is per read, so a peer that sends one byte a second would hold
+    us for ever, and a look-up of a host name cannot be interrupted at all.
+    """
+
+    def __init__(self, client: Any, request: _Request) -> None:
+        self._client = client
+        self._request = request
+        self._reply: Reply | None = None
+        self._error: Exception | None = None
+        self._sent = False
+        self._left = False
+        self.done = threading.Event()
+        self.woken = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="http", daemon=True).start()
+
+    def leave(self) -> None:
+        """Let the thread end by itself, at the next chunk or at its own timeout."""
+        self._left = True
+
+    def result(self) -> Reply:
+        if self._reply is not None:
+            return self._reply
+        host = shown(self._request.url)
+        if not self.done.is_set():
+            self.leave()
+            late = f"`{host}` gave no whole answer within {self._request.timeout_s:g} s"
+            raise AnswerLost(late) if self._sent else Unreachable(late)
+        if isinstance(self._error, Unreachable):
+            raise self._error
+        raise _failure(host, self._error, sent=self._sent) from None
+
+    def _run(self) -> None:
+        try:
+            self._reply = self._exchange()
+        except Exception as error:  # noqa: BLE001 - carried over to the caller's thread
+            self._error = error
+        finally:
+            self.done.set()
+            self.woken.set()
+
+    def _exchange(self) -> Reply:
+        request = self._request
+        with self._client.stream(
+            request.method,
+            request.url,
+            headers=request.headers,
+            content=request.content,
+            timeout=_timeout(request.timeout_s),
+            extensions={"trace": self._trace},
+        ) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            body = self._body(response, headers)
+            return Reply(status=response.status_code, headers=headers, body=body, url=request.url)
+
+    def _body(self, response: Any, headers: Mapping[str, str]) -> bytes:
+        host = shown(self._request.url)
+        if headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise _Refused(f"`{host}` answered in an encoding that was not asked for")
+        body = bytearray()
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > self._request.limit:
+                raise _Refused(f"`{host}` answered with more than {self._request.limit} bytes")
+            if self._left:
+                break
+        return bytes(body)
+
+    def _trace(self, name: str, info: Mapping[str, Any]) -> None:
+        # The request that opens a tunnel through a proxy is not ours yet.
+        if name.endswith("send_request_headers.started"):
+            self._sent = self._sent or info["request"].method != b"CONNECT"
+
+
+def shown(url: str) -> str:
+    """Return host, port and path of `url`: never its user, password, query or fragment."""
+    try:
+        parts = urlsplit(url)
+        return parts.netloc.rpartition("@")[2] + parts.path
+    except ValueError:
+        return "(an address that cannot be read)"
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether `url` names this machine (127/8, ::1, localhost)."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def retry_after(reply: Reply) -> float | None:
+    """Return the seconds a reply asks us to wait (RFC 9110, 10.2.3), None when it does not."""
+    text = reply.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    with suppress(ValueError, TypeError):
+        then = parsedate_to_datetime(text)
+        return max(0.0, (then - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _worthwhile(retry: Retry, reply: Reply | None, error: Unreachable | None) -> bool:
+    if retry == "never" or isinstance(error, _Refused):
+        return False
+    if reply is None:
+        return retry == "idempotent" or not isinstance(error, AnswerLost)
+    if retry == "connect":
+        return reply.status == TOO_MANY_REQUESTS and retry_after(reply) is not None
+    return reply.status in AGAIN
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
+
+
+def _redirected(request: _Request, location: str) -> _Request:
+    url = urljoin(request.url, location)
+    ours, theirs = urlsplit(request.url).scheme, urlsplit(url).scheme
+    if theirs not in {"http", "https"} or (ours == "https" and theirs == "http"):
+        raise _Refused(f"`{shown(request.url)}` redirects to an address that is not https")
+    if _origin(url) == _origin(request.url):
+        return replace(request, url=url)
+    headers = {name: value for name, value in request.headers.items() if name.lower() == "accept"}
+    return replace(request, url=url, headers=headers)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"`{name}` is not JSON")
+
+
+def _timeout(seconds: float) -> Any:
+    import httpx
+
+    return httpx.Timeout(seconds, connect=min(CONNECT_S, seconds))
+
+
+def _client(user_agent: str, url: str) -> Any:
+    """Make the pool: proxies and CA files of the environment, no cookies, own machine direct."""
+    import httpx
+
+    for name in ("httpx", "httpcore"):  # both log whole addresses, with their query
+        logging.getLogger(name).setLevel(logging.WARNING)
+    jar = CookieJar(policy=DefaultCookiePolicy(allowed_domains=()))
+    direct = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+    try:
+        return httpx.Client(
+            headers={"user-agent": user_agent, "accept-encoding": "identity"},
+            cookies=jar,
+            follow_redirects=False,
+            mounts=dict.fromkeys(direct),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        )
+    except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+        raise _Refused(
+            f"cannot prepare a connection to `{shown(url)}`: {type(error).__name__}",
+            hint="look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE",
+        ) from None
+
+
+def _failure(host: str, error: Exception | None, *, sent: bool) -> Unreachable:
+    """Turn a transport failure into one of ours; library texts may quote whole addresses."""
+    import ssl
+
+    import httpx
+
+    causes = list(_chain(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return _Refused(
+            f"the certificate of `{host}` is not valid here",
+            hint="name the right CA bundle in SSL_CERT_FILE",
+        )
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return _Refused(f"`{host}` is not an address a request can be sent to")
+    if sent:
+        what = "in time" if isinstance(error, httpx.TimeoutException) else "before breaking off"
+        return AnswerLost(f"`{host}` gave no whole answer {what}")
+    if isinstance(error, httpx.ProxyError):
+        return Unreachable(f"the proxy does not let us through to `{host}`")
+    system = next((c for c in causes if isinstance(c, OSError) and c.strerror), None)
+    why = system.strerror if system else "no connection in time"
+    return Unreachable(f"cannot reach `{host}`: {why}")
+
+
+def _chain(error: BaseException | None) -> Any:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
