@@ -1,0 +1,286 @@
+"""What was asked of a service and what it answered, on disk before and after each effect.
+
+One file for each target, one JSON object a line. An intent is written before the effect, a receipt
+after it, each fsynced before the caller goes on; so whatever kills the program, an ID that the
+service gave is found again, and a build that may have been started is not started twice.
+
+Processes take turns: whoever holds `turn()` writes alone, and what the others wrote meanwhile is
+read first. Two processes with the same template and content therefore meet: the second finds the
+first one's build in the journal and follows it.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.events import Emit, Notice
+
+Step = Literal["register", "registered", "pushed", "trigger", "triggered", "ready", "closed"]
+
+STEPS: frozenset[str] = frozenset(get_args(Step))
+TURN_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One line: how far the build of `content` (a content tag) of `template` has come.
+
+    register: about to ask for IDs; registered: they came; pushed: the image is where the service
+    reads it (v1); trigger: about to start the build; triggered: the service said yes; ready: done;
+    closed: void, nothing to resume. Never a key, a URL with a query, or a variable's value.
+    """
+
+    template: str
+    content: str
+    step: Step
+    template_id: str = ""
+    build_id: str = ""
+    image: str = ""
+
+
+class JournalFailed(SandboxfileError):  # noqa: N818 - named for what it says
+    """A record could not be made durable; its content is in the message so that it is not lost."""
+
+
+class Journal:
+    """The journal of one target. Threads may share it."""
+
+    def __init__(self, path: Path, *, emit: Emit | None = None) -> None:
+        self._path = path
+        self._emit = emit
+        self._lock = threading.RLock()
+        self._file = -1
+        self._turns = 0
+        self._end = 0
+        self._seq = 0
+        self._last: dict[str, Record] = {}
+
+    @classmethod
+    def open(cls, path: Path, *, emit: Emit | None = None) -> "Journal":
+        """Open the journal at `path` (made with mode 0600 if missing), and read it.
+
+        A torn last line is as if never written. Any other damage sets the whole file aside as
+        `<path>.bad`, with a Notice. Raises SandboxfileError when the file cannot be used.
+        """
+        journal = cls(path, emit=emit)
+        with journal.turn(Cancel()):
+            return journal
+
+    def pending(self, template: str) -> Record | None:
+        """Return the last record of a template, None when there is nothing to resume."""
+        with self._lock:
+            record = self._last.get(template)
+        return record if record and record.step != "closed" else None
+
+    def write(self, record: Record) -> None:
+        """Append a record and wait until it is on disk. Raises JournalFailed."""
+        with self.turn(Cancel()), self._lock:
+            line = _line(self._seq + 1, record)
+            try:
+                self._append(line)
+            except OSError as error:
+                with suppress(OSError):
+                    os.ftruncate(self._file, self._end)
+                raise _failed(self._path, record, error) from None
+            self._seq += 1
+            self._end += len(line)
+            self._last[record.template] = record
+
+    @contextmanager
+    def turn(self, cancel: Cancel) -> Iterator[None]:
+        """Keep other processes out while the block runs; threads of this one share the turn."""
+        with self._lock:
+            if self._turns == 0:
+                self._acquire(cancel)
+                self._refresh()
+            self._turns += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._turns -= 1
+                if self._turns == 0:
+                    _unlock(self._file)
+
+    def close(self) -> None:
+        """Keep the last record of each template only, atomically, and close the file."""
+        with self._lock:
+            if self._file < 0:
+                return
+            with suppress(OSError, SandboxfileError), self.turn(Cancel()):
+                self._compact()
+            os.close(self._file)
+            self._file = -1
+
+    def _append(self, line: bytes) -> None:
+        os.ftruncate(self._file, self._end)  # what is left of a torn line
+        os.lseek(self._file, self._end, os.SEEK_SET)
+        _write(self._file, line)
+
+    def _acquire(self, cancel: Cancel) -> None:
+        """Lock the file that `path` names now: another process may have replaced it meanwhile."""
+        try:
+            while True:
+                if self._file < 0:
+                    self._file = _open(self._path)
+                    self._end = 0
+                while not _try_lock(self._file):
+                    cancel.wait(TURN_POLL_S)
+                if _is_current(self._file, self._path):
+                    return
+                os.close(self._file)
+                self._file = -1
+        except OSError as error:
+            raise SandboxfileError(
+                f"cannot use the journal `{self._path}`: {error.strerror}",
+                hint="builds at a service are not started without one",
+            ) from None
+
+    def _refresh(self) -> None:
+        if self._end and self._end == os.fstat(self._file).st_size:
+            return  # every append is fsynced under the lock: same size, same content
+        try:
+            lines, self._end = _read(self._file)
+        except ValueError:
+            self._set_aside()
+            lines = []
+        self._seq = max((seq for seq, _ in lines), default=0)
+        self._last = {record.template: record for _, record in lines}
+
+    def _set_aside(self) -> None:
+        bad = self._path.with_name(self._path.name + ".bad")
+        self._path.replace(bad)
+        os.close(self._file)
+        self._file = -1
+        self._acquire(Cancel())
+        if self._emit:
+            text = f"the journal `{self._path}` was damaged; it is now `{bad.name}`"
+            self._emit(Notice(job="", text=text, level="warning"))
+
+    def _compact(self) -> None:
+        kept = [record for record in self._last.values() if record.step != "closed"]
+        content = b"".join(_line(self._seq + n, record) for n, record in enumerate(kept, 1))
+        if len(content) == self._end:
+            return
+        fresh = self._path.with_name(self._path.name + ".new")
+        fresh.unlink(missing_ok=True)
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            _write(file, content)
+        finally:
+            os.close(file)
+        fresh.replace(self._path)
+        _sync_directory(self._path.parent)
+
+
+def _line(seq: int, record: Record) -> bytes:
+    filled = {name: value for name, value in asdict(record).items() if value}
+    fields = {"seq": seq, **filled}
+    return json.dumps({"crc": _crc(fields), **fields}).encode() + b"\n"
+
+
+def _crc(fields: object) -> str:
+    return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
+
+
+def _read(file: int) -> tuple[list[tuple[int, Record]], int]:
+    """Return the records with their numbers, and where the last whole line ends.
+
+    Raises ValueError when anything but the last line is damaged.
+    """
+    with os.fdopen(os.dup(file), "rb") as stream:
+        stream.seek(0)
+        content = stream.read()
+    lines = content.splitlines(keepends=True)
+    if lines and not _is_whole(lines[-1]):
+        lines.pop()
+    return [_parse(line) for line in lines], sum(map(len, lines))
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        _parse(line)
+    except ValueError:
+        return False
+    return line.endswith(b"\n")
+
+
+def _parse(line: bytes) -> tuple[int, Record]:
+    try:
+        fields = json.loads(line)
+        crc, seq = fields.pop("crc"), fields["seq"]
+        if crc != _crc(fields) or fields["step"] not in STEPS:
+            raise ValueError("checksum")
+        del fields["seq"]
+        return int(seq), Record(**fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(path, flags, 0o600)
+    _sync_directory(path.parent)
+    return file
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EINTR}:
+            return False
+        # Some network file systems have no locks; one process alone is safe without.
+        if error.errno in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
+            return True
+        raise
+    return True
+
+
+def _unlock(file: int) -> None:
+    if file >= 0:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _is_current(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _write(file: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
+    os.fsync(file)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _failed(path: Path, record: Record, error: OSError) -> JournalFailed:
+    known: Iterable[tuple[str, str]] = (
+        (name, value) for name, value in asdict(record).items() if value
+    )
+    return JournalFailed(
+        f"cannot write to the journal `{path}`: {error.strerror}; {json.dumps(dict(known))}",
+        hint="keep this line: it names what exists at the service",
+    )
