@@ -308,6 +308,20 @@ class Login:
     password: Secret
 
 
+# Domains that speak only the v1 flow (protocol reference, 1.1).
+LEGACY_DOMAINS = frozenset(
+    {
+        "sandbox.novita.ai",
+        "us-01.sandbox.novita.ai",
+        "us-ga-01.sandbox.novita.ai",
+        "us-ga-1.sandbox.novita.ai",
+        "sandbox-dev.novita.ai",
+        "us-01.sandbox-dev.novita.ai",
+        "us-ga-01.sandbox-dev.novita.ai",
+        "us-ca-1.sandbox-dev.novita.ai",
+    }
+)
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 TAG = re.compile(r"[a-z0-9._-]{1,128}")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
