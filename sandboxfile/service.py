@@ -1,0 +1,608 @@
+"""The template API as typed calls, both generations: requests, strict answers, errors; no flow.
+
+Sections named here are those of the protocol's description in `docs/`; every answer is read as
+coming from a stranger: an ID that does not look like one never reaches a URL, a file or a terminal.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+from urllib.parse import quote, urlsplit
+
+from sandboxfile import __version__
+from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.model import UUID, Login, Secret
+from sandboxfile.redact import sanitise
+from sandboxfile.web import REDIRECTS, Reply, Retry, Web, shown
+
+State = Literal["waiting", "building", "ready", "error"]
+
+USER_AGENT = f"sandboxfile/{__version__}"
+TEMPLATE_ID = re.compile(r"[a-z0-9]{1,64}")
+MAX_TEXT = 2048
+POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
+POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
+PAGE = 100
+MAX_PAGES = 200
+
+
+# --- what goes wrong -------------------------------------------------------------------------
+
+
+class _Answered(SandboxfileError):  # noqa: N818 - named for what it says
+    """An HTTP answer that is not what was asked for; `text` is the service's own message."""
+
+    status: int = 0
+    text: str = ""
+
+    def says(self, *words: str) -> bool:
+        """Tell whether the service's message contains one of these."""
+        return any(word in self.text.lower() for word in words)
+
+
+class Rejected(_Answered):
+    """The service understood and says no: 400, 404, 409 and the like. Never repeated as is."""
+
+
+class NameTaken(Rejected):
+    """The template's name belongs to another template or team (403 and 409 when registering)."""
+
+
+class Denied(_Answered, NotAllowed):
+    """401 or 403: the credential is missing, wrong, or not for this."""
+
+
+class Busy(_Answered, NotAllowed):
+    """429 after all waiting: a rate limit, or as many builds at once as the account may run."""
+
+
+class Failing(_Answered, Unreachable):
+    """The service has a fault of its own (5xx); the request may have been carried out."""
+
+
+# --- what comes back -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """The IDs that the service gave to a build."""
+
+    template_id: str
+    build_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of a build's log; `timestamp` as the service wrote it."""
+
+    message: str
+    timestamp: str = ""
+    level: str = "info"
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStatus:
+    """A build as the service sees it, with one page of its log.
+
+    `state` is "building" for every status unknown to us. `count` is how far this page moves the
+    log's offset. `reason` and `step` are empty unless the build failed.
+    """
+
+    template_id: str
+    build_id: str
+    state: State
+    entries: tuple[LogEntry, ...] = ()
+    count: int = 0
+    reason: str = ""
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagEntry:
+    """Which build was last given a tag, whatever became of it."""
+
+    tag: str
+    build_id: str
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRow:
+    """One build in a template's history."""
+
+    build_id: str
+    state: str
+    created: str = ""
+    finished: str = ""
+    cpu: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateRow:
+    """A template in a listing, or alone with its `builds` (newest first)."""
+
+    template_id: str
+    names: tuple[str, ...] = ()
+    build_id: str = ""
+    state: str = ""
+    cpu: int = 0
+    memory: int = 0
+    public: bool = False
+    created: str = ""
+    updated: str = ""
+    builds: tuple[BuildRow, ...] = ()
+
+
+# --- what is sent ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStep:
+    """An instruction that the service carries out: USER, WORKDIR, RUN, ENV, COPY."""
+
+    type: str
+    args: tuple[str, ...]
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The body of a v2 trigger; exactly one of `image` and `template` is given."""
+
+    image: str | None = None
+    template: str | None = None
+    login: Login | None = None
+    steps: tuple[BuildStep, ...] = ()
+    start: str | None = None
+    ready: str | None = None
+    pre_boot: str | None = None
+    force: bool = False
+
+    def body(self) -> Mapping[str, object]:
+        steps = [{"type": s.type, "args": list(s.args), "force": s.force} for s in self.steps]
+        registry = self.login and {
+            "type": "registry",
+            "username": self.login.username,
+            "password": self.login.password.reveal(),
+        }
+        return _given(
+            fromImage=self.image,
+            fromTemplate=self.template,
+            fromImageRegistry=registry,
+            steps=steps,
+            force=self.force,
+            startCmd=self.start,
+            readyCmd=self.ready,
+            preBootScript=self.pre_boot,
+        )
+
+
+class TemplateService:
+    """One service with one credential; threads may share it.
+
+    `key` goes as `X-API-Key`, `token` as bearer, the latter on v1 calls only (Novita takes the key
+    there too, so it stands in for a missing token). `key_source` says in errors where they came
+    from. Every call raises Denied, Busy, Rejected, Failing, Unreachable or Cancelled.
+    """
+
+    def __init__(
+        self,
+        web: Web,
+        api_url: str,
+        key: Secret | None,
+        token: Secret | None = None,
+        *,
+        key_source: str = "NOVITA_API_KEY",
+    ) -> None:
+        self._web = web
+        self._api_url = api_url.rstrip("/")
+        self._key = key
+        self._token = token or key
+        self._key_source = key_source
+
+    # --- registering and starting ------------------------------------------------------------
+
+    def register(self, name: str, *, tags: tuple[str, ...], cpu: int, memory: int) -> Registration:
+        """Ask for a new build of template `name` (`POST /v3/templates`, section 3.2).
+
+        Not idempotent: each call makes a build, and fails waiting ones that share a tag.
+        """
+        body = {"name": name, "tags": list(tags), "cpuCount": cpu, "memoryMB": memory}
+        return _registration(self._post("/v3/templates", body))
+
+    def register_v2(self, alias: str, *, cpu: int, memory: int) -> Registration:
+        """Ask for a new build as services without v3 know it (`POST /v2/templates`)."""
+        body = {"alias": alias, "cpuCount": cpu, "memoryMB": memory}
+        return _registration(self._post("/v2/templates", body))
+
+    def register_v1(
+        self,
+        *,
+        dockerfile: str,
+        alias: str,
+        template_id: str | None = None,
+        start: str | None = None,
+        ready: str | None = None,
+        cpu: int,
+        memory: int,
+    ) -> Registration:
+        """Ask for a new build of a v1 template, of `template_id` if given (section 2.3)."""
+        body = _given(
+            dockerfile=dockerfile,
+            alias=alias,
+            startCmd=start,
+            readyCmd=ready,
+            cpuCount=cpu,
+            memoryMB=memory,
+        )
+        path = f"/templates/{_checked(template_id)}" if template_id else "/templates"
+        return _registration(self._post(path, body, bearer=True))
+
+    def trigger(self, ids: Registration, start: Start) -> None:
+        """Start a registered build (section 3.6). Never repeat it blindly: see section 5.3."""
+        self._post(f"/v2{_build_path(ids)}", start.body())
+
+    def trigger_v1(self, ids: Registration) -> None:
+        """Start a registered v1 build whose image was pushed (section 2.3, step 6)."""
+        self._post(_build_path(ids), None, bearer=True)
+
+    # --- following ---------------------------------------------------------------------------
+
+    def status(self, ids: Registration, *, offset: int = 0, limit: int = PAGE) -> BuildStatus:
+        """Return a build's state and its log from `offset` on, at most `limit` entries."""
+        path = f"{_build_path(ids)}/status?logsOffset={offset}&limit={limit}"
+        reply = self._get(path, bearer=True)
+        answer = _object(reply)
+        entries = _entries(reply, answer)
+        reason = answer.get("reason")
+        failed = reason if isinstance(reason, dict) else {}
+        if answer.get("buildID", ids.build_id) != ids.build_id:
+            raise _nonsense(reply, "it is about another build than asked for")
+        return BuildStatus(
+            template_id=ids.template_id,
+            build_id=ids.build_id,
+            state=_state(_text(reply, answer, "status")),
+            entries=entries,
+            count=len(entries),
+            reason=_clean(failed.get("message") or (reason if isinstance(reason, str) else "")),
+            step=_clean(failed.get("step")),
+        )
+
+    def logs(self, ids: Registration) -> Iterator[LogEntry]:
+        """Yield the whole log of a build, from the status pages."""
+        offset = 0
+        for _ in range(MAX_PAGES):
+            page = self.status(ids, offset=offset)
+            yield from page.entries
+            offset += page.count
+            if page.count == 0:
+                return
+
+    # --- names and tags ----------------------------------------------------------------------
+
+    def find(self, alias: str) -> str | None:
+        """Return the ID of the template that owns a name, None when there is none."""
+        try:
+            reply = self._get(f"/templates/aliases/{quote(alias, safe='')}")
+        except Rejected as error:
+            if error.status == 404:  # noqa: PLR2004 - an HTTP status
+                return None
+            raise
+        return _template_id(reply, _object(reply))
+
+    def tags(self, template: str) -> tuple[TagEntry, ...]:
+        """Return the tags of a template (ID or name), each with its newest build (section 4)."""
+        reply = self._get(f"/templates/{quote(template, safe='')}/tags")
+        rows = (_mapping(reply, row) for row in _array(reply, reply.json()))
+        return tuple(
+            TagEntry(
+                tag=_text(reply, row, "tag"),
+                build_id=_build_id(reply, row),
+                created=_clean(row.get("createdAt")),
+            )
+            for row in rows
+        )
+
+    def assign_tags(self, target: str, tags: tuple[str, ...]) -> None:
+        """Give tags to the build that `target` (`name:tag` or `name:<build ID>`) names."""
+        self._post("/templates/tags", {"target": target, "tags": list(tags)}, retry="idempotent")
+
+    def delete_tags(self, name: str, tags: tuple[str, ...]) -> None:
+        """Take tags from a template; unknown ones are ignored by the service."""
+        self._call("DELETE", "/templates/tags", {"name": name, "tags": list(tags)})
+
+    # --- templates ---------------------------------------------------------------------------
+
+    def templates(self) -> tuple[TemplateRow, ...]:
+        """Return all templates of the account, whichever of the three listings is served."""
+        try:
+            return tuple(self._pages())
+        except Rejected:
+            reply = self._get("/templates", bearer=True)
+            return tuple(_row(reply, each) for each in _array(reply, reply.json()))
+
+    def template(self, template_id: str) -> TemplateRow | None:
+        """Return one template with its builds, None when there is none."""
+        try:
+            reply = self._get(f"/templates/{_checked(template_id)}?limit={PAGE}", bearer=True)
+        except Rejected as error:
+            if error.status == 404:  # noqa: PLR2004 - an HTTP status
+                return None
+            raise
+        return _row(reply, reply.json())
+
+    def delete(self, template_id: str) -> bool:
+        """Delete a template by ID, never by name; False when it was gone already."""
+        try:
+            self._call("DELETE", f"/templates/{_checked(template_id)}", None, bearer=True)
+        except Rejected as error:
+            if error.status == 404:  # noqa: PLR2004 - an HTTP status
+                return False
+            raise
+        return True
+
+    def _pages(self) -> Iterator[TemplateRow]:
+        query = "template_type=template_build&page=1"
+        for page in range(2, MAX_PAGES):
+            reply = self._get(f"/v2/templates?{query}&limit={PAGE}", bearer=True)
+            answer = reply.json()
+            if isinstance(answer, dict):
+                rows = _array(reply, answer.get("templates"))
+                query = f"template_type=template_build&page={page}"
+                more = page <= _number(answer, "totalPages")
+            else:
+                rows = _array(reply, answer)
+                cursor = reply.headers.get("x-next-token", "")
+                query, more = f"nextToken={quote(cursor, safe='')}", bool(cursor)
+            yield from (_row(reply, row) for row in rows)
+            if not more:
+                return
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def _get(self, path: str, *, bearer: bool = False) -> Reply:
+        return self._call("GET", path, None, bearer=bearer)
+
+    def _post(
+        self, path: str, body: object, *, bearer: bool = False, retry: Retry = "connect"
+    ) -> Reply:
+        return self._call("POST", path, body, bearer=bearer, retry=retry)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        *,
+        bearer: bool = False,
+        retry: Retry = "idempotent",
+    ) -> Reply:
+        is_effect = retry == "connect"
+        reply = self._web.send(
+            method,
+            self._api_url + path,
+            headers=self._headers(bearer=bearer),
+            json=body,
+            retry=retry,
+            timeout_s=POST_TIMEOUT_S if is_effect else 60.0,
+            grace_s=POST_GRACE_S if is_effect else 0.0,
+        )
+        if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP statuses
+            raise self._error(reply)
+        return reply
+
+    def _headers(self, *, bearer: bool) -> Mapping[str, str]:
+        headers = {"user-agent": USER_AGENT, "accept": "application/json"}
+        if self._key:
+            headers["x-api-key"] = self._key.reveal()
+        if self._token and (bearer or not self._key):
+            headers["authorization"] = f"Bearer {self._token.reveal()}"
+        return headers
+
+    def _error(self, reply: Reply) -> SandboxfileError:
+        """Map an answer to one clear message (section 7)."""
+        text, status = _message(reply), reply.status
+        host = urlsplit(reply.url).netloc.rpartition("@")[2]
+        where = f"`{shown(reply.url)}` answered {status}" + (f": {text}" if text else "")
+        error: _Answered
+        if status in REDIRECTS:
+            return _redirected(reply, host)
+        if status in {403, 409} and "already used" in text.lower():
+            error = NameTaken(
+                f"the template name is taken: {text}",
+                hint="it belongs to another template or team at this service: choose another name",
+            )
+        elif status in {401, 403}:
+            error = self._denied(status, host, text)
+        elif status == 429:  # noqa: PLR2004 - an HTTP status
+            hint = "wait for running builds to end, or lower -j"
+            error = Busy(f"`{host}` has no room for more requests: {text or status}", hint=hint)
+        elif status >= 500:  # noqa: PLR2004 - an HTTP status
+            hint = "this is the service's own fault; run the command again later"
+            error = Failing(where, hint=hint)
+        else:
+            error = Rejected(where)
+        error.status, error.text = status, text
+        return error
+
+    def _denied(self, status: int, host: str, text: str) -> Denied:
+        said = f": {text}" if text else ""
+        if not (self._key or self._token):
+            return Denied(f"`{host}` wants a key{said}", hint=f"set {self._key_source}")
+        if status == 401:  # noqa: PLR2004 - an HTTP status
+            return Denied(
+                f"`{host}` does not accept the key from {self._key_source}{said}",
+                hint=f"check {self._key_source}, and that the target's domain is the key's",
+            )
+        return Denied(
+            f"the key from {self._key_source} may not do this at `{host}`{said}",
+            hint="it may belong to another team, or lack the permission",
+        )
+
+
+# --- reading strangers' answers --------------------------------------------------------------
+
+
+def _redirected(reply: Reply, host: str) -> Unreachable:
+    target = urlsplit(reply.headers.get("location", "")).hostname or "elsewhere"
+    return Unreachable(
+        f"`{host}` redirects to `{sanitise(target)}`; a key is not sent along a redirect",
+        hint="check the target's domain or api_url",
+    )
+
+
+def _message(reply: Reply) -> str:
+    """Return the service's own words, fit to be shown, at most 2 KiB."""
+    try:
+        answer = reply.json()
+    except Unreachable:
+        answer = None
+    if isinstance(answer, dict):
+        return _clean(answer.get("message") or answer.get("error"))
+    if "html" in reply.headers.get("content-type", ""):
+        return ""
+    return _clean(reply.body[: MAX_TEXT * 2].decode(errors="replace"))
+
+
+def _clean(text: object) -> str:
+    return sanitise(text[:MAX_TEXT].strip()) if isinstance(text, str) else ""
+
+
+def _nonsense(reply: Reply, why: str) -> Unreachable:
+    return Unreachable(
+        f"`{shown(reply.url)}` answered nonsense: {why}",
+        hint="is this address really a template service's?",
+    )
+
+
+def _mapping(reply: Reply, value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise _nonsense(reply, "an object was expected")
+    return cast("Mapping[str, object]", value)
+
+
+def _object(reply: Reply) -> Mapping[str, object]:
+    return _mapping(reply, reply.json())
+
+
+def _array(reply: Reply, value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise _nonsense(reply, "a list was expected")
+    return value
+
+
+def _text(reply: Reply, answer: Mapping[str, object], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str):
+        raise _nonsense(reply, f"`{name}` is missing")
+    return _clean(value)
+
+
+def _number(answer: Mapping[str, object], name: str) -> int:
+    value = answer.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _template_id(reply: Reply, answer: Mapping[str, object]) -> str:
+    value = _text(reply, answer, "templateID")
+    if not TEMPLATE_ID.fullmatch(value):
+        raise _nonsense(reply, "`templateID` is not a template's ID")
+    return value
+
+
+def _build_id(reply: Reply, answer: Mapping[str, object]) -> str:
+    value = _text(reply, answer, "buildID")
+    if not UUID.fullmatch(value):
+        raise _nonsense(reply, "`buildID` is not a build's ID")
+    return value
+
+
+def _registration(reply: Reply) -> Registration:
+    answer = _object(reply)
+    return Registration(template_id=_template_id(reply, answer), build_id=_build_id(reply, answer))
+
+
+def _state(text: str) -> State:
+    match text:
+        case "waiting" | "ready" | "error":
+            return text
+        case _:  # "building", or a state that came after us: not final, so keep asking
+            return "building"
+
+
+def _entries(reply: Reply, answer: Mapping[str, object]) -> tuple[LogEntry, ...]:
+    """Return a page of the log: `logEntries`, else the strings that v1 builds have."""
+    rows = answer.get("logEntries")
+    if rows:
+        return tuple(_entry(_mapping(reply, row)) for row in _array(reply, rows))
+    lines = _array(reply, answer.get("logs") or [])
+    return tuple(_line(line) for line in lines if isinstance(line, str))
+
+
+def _entry(row: Mapping[str, object]) -> LogEntry:
+    def text(name: str) -> str:
+        value = row.get(name)
+        return value if isinstance(value, str) else ""
+
+    return LogEntry(
+        message=text("message").rstrip("\n"),
+        timestamp=text("timestamp"),
+        level=text("level") or "info",
+        step=text("step"),
+    )
+
+
+def _line(line: str) -> LogEntry:
+    found = re.fullmatch(r"\[(\d{4}-\d\d-\d\dT[^\]]*)\] (.*)", line.rstrip("\n"), re.DOTALL)
+    if found:
+        return LogEntry(timestamp=found[1], message=found[2])
+    return LogEntry(message=line.rstrip("\n"))
+
+
+def _row(reply: Reply, value: object) -> TemplateRow:
+    row = _mapping(reply, value)
+    names = row.get("names") or row.get("aliases") or []
+    builds = (_mapping(reply, build) for build in _array(reply, row.get("builds") or []))
+    return TemplateRow(
+        template_id=_template_id(reply, row),
+        names=tuple(_clean(name) for name in _array(reply, names)),
+        build_id=_clean(row.get("buildID")),
+        state=_clean(row.get("buildStatus")),
+        cpu=_number(row, "cpuCount"),
+        memory=_number(row, "memoryMB"),
+        public=row.get("public") is True,
+        created=_clean(row.get("createdAt")),
+        updated=_clean(row.get("updatedAt")),
+        builds=tuple(_build_row(reply, build) for build in builds),
+    )
+
+
+def _build_row(reply: Reply, row: Mapping[str, object]) -> BuildRow:
+    return BuildRow(
+        build_id=_build_id(reply, row),
+        state=_text(reply, row, "status"),
+        created=_clean(row.get("createdAt")),
+        finished=_clean(row.get("finishedAt")),
+        cpu=_number(row, "cpuCount"),
+        memory=_number(row, "memoryMB"),
+    )
+
+
+def _given(**fields: Any) -> Mapping[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _checked(template_id: str) -> str:
+    """Refuse anything but an ID: `name:tag` in its place deletes whole templates."""
+    if not TEMPLATE_ID.fullmatch(template_id):
+        raise SandboxfileError(f"`{sanitise(template_id)}` is not a template's ID")
+    return template_id
+
+
+def _build_path(ids: Registration) -> str:
+    if not UUID.fullmatch(ids.build_id):
+        raise SandboxfileError(f"`{sanitise(ids.build_id)}` is not a build's ID")
+    return f"/templates/{_checked(ids.template_id)}/builds/{ids.build_id}"
