@@ -1,0 +1,463 @@
+"""Images at registries: which digest a tag has, what an image says of itself, is it really there.
+
+The client side of the OCI distribution specification, reading only. Whatever a registry sends is
+checked against its digest; a login goes to its registry and that registry's token server alone.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit
+
+from sandboxfile.credentials import HUB, TOKEN_USER
+from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.model import DIGEST, PLATFORM, Login, ResolvedBase
+from sandboxfile.reference import ImageReference
+from sandboxfile.web import Reply, Web, is_loopback
+
+INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+# All four, always: a registry answers 404 to a client that does not accept the type it has.
+ACCEPT = ", ".join((*INDEXES, *MANIFESTS))
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
+
+LIMIT = 4 << 20  # bytes of a manifest (distribution specification, push) or a configuration
+TOKEN_LIMIT = 1 << 20
+TOKEN_S = 60.0  # the shortest life of a token, and that of one which does not say (token spec)
+REDIRECTS = 3
+HUB_SERVER = "registry-1.docker.io"
+
+OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY = 200, 401, 403, 404, 429
+NO_HEAD = frozenset({405, 501})
+
+Method = Literal["GET", "HEAD"]
+Logins = Callable[[str], Login | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manifest:
+    """A manifest or an index of them, its bytes checked against `digest`."""
+
+    digest: str
+    is_index: bool
+    content: Mapping[str, Any]
+
+
+class Registry:
+    """Reads from any registry, each with its own login; safe to share between threads.
+
+    `logins` is asked once a registry wants a login, at most once for each. `insecure` lists the
+    hosts (`host[:port]`) that the operator allows to be spoken to without TLS; this machine's
+    own always are. References are given as text or parsed.
+    """
+
+    def __init__(
+        self,
+        web: Web,
+        logins: Logins,
+        *,
+        insecure: frozenset[str] = frozenset(),
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._web = web
+        self._insecure = insecure
+        self._access = _Access(web, logins, self._is_plain, now)
+
+    def head(self, reference: ImageReference | str) -> str | None:
+        """Return the digest that a tag has now, None when the image is not there.
+
+        Of an index this is the index's own digest. Raises NotAllowed, Unreachable.
+        """
+        image = _parse(reference)
+        reply = self._get(image, f"manifests/{image.manifest}", method="HEAD", accept=ACCEPT)
+        if reply.status not in NO_HEAD:
+            self._check(reply, image, absent=True)
+        if reply.status == NOT_FOUND:
+            return None
+        digest = reply.headers.get("docker-content-digest", "")
+        if reply.status == OK and DIGEST.fullmatch(digest):
+            return digest
+        # The specification only recommends the header, and HEAD itself; the content tells too.
+        manifest = self._find(image)
+        return manifest.digest if manifest else None
+
+    def resolve(self, reference: ImageReference | str, platform: str = PLATFORM) -> ResolvedBase:
+        """Return the image for one platform, pinned by the digest of its manifest.
+
+        Raises NotAllowed, Unreachable, or SandboxfileError when there is no such image, none for
+        this platform, or only one in a format of before 2016.
+        """
+        image = _parse(reference)
+        manifest = self._manifest(image)
+        digest = manifest.digest
+        if manifest.is_index:
+            digest = _choose(manifest.content, image, platform)
+        elif (found := _platform(self._blob(image, manifest))) != platform:
+            raise _wrong_platform(image, platform, {found})
+        return ResolvedBase(reference=str(image.pin(digest)), digest=digest)
+
+    def config(self, reference: ImageReference | str) -> Mapping[str, Any]:
+        """Return what an image says of itself, for our platform.
+
+        The names are the image specification's: `Env`, `User`, `WorkingDir`, `Cmd`,
+        `Entrypoint`, `OnBuild` and so on, with `architecture` and `os` beside them.
+        Raises what `resolve` raises.
+        """
+        image = _parse(reference)
+        manifest = self._manifest(image)
+        if manifest.is_index:
+            manifest = self._manifest(image.pin(_choose(manifest.content, image, PLATFORM)))
+        blob = self._blob(image, manifest)
+        config = blob.get("config")
+        about = {name: blob.get(name, "") for name in ("architecture", "os")}
+        return (config if isinstance(config, dict) else {}) | about
+
+    def confirm(self, repository: str, digest: str) -> None:
+        """Read a manifest back by its digest after a push; `repository` is `host/name`.
+
+        Raises Unreachable when the registry does not have it or has other bytes, NotAllowed.
+        """
+        image = _parse(repository).pin(digest)
+        if self._find(image) is None:
+            raise Unreachable(
+                f"registry `{image.registry}` does not have `{image}`, although it was pushed",
+                hint="push again; if it happens again, look into the registry's own log",
+            )
+
+    def _manifest(self, image: ImageReference) -> _Manifest:
+        manifest = self._find(image)
+        if manifest is None:
+            raise SandboxfileError(
+                f"image `{image}` not found at `{image.registry}`",
+                hint="look at the spelling of its name and tag",
+            )
+        return manifest
+
+    def _find(self, image: ImageReference) -> _Manifest | None:
+        reply = self._get(image, f"manifests/{image.manifest}", accept=ACCEPT)
+        self._check(reply, image, absent=True)
+        if reply.status == NOT_FOUND:
+            return None
+        promised = image.digest or reply.headers.get("docker-content-digest", "")
+        digest = _verified(reply.body, promised, image)
+        return _read(reply, image, digest)
+
+    def _blob(self, image: ImageReference, manifest: _Manifest) -> Mapping[str, Any]:
+        """Return the configuration that a manifest points to."""
+        descriptor = manifest.content.get("config")
+        digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+            raise _not_sensible(image, "has a manifest without a configuration")
+        reply = self._get(image, f"blobs/{digest}")
+        self._check(reply, image)
+        _verified(reply.body, digest, image)
+        return _object(reply.body, image)
+
+    def _get(
+        self, image: ImageReference, path: str, *, method: Method = "GET", accept: str = "*/*"
+    ) -> Reply:
+        """Send a request, and once more with access when the registry asks for that."""
+        url = f"{self._root(image.registry)}/v2/{image.repository}/{path}"
+        known = self._access.known(image)
+        reply = self._send(method, url, image.registry, accept, known)
+        if reply.status == UNAUTHORIZED:
+            granted = self._access.grant(image, reply)
+            if granted is not None and granted != known:
+                reply = self._send(method, url, image.registry, accept, granted)
+        return reply
+
+    def _send(self, method: Method, url: str, host: str, accept: str, access: str | None) -> Reply:
+        headers = {"accept": accept} | ({"authorization": access} if access else {})
+        try:
+            # Content often lies elsewhere; Web goes to another origin without `authorization`.
+            return self._web.send(method, url, headers=headers, limit=LIMIT, redirects=REDIRECTS)
+        except Unreachable as error:
+            raise _unreachable(host, error) from None
+
+    def _check(self, reply: Reply, image: ImageReference, *, absent: bool = False) -> None:
+        """Raise what a status means; 404 is an answer only where something may be `absent`."""
+        host, said = image.registry, _said(reply)
+        if reply.status == OK or (absent and reply.status == NOT_FOUND):
+            return
+        if reply.status in {UNAUTHORIZED, FORBIDDEN}:
+            what = f"registry `{host}` refuses access to `{image.repository}`{said}"
+            raise NotAllowed(what, hint=_remedy(host, self._access.login(host)))
+        if reply.status == TOO_MANY:
+            anonymous = self._access.login(host) is None
+            hint = "wait a while" + (f", or log in with `{_login_command(host)}`" * anonymous)
+            raise Unreachable(f"registry `{host}` has had too many requests{said}", hint=hint)
+        raise Unreachable(
+            f"registry `{host}` answered {reply.status} for `{image}`{said}",
+            hint="try again later; if it goes on, look into the registry's own log",
+        )
+
+    def _root(self, host: str) -> str:
+        scheme = "http" if self._is_plain(host) else "https"
+        return f"{scheme}://{HUB_SERVER if host == HUB else host}"
+
+    def _is_plain(self, host: str) -> bool:
+        return host in self._insecure or is_loopback(f"http://{host}")
+
+
+# --- access ----------------------------------------------------------------------------------
+
+
+class _Access:
+    """What each registry wants to see in `Authorization`: nothing, a login, or a token."""
+
+    def __init__(
+        self,
+        web: Web,
+        logins: Logins,
+        is_plain: Callable[[str], bool],
+        now: Callable[[], float],
+    ) -> None:
+        self._web = web
+        self._logins = logins
+        self._is_plain = is_plain
+        self._now = now
+        self._lock = threading.Lock()
+        self._asked: dict[str, Login | None] = {}
+        self._basic: set[str] = set()
+        self._tokens: dict[tuple[str, str], tuple[str, float]] = {}
+
+    def login(self, host: str) -> Login | None:
+        """Return the login for a registry; a helper program is asked only once."""
+        with self._lock:
+            if host not in self._asked:
+                self._asked[host] = self._logins(host)
+            return self._asked[host]
+
+    def known(self, image: ImageReference) -> str | None:
+        """Return what this registry wanted last time, while it is valid."""
+        if image.registry in self._basic and (login := self.login(image.registry)):
+            return _basic(login)
+        token, until = self._tokens.get((image.registry, image.repository), ("", 0.0))
+        return f"Bearer {token}" if token and self._now() < until else None
+
+    def grant(self, image: ImageReference, reply: Reply) -> str | None:
+        """Return what the refusal asks for, None when we do not have it (RFC 9110, 11.6.1)."""
+        challenges = _challenges(reply.headers.get("www-authenticate", ""))
+        login = self.login(image.registry)
+        if "bearer" in challenges:
+            token, seconds = self._token(image, challenges["bearer"], login)
+            until = self._now() + seconds
+            self._tokens[image.registry, image.repository] = (token, until)
+            return f"Bearer {token}"
+        if "basic" in challenges and login is not None:
+            self._basic.add(image.registry)
+            return _basic(login)
+        return None
+
+    def _token(
+        self, image: ImageReference, challenge: Mapping[str, str], login: Login | None
+    ) -> tuple[str, float]:
+        """Ask the token server (docker token and OAuth2 specifications); the token, its seconds."""
+        host = image.registry
+        realm = challenge.get("realm", "")
+        if not self._is_safe(realm):
+            raise Unreachable(
+                f"registry `{host}` wants a token from an address that is not https",
+                hint="its administrator has to set the realm of its token server",
+            )
+        query = {"scope": challenge.get("scope") or f"repository:{image.repository}:pull"}
+        if service := challenge.get("service"):
+            query["service"] = service
+        reply = self._ask(host, realm, query, login)
+        if reply.status in {400, UNAUTHORIZED, FORBIDDEN}:
+            what = f"registry `{host}` gives no access to `{image.repository}`{_said(reply)}"
+            raise NotAllowed(what, hint=_remedy(host, login))
+        if reply.status != OK:
+            raise Unreachable(f"the token server of registry `{host}` answered {reply.status}")
+        return _granted(_object(reply.body, image), image)
+
+    def _is_safe(self, realm: str) -> bool:
+        try:
+            parts = urlsplit(realm)
+        except ValueError:
+            return False
+        return parts.scheme == "https" or (parts.scheme == "http" and self._is_plain(parts.netloc))
+
+    def _ask(self, host: str, realm: str, query: Mapping[str, str], login: Login | None) -> Reply:
+        try:
+            if login is not None and login.username == TOKEN_USER:
+                form = dict(query, grant_type="refresh_token", client_id="sandboxfile")
+                form["refresh_token"] = login.password.reveal()
+                return self._web.send(
+                    "POST",
+                    realm,
+                    headers={"content-type": "application/x-www-form-urlencoded"},
+                    content=urlencode(form).encode(),
+                    limit=TOKEN_LIMIT,
+                )
+            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+            headers = {"authorization": _basic(login)} if login else {}
+            return self._web.send("GET", url, headers=headers, limit=TOKEN_LIMIT)
+        except Unreachable as error:
+            raise _unreachable(host, error) from None
+
+
+_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)\s+")
+_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+
+
+def _challenges(header: str) -> Mapping[str, Mapping[str, str]]:
+    """Read `WWW-Authenticate`: parameters by scheme, names in lower case; junk ends it."""
+    found: dict[str, dict[str, str]] = {}
+    header, place = header + " ", 0
+    while match := _SCHEME.match(header, place):
+        parameters = found.setdefault(match[1].lower(), {})
+        place = match.end()
+        while match := _PARAMETER.match(header, place):
+            quoted, plain = match[2], match[3]
+            value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            parameters.setdefault(match[1].lower(), value)
+            place = match.end()
+    return found
+
+
+def _basic(login: Login) -> str:
+    pair = f"{login.username}:{login.password.reveal()}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def _granted(answer: Mapping[str, Any], image: ImageReference) -> tuple[str, float]:
+    token = answer.get("token") or answer.get("access_token")
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        raise _not_sensible(image, "has a token server that gives no token")
+    seconds = answer.get("expires_in")
+    return token, max(float(seconds), TOKEN_S) if isinstance(seconds, int) else TOKEN_S
+
+
+def _login_command(host: str) -> str:
+    return "docker login" if host == HUB else f"docker login {host}"
+
+
+def _remedy(host: str, login: Login | None) -> str:
+    if login is None:
+        return (
+            f"if it exists, log in with `{_login_command(host)}`, or set "
+            "SANDBOXFILE_REGISTRY_USERNAME and SANDBOXFILE_REGISTRY_PASSWORD"
+        )
+    who = "the stored token" if login.username == TOKEN_USER else f"the login of `{login.username}`"
+    return f"it was asked with {who}; log in again with `{_login_command(host)}`"
+
+
+# --- content ---------------------------------------------------------------------------------
+
+
+def _parse(reference: ImageReference | str) -> ImageReference:
+    if isinstance(reference, ImageReference):
+        return reference
+    try:
+        return ImageReference.parse(reference)
+    except ValueError as error:
+        # What stands in front of an `@` may be a password.
+        shown = reference.rpartition("@")[2]
+        raise SandboxfileError(f"`{shown}` is not an image reference: {error}") from None
+
+
+def _verified(body: bytes, promised: str, image: ImageReference) -> str:
+    """Return the digest of `body`, which has to be the promised one where that is a SHA-256."""
+    digest = "sha256:" + hashlib.sha256(body).hexdigest()
+    if DIGEST.fullmatch(promised) and promised != digest:
+        raise Unreachable(
+            f"registry `{image.registry}` sent other bytes for `{image}` than their digest says",
+            hint="try again; if it goes on, a proxy or the registry's storage damages data",
+        )
+    return digest
+
+
+def _object(body: bytes, image: ImageReference) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise _not_sensible(image, "answered with something that is not a JSON object")
+    return value
+
+
+def _read(reply: Reply, image: ImageReference, digest: str) -> _Manifest:
+    """Tell a manifest from an index; what could be taken for both is neither (CVE-2021-41190)."""
+    content = _object(reply.body, image)
+    header = reply.headers.get("content-type", "").partition(";")[0].strip()
+    if content.get("schemaVersion") == 1 or header.startswith(SCHEMA_1):
+        raise SandboxfileError(
+            f"image `{image}` has the old manifest format (schema 1)",
+            hint="pull and push it once with a current Docker, or choose a newer image",
+        )
+    is_index = "manifests" in content
+    other = MANIFESTS if is_index else INDEXES
+    both = is_index and ("config" in content or "layers" in content)
+    if both or header in other or content.get("mediaType") in other:
+        raise _not_sensible(image, "has a manifest whose type is not clear")
+    return _Manifest(digest=digest, is_index=is_index, content=content)
+
+
+def _choose(index: Mapping[str, Any], image: ImageReference, platform: str) -> str:
+    """Return the digest of the manifest for a platform, of the oldest CPU variant."""
+    entries = index["manifests"] if isinstance(index["manifests"], list) else []
+    offers = [(_platform(entry.get("platform")), entry) for entry in filter(_is_image, entries)]
+    fitting = [entry for found, entry in offers if found == platform]
+    if not fitting:
+        raise _wrong_platform(image, platform, {found for found, _ in offers})
+    chosen = min(fitting, key=lambda entry: str(entry["platform"].get("variant", "")))
+    digest = chosen.get("digest")
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise _not_sensible(image, "has an index with a wrong digest")
+    return digest
+
+
+def _is_image(entry: Any) -> bool:
+    """Leave out attestations: BuildKit marks them, and gives them a platform that is none."""
+    if not isinstance(entry, dict) or _platform(entry.get("platform")) == "unknown/unknown":
+        return False
+    annotations = entry.get("annotations")
+    return not (isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations)
+
+
+def _platform(value: Any) -> str:
+    about = value if isinstance(value, dict) else {}
+    return f"{about.get('os') or 'unknown'}/{about.get('architecture') or 'unknown'}"
+
+
+def _wrong_platform(image: ImageReference, platform: str, found: set[str]) -> SandboxfileError:
+    offer = ", ".join(sorted(found)) or "no platform at all"
+    return SandboxfileError(
+        f"image `{image}` is not made for {platform}",
+        hint=f"it is made for {offer}; choose another tag or another image",
+    )
+
+
+def _said(reply: Reply) -> str:
+    """Return what a registry gives as the reason (distribution specification, error codes)."""
+    try:
+        first = json.loads(reply.body)["errors"][0]
+        text = f"{first['code']}: {first.get('message', '')}"
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    return f" ({''.join(filter(str.isprintable, text))[:200]})"
+
+
+def _not_sensible(image: ImageReference, what: str) -> Unreachable:
+    return Unreachable(
+        f"registry `{image.registry}` {what} for `{image}`",
+        hint="is it really a container registry that answers there?",
+    )
+
+
+def _unreachable(host: str, error: Unreachable) -> Unreachable:
+    return Unreachable(f"registry `{host}`: {error.message}", hint=error.hint)
