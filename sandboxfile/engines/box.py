@@ -1,0 +1,234 @@
+"""A container that only waits, to run commands in: what `run`, `shell` and snapshots need."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+
+from sandboxfile.engines import Executed
+from sandboxfile.engines.quirks import Quirks
+from sandboxfile.engines.terminal import interact
+from sandboxfile.engines.transfer import split
+from sandboxfile.engines.wire import Refused, Wire, segment
+from sandboxfile.errors import BuildFailed, SandboxfileError
+from sandboxfile.model import Resources
+from sandboxfile.process import LineSplitter
+
+MIB = 1024 * 1024
+STDERR, HEADER = 2, 8  # of a multiplexed stream: its number, its header's size
+# Works with every shell, reaps nothing (init does), and ends at once when told to.
+IDLE = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"]
+# Some engines start commands with umask 0, others with 022; snapshots must not depend on it.
+UMASK = ("/bin/sh", "-c", 'umask 022; exec "$@"', "sh")
+
+
+@contextmanager
+def box(
+    wire: Wire,
+    image: str,
+    *,
+    labels: Mapping[str, str],
+    resources: Resources | None,
+    network: str | None,
+    quirks: Quirks,
+) -> Iterator["DockerBox"]:
+    """Run a waiting container of an image; it is removed at the end of the block."""
+    try:
+        identifier = _created(wire, image, labels, resources, network, init=quirks.init)
+    except Refused as refused:
+        raise BuildFailed(f"no container of `{image}`: {refused.reason}") from refused
+    try:
+        _start(wire, identifier, image)
+        yield DockerBox(wire, identifier, image)
+    finally:
+        _remove(wire, identifier)
+
+
+def _created(
+    wire: Wire,
+    image: str,
+    labels: Mapping[str, str],
+    resources: Resources | None,
+    network: str | None,
+    *,
+    init: bool,
+) -> str:
+    host: dict[str, Any] = {"Init": init}
+    if network:
+        host["NetworkMode"] = network
+    if resources:
+        host |= {"Memory": resources.memory * MIB, "NanoCpus": resources.cpu * 10**9}
+    body = {
+        "Image": image,
+        "Entrypoint": IDLE,
+        "Cmd": [],
+        "Labels": dict(labels),
+        "HostConfig": host,
+    }
+    return str(wire.ask("POST", "/containers/create", body=body)["Id"])
+
+
+def _start(wire: Wire, identifier: str, image: str) -> None:
+    try:
+        wire.ask("POST", f"/containers/{identifier}/start")
+    except Refused as refused:
+        if "/bin/sh" in refused.reason:
+            raise BuildFailed(
+                f"`{image}` has no /bin/sh, which running commands in it needs",
+                hint="use a base image with a shell",
+            ) from refused
+        raise BuildFailed(f"`{image}` does not start: {refused.reason}") from refused
+
+
+def _remove(wire: Wire, identifier: str) -> None:
+    try:
+        wire.ask("DELETE", f"/containers/{identifier}", params={"force": "1", "v": "1"})
+    except Refused as refused:
+        # 404: gone already; 409: somebody else is removing it this moment.
+        if refused.status not in {requests.codes.not_found, requests.codes.conflict}:
+            raise
+
+
+class DockerBox:
+    """A running container; made by `box`."""
+
+    def __init__(self, wire: Wire, identifier: str, image: str) -> None:
+        self._wire = wire
+        self._id = identifier
+        self._image = image
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def execute(
+        self,
+        argv: tuple[str, ...],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Executed:
+        """Run a command to its end; each output line goes to `on_line` as it comes."""
+        exec_id = self._prepared(argv, user, workdir, env)
+        output = []
+        splitters = {1: LineSplitter(), STDERR: LineSplitter()}
+        with self._wire.open(
+            f"/exec/{exec_id}/start",
+            body=json.dumps({"Detach": False, "Tty": False}).encode(),
+            headers={"Content-Type": "application/json"},
+        ) as response:
+            for stream, data in frames(response.raw.read):
+                output.append(data)
+                for line in splitters[stream].feed(data):
+                    _tell(on_line, line)
+        for splitter in splitters.values():
+            for line in splitter.flush():
+                _tell(on_line, line)
+        text = b"".join(output).decode("utf-8", "replace")
+        return Executed(status=self._status(exec_id), output=text)
+
+    def spawn(
+        self,
+        argv: tuple[str, ...],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start a command in the background and return its exec id; its output is dropped."""
+        exec_id = self._prepared(argv, user, workdir, env, attach=False)
+        self._wire.ask("POST", f"/exec/{exec_id}/start", body={"Detach": True, "Tty": False})
+        return exec_id
+
+    def poll(self, exec_id: str) -> int | None:
+        """Return the exit status of a spawned command, None while it runs."""
+        state = self._wire.ask("GET", f"/exec/{exec_id}/json")
+        if state.get("Running"):
+            return None
+        code = state.get("ExitCode")
+        return int(code) if code is not None else None
+
+    def interact(
+        self,
+        argv: tuple[str, ...],
+        *,
+        tty: bool,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run a command joined to our own stdin, stdout and stderr; its exit status."""
+        exec_id = self._prepared(argv, user, workdir, env, tty=tty, stdin=True)
+        interact(self._wire, exec_id, tty=tty)
+        return self._status(exec_id)
+
+    def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
+        """Save the filesystem as image `tag`; its id.
+
+        How the image starts is as the box's image had it, not the waiting of the box; its labels
+        are those of the image, of the box, and `labels`, the later ones winning.
+        """
+        config = self._wire.ask("GET", f"/images/{segment(self._image)}/json")["Config"] or {}
+        repository, version = split(tag)
+        params = {
+            "container": self._id,
+            "repo": repository,
+            "tag": version,
+            "changes": list(changes),
+        }
+        body = {**config, "Labels": {**(config.get("Labels") or {}), **labels}}
+        # Left out or null, these would be inherited from the box.
+        body |= {key: config.get(key) or [] for key in ("Entrypoint", "Cmd")}
+        return str(self._wire.ask("POST", "/commit", params=params, body=body)["Id"])
+
+    def _prepared(
+        self,
+        argv: tuple[str, ...],
+        user: str | None,
+        workdir: str | None,
+        env: Mapping[str, str] | None,
+        *,
+        attach: bool = True,
+        tty: bool = False,
+        stdin: bool = False,
+    ) -> str:
+        body = {
+            "Cmd": [*UMASK, *argv],
+            "AttachStdin": stdin,
+            "AttachStdout": attach,
+            "AttachStderr": attach,
+            "Tty": tty,
+            "Env": [f"{name}={value}" for name, value in (env or {}).items()],
+        }
+        if user:
+            body["User"] = user
+        if workdir:
+            body["WorkingDir"] = workdir
+        return str(self._wire.ask("POST", f"/containers/{self._id}/exec", body=body)["Id"])
+
+    def _status(self, exec_id: str) -> int:
+        try:
+            status = self.poll(exec_id)
+        except Refused as refused:
+            raise SandboxfileError(f"the container went away: {refused.reason}") from refused
+        if status is None:
+            raise SandboxfileError("the connection to the command in the container broke")
+        return status
+
+
+def _tell(on_line: Callable[[str], None] | None, line: str) -> None:
+    if on_line:
+        on_line(line)
+
+
+def frames(read: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (1 stdout or 2 stderr, bytes) of a multiplexed stream (Engine API, attach)."""
+    while len(header := read(HEADER)) == HEADER:
+        stream, length = struct.unpack(">BxxxL", header)
+        if length and (data := read(length)):
+            yield (STDERR if stream == STDERR else 1), data

@@ -1,0 +1,446 @@
+"""Docker Engine by its API, building through BuildKit; Podman's socket by the same calls."""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import requests.adapters
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo, Feature
+from sandboxfile.engines.box import box
+from sandboxfile.engines.buildx import Client
+from sandboxfile.engines.quirks import DOCKER, PODMAN, Quirks
+from sandboxfile.engines.trace import Narrator
+from sandboxfile.engines.transfer import DELAYS_S, Transfer, split
+from sandboxfile.engines.wire import (
+    Address,
+    Message,
+    Refused,
+    Wire,
+    failure,
+    segment,
+)
+from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
+from sandboxfile.events import Emit, Notice
+from sandboxfile.model import PLATFORM, Login, Resources
+
+POOL = 32  # connections kept; one per thread of the widest run
+BUILDKIT_API = (1, 39)
+HEREDOC_MAJOR, HEREDOC_API = 23, (1, 42)  # the frontend built into 20.10 is too old
+CHUNK = 1024 * 1024
+
+
+def connect(address: Address) -> Wire:
+    """Open the way to an engine, without calling it yet. Raises Unreachable, SandboxfileError."""
+    import docker
+    from docker.errors import DockerException
+
+    tls: Any = False
+    try:
+        if address.tls:
+            ca, cert, key = (str(address.tls / f"{name}.pem") for name in ("ca", "cert", "key"))
+            tls = docker.tls.TLSConfig(client_cert=(cert, key), ca_cert=ca, verify=True)
+        # A version given here saves the SDK's own question for it: ours has a short time-out.
+        client = docker.APIClient(base_url=address.url, version="1.41", tls=tls, max_pool_size=POOL)
+    except DockerException as error:
+        raise Unreachable(
+            f"the container engine at `{address}` cannot be used: {error}",
+            hint="check DOCKER_HOST, `docker context ls` and Docker's config.json",
+        ) from error
+    client.trust_env = False  # neither proxies nor .netrc are for an engine
+    for scheme in ("http://", "https://"):
+        if scheme in client.adapters:
+            client.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=POOL))
+    return Wire(client, client.base_url, address)
+
+
+class DockerEngine:
+    """An engine behind the Docker API. One object serves all threads.
+
+    `builder` picks the builder by name; None is BuildKit, or Podman's own on Podman. `network` is
+    the operator's choice for builds and boxes. `clients` are docker clients on this machine, tried
+    in order for what needs a session (build secrets).
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        builder: BuilderKind | None = None,
+        network: str | None = None,
+        clients: tuple[Client, ...] = (),
+        why: str = "",
+        retry_delays_s: tuple[float, ...] = DELAYS_S,
+    ) -> None:
+        self._wire = connect(address)
+        self._builder = builder
+        self._network = network
+        self._clients = clients
+        self._why = why or f"found at {address}"
+        self._delays_s = retry_delays_s
+        self._info: EngineInfo | None = None
+        self._lock = Lock()
+
+    def info(self) -> EngineInfo:
+        """Ask the engine what it is, once. Raises Unreachable, Unsupported."""
+        with self._lock:
+            if self._info is None:
+                self._info = self._asked()
+            return self._info
+
+    def close(self) -> None:
+        self._wire.close()
+
+    # --- images ------------------------------------------------------------------------------
+
+    def find(self, tag: str) -> str | None:
+        """Return the id of the image with this tag (or digest reference or id), None if absent."""
+        image = self._inspected(tag)
+        return str(image["Id"]) if image else None
+
+    def image_config(self, tag: str) -> Mapping[str, object]:
+        """Return the image's Config as the engine has it (Env, User, WorkingDir, Cmd, ...)."""
+        image = self._inspected(tag)
+        if image is None:
+            raise SandboxfileError(f"there is no image `{tag}` in the engine")
+        config = image.get("Config")
+        return config if isinstance(config, dict) else {}
+
+    def tag(self, image: str, tag: str) -> None:
+        """Give an image of the engine another tag."""
+        repository, version = split(tag)
+        params = {"repo": repository, "tag": version}
+        self._ready().ask("POST", f"/images/{segment(image)}/tag", params=params)
+
+    def untag(self, tag: str) -> None:
+        """Take a tag from an image, and the image too when it was its last; absent is fine."""
+        try:
+            self._ready().ask("DELETE", f"/images/{segment(tag)}", params={"force": "1"})
+        except Refused as refused:
+            if refused.status != requests.codes.not_found:
+                raise
+
+    def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
+        """Import a root filesystem archive as image `tag`; its id."""
+        repository, version = split(tag)
+        params = {
+            "fromSrc": "-",
+            "repo": repository,
+            "tag": version,
+            "changes": [f"LABEL {_quoted(key)}={_quoted(labels[key])}" for key in sorted(labels)],
+            "platform": PLATFORM,
+        }
+        headers = {"Content-Type": "application/x-tar"}
+        last = ""
+        wire = self._ready()
+        with wire.stream(
+            "/images/create", params=params, headers=headers, body=_chunks(archive)
+        ) as messages:
+            for message in messages:
+                if failed := failure(message):
+                    raise SandboxfileError(f"`{archive}` cannot be imported: {failed[0]}")
+                last = str(message.get("status", last))
+        if not self._quirks.import_tags:
+            self.tag(last, tag)
+        return self._confirmed(tag)
+
+    # --- registries --------------------------------------------------------------------------
+
+    def ensure(self, reference: str, *, login: Login | None, emit: Emit, job: str) -> None:
+        """Pull `repo@sha256:…` unless it is there. Raises NotAllowed, Unreachable, BuildFailed."""
+        if self.find(reference) is not None:
+            return
+        repository, version = split(reference)
+        self._transfer(repository, login, emit, job).pull(version, Cancel())
+
+    def push(
+        self,
+        image: str,
+        repository: str,
+        tag: str,
+        *,
+        login: Login | None,
+        emit: Emit,
+        cancel: Cancel,
+        job: str,
+    ) -> str:
+        """Tag `image` as repository:tag, push it, return the digest of the stream.
+
+        Transport errors and 5xx are retried; raises NotAllowed, Unreachable, BuildFailed.
+        """
+        cancel.check()
+        self.tag(image, f"{repository}:{tag}")
+        return self._transfer(repository, login, emit, job).push(tag, cancel)
+
+    def _transfer(self, repository: str, login: Login | None, emit: Emit, job: str) -> Transfer:
+        return Transfer(
+            wire=self._ready(),
+            repository=repository,
+            login=login,
+            emit=emit,
+            job=job,
+            delays_s=self._delays_s,
+        )
+
+    # --- builds ------------------------------------------------------------------------------
+
+    def build(self, spec: BuildSpec, *, emit: Emit, cancel: Cancel) -> Built:
+        """Build an image. Raises BuildFailed, Unsupported, Unreachable, Cancelled."""
+        info = self.info()
+        refuse(spec, info)
+        started = time.monotonic()
+        if spec.secrets or "secrets" in spec.needs:
+            self._client().build(spec, network=self._network, emit=emit, cancel=cancel)
+            image_id = self._confirmed(spec.tag)
+        else:
+            image_id = self._built(spec, info, emit, cancel)
+        return Built(tag=spec.tag, image_id=image_id, seconds=time.monotonic() - started)
+
+    def _built(self, spec: BuildSpec, info: EngineInfo, emit: Emit, cancel: Cancel) -> str:
+        narrator = Narrator(spec.job, emit)
+        if not self._quirks.cancels_builds:
+            cancel_notice = _warn_on_cancel(spec.job, emit)
+        else:
+            cancel_notice = _nothing
+        image_id = ""
+        try:
+            with (
+                cancel.on_cancel(cancel_notice),
+                self._wire.stream(
+                    "/build",
+                    params=self._parameters(spec, info.builder),
+                    headers={"Content-Type": "application/x-tar", "X-Registry-Config": "e30="},
+                    body=spec.context(),
+                    cancel=cancel,
+                ) as messages,
+            ):
+                for message in messages:
+                    image_id = self._told(message, narrator) or image_id
+        except Refused as refused:
+            raise narrator.failure(refused.reason) from refused
+        narrator.close()
+        if not image_id:
+            raise Unreachable(
+                f"the engine at `{self._wire.address}` ended the build without an image",
+                hint="it may have been stopped; look at its log",
+            )
+        return self._confirmed(image_id)
+
+    def _parameters(self, spec: BuildSpec, builder: BuilderKind) -> dict[str, Any]:
+        buildkit = builder == "buildkit"
+        args = {"SOURCE_DATE_EPOCH": "0", **spec.args} if buildkit else dict(spec.args)
+        params: dict[str, Any] = {
+            "t": spec.tag,
+            "dockerfile": spec.dockerfile,
+            "buildargs": json.dumps(args),
+            "labels": json.dumps(dict(spec.labels)),
+            "platform": spec.platform,
+            "rm": "1",
+            "forcerm": "1",
+        }
+        if self._quirks.version_parameter:
+            params["version"] = "2" if buildkit else "1"
+        optional = {"target": spec.stage, "networkmode": self._network}
+        params |= {key: value for key, value in optional.items() if value}
+        if spec.no_cache:
+            params["nocache"] = "1"
+        return params
+
+    def _told(self, message: Message, narrator: Narrator) -> str:
+        """Pass one message on; return the image's id if it is the one that says it."""
+        if failed := failure(message):
+            text, code = failed
+            if "no active session" in text:
+                raise _no_session(text)
+            raise narrator.failure(text, code, hint=_hint(text))
+        aux = message.get("aux")
+        if message.get("id") == "moby.buildkit.trace" and isinstance(aux, str):
+            narrator.trace(aux)
+        elif isinstance(aux, dict) and "ID" in aux:
+            return str(aux["ID"])
+        elif message.get("stream"):
+            narrator.text(str(message["stream"]))
+        return ""
+
+    def _client(self) -> Client:
+        for client in self._clients:
+            if client.works():
+                return client
+        raise Unsupported(
+            "build secrets need a docker client with BuildKit, and none was found",
+            hint="install docker-buildx (the package docker-buildx or docker-buildx-plugin)",
+        )
+
+    # --- containers --------------------------------------------------------------------------
+
+    def box(
+        self, image: str, *, labels: Mapping[str, str], resources: Resources | None = None
+    ) -> AbstractContextManager[Box]:
+        """Run a container that only waits; it is removed at the end of the block."""
+        return box(
+            self._ready(),
+            image,
+            labels=labels,
+            resources=resources,
+            network=self._network,
+            quirks=self._quirks,
+        )
+
+    # --- what it is --------------------------------------------------------------------------
+
+    @property
+    def _quirks(self) -> Quirks:
+        return PODMAN if self.info().kind == "podman" else DOCKER
+
+    def _ready(self) -> Wire:
+        self.info()  # the first call of all asks for the API's version
+        return self._wire
+
+    def _inspected(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            image: Mapping[str, Any] = self._ready().ask("GET", f"/images/{segment(name)}/json")
+        except Refused as refused:
+            if refused.status == requests.codes.not_found:
+                return None
+            raise
+        return image
+
+    def _confirmed(self, name: str) -> str:
+        """Return the id of an image that the engine says it just made, once it really is there."""
+        found = self.find(name)
+        if found is None:
+            raise Unreachable(f"the engine lost the image `{name}` that it said it made")
+        return found
+
+    def _asked(self) -> EngineInfo:
+        version = self._wire.probe()
+        system = self._wire.ask("GET", "/info")
+        podman = any(
+            part.get("Name") == "Podman Engine" for part in version.get("Components") or ()
+        )
+        api = str(version["ApiVersion"])
+        builder = self._builder or ("podman" if podman else "buildkit")
+        if version.get("Os", "linux") != "linux":
+            raise Unsupported(
+                f"the engine at `{self._wire.address}` runs {version['Os']} containers",
+                hint="switch it to Linux containers",
+            )
+        if builder == "buildkit" and _numbers(api) < BUILDKIT_API:
+            raise Unsupported(
+                f"the engine at `{self._wire.address}` is too old for BuildKit (API {api})",
+                hint="use Docker Engine 20.10 or newer",
+            )
+        number = str(version.get("Version", ""))
+        return EngineInfo(
+            kind="podman" if podman else "docker",
+            builder=builder,
+            version=number,
+            api=api,
+            store=_store(system or {}),
+            can=frozenset(self._features(builder, number, api)),
+            address=str(self._wire.address),
+            why=self._why,
+        )
+
+    def _features(self, builder: BuilderKind, version: str, api: str) -> Iterator[Feature]:
+        yield "load"
+        if builder != "podman":
+            yield "cancel"
+        if builder == "classic":
+            return
+        yield "cache_mounts"
+        if _heredoc(builder, version, api):
+            yield "heredoc"
+        if builder == "buildkit" and any(client.works() for client in self._clients):
+            yield "secrets"
+
+
+def refuse(spec: BuildSpec, info: EngineInfo) -> None:
+    """Raise Unsupported when the engine cannot do what the build needs."""
+    needs: set[Feature] = set(spec.needs)
+    if spec.secrets:
+        needs.add("secrets")
+    for need in sorted(needs - info.can):
+        what, remedy = _LACKS[need]
+        raise Unsupported(
+            f"{what}, which {info.kind} {info.version} ({info.builder}) cannot do", hint=remedy
+        )
+
+
+_LACKS: Mapping[Feature, tuple[str, str]] = {
+    "heredoc": (
+        "the Dockerfile uses here-documents",
+        "use Docker Engine 23 or newer, or write `RUN` with `&&`",
+    ),
+    "secrets": (
+        "the build uses secrets",
+        "install docker-buildx (the package docker-buildx or docker-buildx-plugin)",
+    ),
+    "cache_mounts": (
+        "the build uses cache mounts",
+        "use BuildKit: `engine: docker` instead of `classic`",
+    ),
+    "cache_export": ("the build exports its cache", "use `engine: {buildx: NAME}`"),
+    "cancel": ("the build must be stoppable", "use Docker Engine"),
+    "load": ("the image must be in the engine", "use Docker Engine"),
+}
+
+
+def _heredoc(builder: BuilderKind, version: str, api: str) -> bool:
+    major = _numbers(version)[:1]
+    if builder == "podman":
+        return major >= (5,)
+    return major >= (HEREDOC_MAJOR,) if major else _numbers(api) >= HEREDOC_API
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+def _store(system: Mapping[str, Any]) -> Any:
+    status = system.get("DriverStatus") or ()
+    if any(list(pair)[:2] == ["driver-type", "io.containerd.snapshotter.v1"] for pair in status):
+        return "containerd"
+    return "overlay" if str(system.get("Driver", "")).startswith("overlay") else "unknown"
+
+
+def _no_session(text: str) -> Unsupported:
+    return Unsupported(
+        f"BuildKit must ask for a login or a secret, which this way of building cannot answer:"
+        f" {text}",
+        hint="name every base image in FROM literally so that it is pulled beforehand, and drop a"
+        " `# syntax=` line",
+    )
+
+
+def _hint(text: str) -> str:
+    if "no space left on device" in text:
+        return "free some room: `docker system df` shows what takes it"
+    return ""
+
+
+def _nothing() -> None:
+    """Leave it to the engine, which stops by itself."""
+
+
+def _warn_on_cancel(job: str, emit: Emit) -> Any:
+    text = "Podman finishes the step it is running before it stops"
+    return lambda: emit(Notice(job=job, text=text, level="warning"))
+
+
+def _quoted(value: str) -> str:
+    for each in ("\\", '"', "$"):
+        value = value.replace(each, "\\" + each)
+    return f'"{value}"'
+
+
+def _chunks(archive: Path) -> Iterator[bytes]:
+    with archive.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk

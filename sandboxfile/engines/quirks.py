@@ -1,0 +1,24 @@
+"""Where Podman's socket differs from Docker's, as a table; found by trying 4.3 and 5.8."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """What the code must do differently; the defaults are Docker Engine's ways."""
+
+    version_parameter: bool = True  # `version` of POST /build chooses the builder
+    cancels_builds: bool = True  # closing the connection stops the running step
+    import_tags: bool = True  # POST /images/create honours `tag` for an archive
+    session_secrets: bool = True  # a docker client as a child can bring build secrets
+    init: bool = True  # HostConfig.Init works wherever the engine does
+
+
+DOCKER = Quirks()
+PODMAN = Quirks(
+    version_parameter=False,
+    cancels_builds=False,
+    import_tags=False,
+    session_secrets=False,
+    init=False,
+)
