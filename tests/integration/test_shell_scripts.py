@@ -1,0 +1,195 @@
+"""The shell text that we write, run by the shells that images have."""
+
+import http.server
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import ready
+from sandboxfile.model import Ready, ReadyKind
+from sandboxfile.places import Position
+
+AT = Position("novita.yaml", 1, 1)
+SHELLS = ("dash", "bash", "busybox sh")
+
+pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux' /proc")
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    program, *arguments = str(request.param).split()
+    found = shutil.which(program)
+    if not found:
+        pytest.skip(f"{program} is not installed")
+    return [found, *arguments]
+
+
+def status(shell: list[str], kind: ReadyKind, value: str, *, code: int = 200, **env: str) -> int:
+    text = ready.command(Ready(kind=kind, value=value, status=code, at=AT))
+    ran = subprocess.run(
+        [*shell, "-c", text], env=os.environ | env, capture_output=True, text=True, check=False
+    )
+    assert not ran.stdout
+    return ran.returncode
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server
+
+
+def test_a_listening_port_is_ready(shell: list[str], listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    assert status(shell, "port", str(port)) == 0
+    listener.close()
+    assert status(shell, "port", str(port)) != 0
+
+
+def test_a_connection_from_a_port_is_no_listener(shell: list[str], listener: socket.socket) -> None:
+    with socket.create_connection(listener.getsockname()) as client:
+        assert status(shell, "port", str(client.getsockname()[1])) != 0
+
+
+def test_a_listening_port_of_ipv6_is_ready(shell: list[str]) -> None:
+    with socket.socket(socket.AF_INET6) as server:
+        server.bind(("::1", 0))
+        server.listen()
+        assert status(shell, "port", str(server.getsockname()[1])) == 0
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[str]:
+    """A process with a name that no other has, longer than the kernel keeps."""
+    name = f"sf-sl'{os.getpid():d} eeper"
+    program = tmp_path / name
+    shutil.copy(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "60"]) as process:
+        yield name
+        process.kill()
+
+
+def test_a_process_is_found_by_its_name(shell: list[str], sleeper: str) -> None:
+    assert status(shell, "process", sleeper) == 0
+    assert status(shell, "process", sleeper[:-8]) != 0
+
+
+def test_the_shell_that_asks_does_not_count(shell: list[str], tmp_path: Path) -> None:
+    own = tmp_path / f"{Path(shell[0]).name}{os.getpid()}"
+    own.symlink_to(shell[0])
+    assert status([str(own), *shell[1:]], "process", own.name) != 0
+
+
+def test_a_process_that_ended_does_not_count(shell: list[str], tmp_path: Path) -> None:
+    program = tmp_path / f"sf-z{os.getpid()}"
+    shutil.copy(shutil.which("sleep") or "", program)
+    process = subprocess.Popen([program, "60"])
+    os.kill(process.pid, 9)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, but not reaped yet
+    try:
+        assert status(shell, "process", program.name) != 0
+    finally:
+        process.wait()
+
+
+@pytest.mark.parametrize("name", ["ok", "with space", "it's", "$HOME", "-e", "*"])
+def test_a_file_that_exists_is_ready(shell: list[str], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert status(shell, "file", str(path)) != 0
+    path.touch()
+    assert status(shell, "file", str(path)) == 0
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path names, redirects to 200."""
+
+    def do_GET(self) -> None:
+        code = int(self.path.partition("?")[0].strip("/") or 200)
+        self.send_response(code)
+        self.send_header("Content-Length", "0")
+        if code == 302:
+            self.send_header("Location", "/200")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+
+
+@pytest.fixture(params=["curl", "wget", "busybox wget", "python3"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A PATH on which this is the only HTTP client."""
+    program, *applet = str(request.param).split()
+    if not (found := sys.executable if program == "python3" else shutil.which(program)):
+        pytest.skip(f"{program} is not installed")
+    name = applet[0] if applet else program
+    script = f'#!/bin/sh\nexec {shlex.quote(found)} {" ".join(applet)} "$@"\n'
+    (tmp_path / name).write_text(script)
+    (tmp_path / name).chmod(0o755)
+    (tmp_path / "timeout").symlink_to(shutil.which("timeout") or "")
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "is_ready"),
+    [
+        ("", 200, True),
+        ("/200?a=b&c='d", 200, True),
+        ("/404", 200, False),
+        ("/404", 404, True),
+        ("/200", 204, False),
+        ("/302", 200, False),
+        ("/302", 302, True),
+        ("/503", 200, False),
+    ],
+)
+def test_a_url_is_ready_with_its_status(
+    server: str, client: str, path: str, code: int, *, is_ready: bool
+) -> None:
+    found = status(["/bin/sh"], "url", server + path, code=code, PATH=client)
+    assert (found == 0) == is_ready
+
+
+def test_a_url_check_runs_in_every_shell(shell: list[str], server: str, client: str) -> None:
+    proxy = "http://127.0.0.1:1"
+    found = status(shell, "url", server, PATH=client, http_proxy=proxy, all_proxy=proxy)
+    assert found == 0
+    assert status(shell, "url", server + "/500", PATH=client) != 0
+
+
+def test_nobody_listening_is_not_ready(client: str, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    listener.close()
+    assert status(["/bin/sh"], "url", f"http://127.0.0.1:{port}/", PATH=client) != 0
+
+
+def test_an_image_without_a_client_says_so(tmp_path: Path) -> None:
+    text = ready.command(Ready(kind="url", value="http://localhost/", at=AT))
+    ran = subprocess.run(
+        ["/bin/sh", "-c", text],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "ready: the image has neither curl, wget nor python3\n",
+    )
