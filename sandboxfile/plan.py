@@ -1,0 +1,343 @@
+"""What is to be done to each template, and why. Pure: keys and lock in, decisions out."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, get_args
+
+from sandboxfile.lockfile import Entry
+from sandboxfile.model import (
+    BootstrapBase,
+    DockerfileBase,
+    ImageBase,
+    RemoteBase,
+    Template,
+    TemplateBase,
+)
+from sandboxfile.places import Position
+
+Action = Literal["up to date", "retag", "adopt", "snapshot", "build"]
+Step = Literal["generate", "build", "push", "snapshot", "tag"]
+
+_STEPS: Mapping[Action, tuple[Step, ...]] = {
+    "up to date": (),
+    "retag": ("tag",),
+    "adopt": ("snapshot", "tag"),  # the snapshot is found, and the lock written
+    "snapshot": ("snapshot", "tag"),
+    "build": ("generate", "build", "push", "snapshot", "tag"),
+}
+# The parts of the keys, in the order in which reasons are given, as people call them.
+_PARTS = {
+    "base": "base",
+    "packages": "packages",
+    "env": "environment",
+    "files": "files",
+    "run": "`run` commands",
+    "steps": "steps",
+    "start": "start command",
+    "ready": "ready check",
+    "resources": "resources",
+    "user": "user",
+    "workdir": "working directory",
+    "pre_boot": "pre-boot script",
+}
+_MANY = 3
+
+
+class Keys(Protocol):
+    """The fingerprints of a template as they are now."""
+
+    @property
+    def image_key(self) -> str: ...
+
+    @property
+    def template_key(self) -> str: ...
+
+    @property
+    def parts(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One cause of a decision, and the place in the configuration that it is about."""
+
+    text: str
+    at: Position | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.at})" if self.at else self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of one template before anyone is asked.
+
+    `keys` is None while something is not resolved, which `unresolved` names. `entry` is what the
+    lock has for this target, `tags` what is wanted. `base` is the digest that the base has now;
+    `changed` names, by part, what in it differs (files by path), as far as that is known.
+    `untagged` says that an earlier run ended before its tags were moved.
+    """
+
+    template: Template
+    keys: Keys | None
+    entry: Entry | None
+    tags: tuple[str, ...] = ()
+    unresolved: tuple[str, ...] = ()
+    base: str = ""
+    changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    untagged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What will be done to one template at one target."""
+
+    template: str
+    target: str
+    action: Action
+    reasons: tuple[Reason, ...]
+    keys: Keys | None
+    entry: Entry | None
+    tags: tuple[str, ...]
+    forced: bool = False
+    image: str | None = None
+
+    @property
+    def stale(self) -> bool:
+        return self.action != "up to date"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What registry and service answered: the image, and template and build ID of the snapshot.
+
+    `lost` says that the registry no longer has the image that the lock names.
+    """
+
+    image: str | None = None
+    lost: bool = False
+    template_id: str | None = None
+    build_id: str | None = None
+
+
+def steps(decision: Decision) -> tuple[Step, ...]:
+    """Return the steps that carry out a decision, in order."""
+    return _STEPS[decision.action]
+
+
+# --- deciding --------------------------------------------------------------------------------
+
+
+def make(
+    known: Iterable[Known], *, target: str, force: Collection[str] = ()
+) -> tuple[Decision, ...]:
+    """Decide for every template, parents first, from keys and lock alone."""
+    made: dict[str, Decision] = {}
+    for each in known:
+        name = each.template.name
+        rebuilt = {other.template for other in made.values() if other.action == "build"}
+        made[name] = decide(each, target=target, force=name in force, rebuilt=rebuilt)
+    return tuple(made.values())
+
+
+def decide(
+    known: Known, *, target: str, force: bool = False, rebuilt: Collection[str] = ()
+) -> Decision:
+    """Decide for one template; `rebuilt` names templates that this plan builds."""
+    action, reasons = _judge(known, target, force=force, rebuilt=rebuilt)
+    same_image = known.keys and known.entry and known.entry.image_key == known.keys.image_key
+    return Decision(
+        template=known.template.name,
+        target=target,
+        action=action,
+        reasons=tuple(reasons),
+        keys=known.keys,
+        entry=known.entry,
+        tags=tuple(sorted(set(known.tags))),
+        forced=force,
+        image=(known.entry.image or None) if known.entry and same_image else None,
+    )
+
+
+def _judge(
+    known: Known, target: str, *, force: bool, rebuilt: Collection[str]
+) -> tuple[Action, list[Reason]]:
+    template, keys, entry = known.template, known.keys, known.entry
+    if force:
+        return "build", [Reason(text="`--force` is given", at=template.at)]
+    if keys is None:
+        names = _listed(known.unresolved) or f"`{template.name}`"
+        text = f"the digest of its base is not known yet: {names}"
+        return "build", [Reason(text=text, at=template.base.at)]
+    if entry is None:
+        text = f"the lock has no `{template.name}` for target `{target}`"
+        return "build", [Reason(text=text, at=template.at)]
+    if entry.template_key != keys.template_key:
+        same_image = entry.image_key == keys.image_key
+        reasons = list(_differences(known, keys.parts, entry.parts, rebuilt))
+        return "snapshot" if same_image else "build", reasons
+    if reasons := list(_tag_differences(known, entry)):
+        return "retag", reasons
+    return "up to date", [Reason(text=f"the lock has key {_short(keys.template_key)}")]
+
+
+def _differences(
+    known: Known, now: Mapping[str, str], then: Mapping[str, str], rebuilt: Collection[str]
+) -> Iterator[Reason]:
+    """Say which parts of the keys differ from those in the lock."""
+    order = [*_PARTS, *sorted({*now, *then} - set(_PARTS))] if then else []
+    differing = [part for part in order if now.get(part) != then.get(part)]
+    for part in differing:
+        at = known.template.place(part)
+        if part == "base":
+            yield Reason(text=_base(known, rebuilt), at=known.template.base.at)
+            continue
+        verb = "changed" if part in now and part in then else "added" if part in now else "removed"
+        what = _listed(known.changed.get(part, ()))
+        name = _PARTS.get(part, f"`{part}`")
+        yield Reason(text=f"{name} {verb}" + (f": {what}" if what else ""), at=at)
+    if not differing:
+        text = "this version of sandboxfile makes it differently"
+        yield Reason(text=text, at=known.template.at)
+
+
+def _base(known: Known, rebuilt: Collection[str]) -> str:
+    match known.template.base:
+        case ImageBase(image=image):
+            now = f": it is now {known.base[:19]}" if known.base else ""
+            return f"base image `{image}` changed{now}"
+        case TemplateBase(template=parent):
+            verb = "is rebuilt" if parent in rebuilt else "was rebuilt since"
+            return f"base template `{parent}` {verb}"
+        case RemoteBase(remote=remote):
+            return f"base template `{remote}` at the target changed"
+        case DockerfileBase(dockerfile=path):
+            what = _listed(known.changed.get("base", ()))
+            return f"`{path.name}` or what it is built from changed" + (f": {what}" if what else "")
+        case BootstrapBase(distribution=distribution, suite=suite):
+            now = f": it is now {known.base[:19]}" if known.base else ""
+            return f"base {distribution} {suite} changed{now}"
+
+
+def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:
+    at = known.template.place("tags")
+    wanted, had = set(known.tags), set(entry.tags)
+    if wanted - had:
+        yield Reason(text=f"tags added: {_listed(sorted(wanted - had))}", at=at)
+    if had - wanted:
+        yield Reason(text=f"tags removed: {_listed(sorted(had - wanted))}", at=at)
+    if known.untagged and wanted == had:
+        yield Reason(text="an earlier run ended before its tags were moved", at=at)
+
+
+def _listed(names: Collection[str]) -> str:
+    """Return up to three names in backticks, and how many more there are."""
+    first = ", ".join(f"`{name}`" for name in list(names)[:_MANY])
+    more = len(names) - _MANY
+    return f"{first} and {more} more" if more > 0 else first
+
+
+def _short(key: str) -> str:
+    scheme, _, digest = key.partition(":")
+    return f"{scheme}:{digest[:8]}…"
+
+
+# --- refining --------------------------------------------------------------------------------
+
+
+def refine(decision: Decision, found: Found) -> Decision:
+    """Make a decision smaller, or whole again, by what registry and service have.
+
+    A forced decision stays as it is.
+    """
+    if decision.forced or decision.action not in {"build", "snapshot"}:
+        return decision
+    if found.template_id and found.build_id:
+        text = f"the same key is already built there: build {found.build_id}"
+        return _because(decision, "adopt", text, image=found.image or decision.image)
+    if found.image:
+        text = f"the image is already at the registry: {found.image}"
+        return _because(decision, "snapshot", text, image=found.image)
+    if found.lost and decision.action == "snapshot":
+        return _because(decision, "build", "the registry no longer has the image", image=None)
+    return decision
+
+
+def _because(decision: Decision, action: Action, text: str, *, image: str | None) -> Decision:
+    reasons = decision.reasons
+    if (action, image) != (decision.action, decision.image):
+        reasons = (*reasons, Reason(text=text))
+    return replace(decision, action=action, image=image, reasons=reasons)
+
+
+# --- showing ---------------------------------------------------------------------------------
+
+
+def as_json(decisions: Iterable[Decision]) -> dict[str, object]:
+    """Return a plan as data for `--json`."""
+    decisions = tuple(decisions)
+    counts = Counter(decision.action for decision in decisions)
+    return {
+        "templates": [_decision_json(decision) for decision in decisions],
+        "summary": {action: counts[action] for action in get_args(Action)},
+    }
+
+
+def _decision_json(decision: Decision) -> dict[str, object]:
+    keys, entry = decision.keys, decision.entry
+    kept = entry if decision.action in {"up to date", "retag"} else None
+    return {
+        "name": decision.template,
+        "target": decision.target,
+        "action": decision.action,
+        "reasons": [
+            {"text": reason.text, "at": str(reason.at) if reason.at else None}
+            for reason in decision.reasons
+        ],
+        "steps": list(steps(decision)),
+        "template_id": kept.template_id if kept else None,
+        "build_id": kept.build_id if kept else None,
+        "image": decision.image,
+        "image_key": keys.image_key if keys else None,
+        "template_key": keys.template_key if keys else None,
+        "tags": list(decision.tags),
+    }
+
+
+def table(decisions: Iterable[Decision]) -> str:
+    """Return a plan as lines: name, action, first reason; then how many of each action."""
+    decisions = tuple(decisions)
+    name = max((len(decision.template) for decision in decisions), default=0)
+    action = max((len(decision.action) for decision in decisions), default=0)
+    lines = []
+    for decision in decisions:
+        first, *rest = decision.reasons
+        more = f" (and {len(rest)} more)" if rest else ""
+        line = f"{decision.template:<{name}}  {decision.action:<{action}}  {first}{more}"
+        lines.append(line)
+    return "".join(f"{line}\n" for line in [*lines, summary(decisions)])
+
+
+def summary(decisions: Iterable[Decision]) -> str:
+    """Return how many templates there are of each action, in one line."""
+    counts = Counter(decision.action for decision in decisions)
+    said = [
+        f"{counts[action]} {action if action == 'up to date' else f'to {action}'}"
+        for action in reversed(get_args(Action))
+        if counts[action]
+    ]
+    return ", ".join(said) or "no templates"
+
+
+def why(decision: Decision) -> str:
+    """Return everything there is to say about one decision."""
+    lines = [f"{decision.template}: {decision.action} (target {decision.target})"]
+    lines += [f"  - {reason}" for reason in decision.reasons]
+    if decision.stale:
+        lines.append(f"  steps: {', '.join(steps(decision))}")
+    for name in ("image_key", "template_key"):
+        now = getattr(decision.keys, name) if decision.keys else "not known yet"
+        then = getattr(decision.entry, name) if decision.entry else None
+        label = f"  {name.replace('_', ' ')}: {now}"
+        lines.append(label if then in {None, now} else f"{label}, in the lock {then}")
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,69 @@
+"""Tags as they are written, with `${git.sha}` and `${key}` in them, made into tags."""
+
+import re
+from collections.abc import Iterable
+
+from sandboxfile.errors import ConfigError
+from sandboxfile.model import TAG, UUID
+from sandboxfile.places import Position, Problem
+
+_REFERENCE = re.compile(r"\$(?:(\$)|\{([^{}]*)\}|)")
+_KNOWN = ("git.sha", "key")
+
+
+def uses_git(tags: Iterable[str]) -> bool:
+    """Say whether any tag asks for the commit, so that git need not be run otherwise."""
+    return any(match[2] == "git.sha" for tag in tags for match in _REFERENCE.finditer(tag))
+
+
+def expand(
+    tags: Iterable[str], *, key: str | None, git_sha: str | None, at: Position
+) -> tuple[str, ...]:
+    """Return the tags with their references replaced, sorted, each once.
+
+    `key` is the template key, of which 16 hexadecimal digits are used; `git_sha` the commit, None
+    outside a repository. Raises ConfigError at `at` for every tag that is none afterwards
+    (protocol reference, section 4: charset, no UUID, `default` is moved on its own, `sf-` is ours).
+    """
+    values = {"git.sha": git_sha, "key": key and key.partition(":")[2][:16]}
+    problems: list[Problem] = []
+    expanded = set()
+    for tag in tags:
+        text = _REFERENCE.sub(lambda match: _value(match, values), tag)
+        complaint = _complaint(tag, text, values)
+        if complaint:
+            problems.append(Problem(at, *complaint))
+        expanded.add(text)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(sorted(expanded))
+
+
+def _value(match: re.Match[str], values: dict[str, str | None]) -> str:
+    if match[1]:
+        return "$"
+    return values.get(match[2] or "") or match[0]
+
+
+def _complaint(tag: str, text: str, values: dict[str, str | None]) -> tuple[str, str] | None:
+    """Return message and hint if `text`, which `tag` became, is not a tag."""
+    for match in _REFERENCE.finditer(tag):
+        name = match[2]
+        if name == "git.sha" and values[name] is None:
+            return f"tag `{tag}` needs a commit, and this is not a git repository", ""
+        if name == "key" and values[name] is None:
+            return f"tag `{tag}` needs the template key, which is not known yet", ""
+        if name is not None and name not in _KNOWN:
+            return f"tag `{tag}` uses `${{{name}}}`", "in tags there are `${git.sha}` and `${key}`"
+    if not TAG.fullmatch(text):
+        return f"`{text}` is not a tag", "tags have a-z, 0-9, `.`, `_` and `-`, at most 128"
+    if UUID.fullmatch(text):
+        return f"tag `{text}` is a UUID, which the service reads as a build ID", ""
+    if text == "default":
+        return (
+            "the tag `default` is not set here",
+            "it follows every build unless the target says `default: false`",
+        )
+    if text.startswith("sf-"):
+        return f"tag `{text}` begins with `sf-`, which is kept for content tags", ""
+    return None
