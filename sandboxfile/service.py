@@ -203,6 +203,11 @@ class TemplateService:
         self._token = token or key
         self._key_source = key_source
 
+    @property
+    def token(self) -> Secret | None:
+        """The bearer token, which is also the password of a v1 service's registry."""
+        return self._token
+
     # --- registering and starting ------------------------------------------------------------
 
     def register(self, name: str, *, tags: tuple[str, ...], cpu: int, memory: int) -> Registration:
@@ -292,6 +297,15 @@ class TemplateService:
                 return None
             raise
         return _template_id(reply, _object(reply))
+
+    def find_v1(self, alias: str) -> str | None:
+        """Return the ID of our template with this name, from the listing v1 services have."""
+        try:
+            reply = self._get("/templates", bearer=True)
+        except Rejected:
+            return None
+        rows = (_row(reply, each) for each in _array(reply, reply.json()))
+        return next((row.template_id for row in rows if alias in row.names), None)
 
     def tags(self, template: str) -> tuple[TagEntry, ...]:
         """Return the tags of a template (ID or name), each with its newest build (section 4)."""
@@ -564,11 +578,11 @@ def _line(line: str) -> LogEntry:
 
 def _row(reply: Reply, value: object) -> TemplateRow:
     row = _mapping(reply, value)
-    names = row.get("names") or row.get("aliases") or []
+    names = [*_array(reply, row.get("aliases") or []), *_array(reply, row.get("names") or [])]
     builds = (_mapping(reply, build) for build in _array(reply, row.get("builds") or []))
     return TemplateRow(
         template_id=_template_id(reply, row),
-        names=tuple(_clean(name) for name in _array(reply, names)),
+        names=tuple(dict.fromkeys(_clean(name) for name in names)),
         build_id=_clean(row.get("buildID")),
         state=_clean(row.get("buildStatus")),
         cpu=_number(row, "cpuCount"),

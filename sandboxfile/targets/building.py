@@ -1,0 +1,335 @@
+"""From registered to ready: one build of one template, resumed from wherever it was left.
+
+The journal is the state: each step reads the last record and does what comes next, so a run that
+was killed anywhere goes on exactly as one that was not. While IDs are asked for and the build is
+triggered, the process has its turn at the journal; a second process with the same template waits,
+then finds the first one's build there and follows it. Across machines the content tag does the
+same: whoever is overtaken (the service cancels builds that share a tag) follows the other's build.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
+from sandboxfile.events import Emit, Notice, StepDone, StepStarted
+from sandboxfile.journal import Journal, JournalFailed, Record, Step
+from sandboxfile.service import (
+    BuildStatus,
+    Busy,
+    Denied,
+    Failing,
+    Registration,
+    Rejected,
+    TemplateService,
+)
+from sandboxfile.targets import Release, Snapshot, failures
+from sandboxfile.targets.follow import RESUME, Following, Gone, Patience
+from sandboxfile.web import AnswerLost
+
+MAX_LOST = 3
+MISSING = frozenset({404, 405, 501})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Building:
+    """One build of one release, with what differs between the generations of the API.
+
+    `register` asks for IDs; `trigger` starts them; `prepare` is done between the two (v1 pushes
+    there); `owner` returns the newest build of this content that the service knows, None where it
+    cannot say. `steps` are the template's keys behind the steps that `trigger` sends.
+    """
+
+    release: Release
+    service: TemplateService
+    journal: Journal
+    patience: Patience
+    job: str
+    emit: Emit
+    cancel: Cancel
+    register: Callable[[], Registration]
+    trigger: Callable[[Registration], None]
+    prepare: Callable[[Registration], str]
+    owner: Callable[[], BuildStatus | None]
+    steps: tuple[str, ...] = ()
+
+    def finish(self) -> Snapshot:
+        """Bring the build to its end. Raises what a Publisher raises."""
+        try:
+            return self._finish()
+        except Cancelled:
+            record = self._pending()
+            if record is not None and record.step in {"trigger", "triggered"}:
+                # There is no public call that stops a build.
+                self._notice(f"build {record.build_id} goes on at the service; {RESUME}")
+            raise
+
+    def prepared(self) -> str:
+        """Register and prepare unless that is done; return what `prepare` returned."""
+        record = self._pending()
+        if record is not None and record.step in {"trigger", "triggered"}:
+            return record.image
+        with self.journal.turn(self.cancel):
+            record = self._still_waiting()
+            ids = self._registered(record)
+        return record.image if record and record.image else self._prepare(ids)
+
+    def record(self, step: Step, ids: Registration | None = None, image: str = "") -> None:
+        """Write to the journal; when that fails, the IDs still reach the screen."""
+        record = Record(
+            template=self.release.template.name,
+            content=self.release.content_tag,
+            step=step,
+            template_id=ids.template_id if ids else "",
+            build_id=ids.build_id if ids else "",
+            image=image,
+        )
+        try:
+            self.journal.write(record)
+        except JournalFailed:
+            if ids is not None:
+                known = {"template": record.template, **_named(ids)}
+                self._notice(json.dumps(known))
+            raise
+
+    # --- up to a running build ---------------------------------------------------------------
+
+    def _finish(self) -> Snapshot:
+        failed = 0
+        while True:
+            ids = self._running()
+            result = self._followed(ids)
+            if isinstance(result, Snapshot):
+                return result
+            if result is not None:
+                failed += 1
+                if failed > self.patience.new_builds:
+                    raise result
+                self._notice(f"{result.message}; trying with a new build")
+
+    def _followed(self, ids: Registration) -> Snapshot | SandboxfileError | None:
+        """Follow a build: the result, why another is needed, or None to turn to another's."""
+        following = self._following(ids)
+        step = f"build {ids.build_id}"
+        self.emit(StepStarted(job=self.job, step=step))
+        try:
+            page = following.to_end()
+        except Gone as error:
+            self.record("closed", ids)
+            return error
+        if page.state == "ready":
+            self.record("ready", ids)
+            self.emit(StepDone(job=self.job, step=step))
+            return Snapshot(template_id=ids.template_id, build_id=ids.build_id)
+        kind = failures.kind(page)
+        if kind == "superseded" and self._follow_other(ids):
+            return None
+        self.record("closed", ids)
+        template = self.release.template
+        reason = failures.explain(page, template, tail=following.tail, steps=self.steps)
+        if kind == "user":
+            raise reason
+        return reason
+
+    def _running(self) -> Registration:
+        """Return a build that was started, by us or by somebody with the same content."""
+        for _ in range(self.patience.new_builds + 1):
+            with self.journal.turn(self.cancel):
+                ids = self._started(self._pending())
+            if ids is not None:
+                return ids
+        raise Unreachable(
+            f"the service takes builds of `{self.release.template.name}` and never begins them",
+            hint="look at the service's status page; the same command may be run again later",
+        )
+
+    def _started(self, record: Record | None) -> Registration | None:
+        """Take the journal's next step; None when the build is void and another is needed."""
+        try:
+            if record is not None and record.step == "triggered":
+                return _ids(record)
+            if record is not None and record.step == "trigger":
+                return self._trigger(_ids(record), is_doubtful=True)
+            if record is None and (other := self._other("building")):
+                return self._adopted(other)
+            ids = self._registered(record)
+            if not self._is_waiting(ids):
+                return self._adopted(ids)
+            if record is None or record.step != "pushed":
+                self._prepare(ids)
+            return self._trigger(ids, is_doubtful=False)
+        except Gone:
+            self.record("closed")
+            return None
+
+    def _still_waiting(self) -> Record | None:
+        """Return the pending record unless its build can no longer be pushed to."""
+        record = self._pending()
+        if record is None or record.step == "register":
+            return record
+        with suppress(Gone):
+            if self._is_waiting(_ids(record)):
+                return record
+        self.record("closed", _ids(record))
+        return None
+
+    def _registered(self, record: Record | None) -> Registration:
+        if record is not None and record.step in {"registered", "pushed"}:
+            return _ids(record)
+        if record is not None and record.step == "register":
+            other = self._other("waiting", "building", "ready")
+            if other is not None:
+                self.record("registered", other)
+                return other
+        self.record("register")
+        ids = self._ask()
+        self.record("registered", ids)
+        return ids
+
+    def _ask(self) -> Registration:
+        """Ask for IDs until an answer comes; a repeat supersedes what a lost answer made."""
+        asked, pause, lost = self.patience.clock(), self.patience.queue_first, 0
+        while True:
+            try:
+                return self.register()
+            except (AnswerLost, Failing):
+                lost += 1
+                other = self._other("waiting", "building")
+                if other is not None:
+                    return other
+                if lost >= MAX_LOST:
+                    raise
+                delay = self.patience.poll_most
+            except Busy as error:
+                if self.patience.clock() - asked > self.patience.queue:
+                    raise
+                self._notice(f"{error.message}; trying again in {pause:.0f} s")
+                delay, pause = pause, min(self.patience.queue_most, pause * 2)
+            except Rejected as error:
+                self.record("closed")
+                key = "resources" if error.says("cpu", "memory") else "name"
+                error.at = self.release.template.place(key)
+                raise
+            self.patience.sleep(self.cancel, delay)
+
+    def _prepare(self, ids: Registration) -> str:
+        image = self.prepare(ids)
+        if image:
+            self.record("pushed", ids, image)
+        return image
+
+    def _trigger(self, ids: Registration, *, is_doubtful: bool) -> Registration | None:
+        def fire() -> None:
+            self.record("trigger", ids)
+            self.trigger(ids)
+
+        try:
+            has_begun = self._following(ids).start(fire, doubtful=is_doubtful)
+        except Rejected:
+            self.record("closed", ids)
+            raise
+        if not has_begun:
+            self.record("closed", ids)
+            return None
+        return self._adopted(ids)
+
+    def _adopted(self, ids: Registration) -> Registration:
+        self.record("triggered", ids)
+        return ids
+
+    # --- what the service has ----------------------------------------------------------------
+
+    def _pending(self) -> Record | None:
+        """Return where an earlier run of this very content stopped short, if one did."""
+        record = self.journal.pending(self.release.template.name)
+        if record is None or record.content != self.release.content_tag or record.step == "ready":
+            return None
+        return record
+
+    def _is_waiting(self, ids: Registration) -> bool:
+        return self._following(ids).poll().state == "waiting"
+
+    def _other(self, *states: str) -> Registration | None:
+        page = self.owner()
+        return _of(page) if page is not None and page.state in states else None
+
+    def _follow_other(self, ids: Registration) -> bool:
+        """Turn to the build that overtook ours, when it is of the same content."""
+        other = self._other("waiting", "building", "ready")
+        if other is None or other.build_id == ids.build_id:
+            return False
+        self._notice(f"another run builds the same content; following build {other.build_id}")
+        self._adopted(other)
+        return True
+
+    def _following(self, ids: Registration) -> Following:
+        return Following(
+            self.service,
+            ids,
+            job=self.job,
+            patience=self.patience,
+            emit=self.emit,
+            cancel=self.cancel,
+        )
+
+    def _notice(self, text: str) -> None:
+        self.emit(Notice(job=self.job, text=text, level="warning"))
+
+
+def owner(service: TemplateService, release: Release) -> BuildStatus | None:
+    """Return the build that has the content tag of a release; whatever is missing is None."""
+    try:
+        template_id = service.find(release.template.name)
+        if template_id is None:
+            return None
+        entries = [tag for tag in service.tags(template_id) if tag.tag == release.content_tag]
+        if not entries:
+            return None
+        newest = max(entries, key=lambda entry: entry.created)
+        return service.status(Registration(template_id=template_id, build_id=newest.build_id))
+    except (Rejected, Denied, Failing) as error:
+        if error.status in {400, 403, 409} or error.status in MISSING:
+            return None
+        raise
+
+
+def is_ready(service: TemplateService, journal: Journal, release: Release) -> Snapshot | None:
+    """Return the ready build of this content that our own journal names, if there is one."""
+    record = journal.pending(release.template.name)
+    if record is None or record.content != release.content_tag or not record.build_id:
+        return None
+    try:
+        page = service.status(_ids(record))
+    except Rejected:
+        return None
+    return as_snapshot(page)
+
+
+def as_snapshot(page: BuildStatus | None) -> Snapshot | None:
+    """Return a build as a result, None unless it is ready."""
+    if page is None or page.state != "ready":
+        return None
+    return Snapshot(template_id=page.template_id, build_id=page.build_id)
+
+
+def is_missing(error: SandboxfileError) -> bool:
+    """Tell whether an answer says that the service does not have this call at all."""
+    return (
+        isinstance(error, Rejected | Failing)
+        and error.status in MISSING
+        and not error.says("template '", 'template "', "tag '")
+    )
+
+
+def _of(page: BuildStatus) -> Registration:
+    return Registration(template_id=page.template_id, build_id=page.build_id)
+
+
+def _ids(record: Record) -> Registration:
+    return Registration(template_id=record.template_id, build_id=record.build_id)
+
+
+def _named(ids: Registration) -> dict[str, str]:
+    return {"template_id": ids.template_id, "build_id": ids.build_id}

@@ -1,0 +1,75 @@
+"""What a failed build at a service means: lost there, overtaken by another, or the user's."""
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+from sandboxfile.errors import BuildFailed, NotAllowed, SandboxfileError
+from sandboxfile.model import Template
+from sandboxfile.places import Position
+from sandboxfile.service import BuildStatus
+
+Kind = Literal["superseded", "service", "user"]
+
+# Texts of the protocol's section 5.7, in lower case.
+SUPERSEDED = ("superseded by a newer one", "build was cancelled", "build was canceled")
+SERVICE = (
+    "polling received unrecoverable error",
+    "an internal error occurred",
+    "in waiting state for too long",
+    "already exists in cache",
+    "error when building env",
+    "error when starting template build",
+)
+_HINTS = (
+    ("ready command timed out", "does the start command serve what `ready` asks for?"),
+    ("provisioning sandbox", "the service needs a Debian-like image: apt and glibc"),
+    ("does not match expected", "build for linux/amd64, the only platform of the service"),
+    ("failed to pull image", "the service must be able to reach the target's registry"),
+)
+
+
+def kind(page: BuildStatus) -> Kind:
+    """Tell whose failure it is; one without any reason is the service's."""
+    reason = page.reason.lower()
+    if any(text in reason for text in SUPERSEDED):
+        return "superseded"
+    if not reason or any(text in reason for text in SERVICE):
+        return "service"
+    return "user"
+
+
+def explain(
+    page: BuildStatus, template: Template, *, tail: Iterable[str], steps: tuple[str, ...] = ()
+) -> SandboxfileError:
+    """Return the error for a failed build.
+
+    `steps` names for each step that we sent the key of the template that made it.
+    """
+    reason = page.reason or "no reason given"
+    text = f"`{template.name}` failed at the service: {reason}"
+    at = _place(page, template, steps)
+    if page.reason.lower().startswith("access denied to"):
+        hint = "give the service a login that may pull: the target's registry credentials"
+        return NotAllowed(text, hint=hint, at=at)
+    status = re.search(r"exit status:? (\d{1,3})", page.reason)
+    return BuildFailed(
+        text,
+        hint=next((hint for part, hint in _HINTS if part in page.reason.lower()), ""),
+        at=at,
+        step=page.step,
+        status=int(status[1]) if status else None,
+        tail=tuple(tail),
+    )
+
+
+def _place(page: BuildStatus, template: Template, steps: tuple[str, ...]) -> Position:
+    reason = page.reason.lower()
+    for key in ("start", "ready"):
+        if reason.startswith(f"{key} command"):
+            return template.place(key)
+    if page.step == "base":
+        return template.place("base")
+    if page.step.isdigit() and 0 < int(page.step) <= len(steps):
+        return template.place(steps[int(page.step) - 1])
+    return template.at

@@ -1,0 +1,182 @@
+"""Publish on the legacy line: register first, push to the service's own registry, then trigger."""
+
+from collections.abc import Callable, Mapping
+
+from sandboxfile import ready
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Engine
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.events import Emit, Notice
+from sandboxfile.journal import Journal
+from sandboxfile.model import Login, Secret, Target
+from sandboxfile.registry import Registry
+from sandboxfile.service import NameTaken, Registration, Rejected, TemplateService
+from sandboxfile.targets import Release, Snapshot
+from sandboxfile.targets.building import Building, is_missing, is_ready
+from sandboxfile.targets.follow import Patience
+
+REGISTRY_USER = "_e2b_access_token"
+REPOSITORY = "e2b/custom-envs"
+
+
+class NovitaV1:
+    """The order is the protocol's (section 2.3): the image's name is made of the IDs.
+
+    `known` are the IDs of templates that the lock has: a name alone makes no rebuild here. The
+    image goes to `docker.<domain>`, or to `<registry>/<template ID>:<build ID>` when the target
+    names a registry, with its login.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: TemplateService,
+        journal: Journal,
+        registry: Registry,
+        engine: Callable[[], Engine],
+        target: Target,
+        logins: Callable[[str], Login | None],
+        token: Secret | None,
+        known: Mapping[str, str],
+        patience: Patience | None = None,
+    ) -> None:
+        self._service = service
+        self._journal = journal
+        self._registry = registry
+        self._engine = engine
+        self._target = target
+        self._logins = logins
+        self._token = token or service.token
+        self._known = known
+        self._patience = patience or Patience()
+
+    def find_image(self, release: Release) -> str | None:  # noqa: ARG002 - the common face
+        """Return None: an image here is named after its build and serves that one alone."""
+        return None
+
+    def push(self, release: Release, *, emit: Emit, cancel: Cancel) -> str | None:
+        """Register the build, unless that is done, and push the image under its IDs."""
+        self._check(release)
+        return self._building(release, f"push:{release.template.name}", emit, cancel).prepared()
+
+    def find_snapshot(self, release: Release) -> Snapshot | None:
+        """Look in the journal; this API has no tag that would name content."""
+        return is_ready(self._service, self._journal, release)
+
+    def snapshot(
+        self,
+        release: Release,
+        image: str | None,  # noqa: ARG002 - each build has its own
+        *,
+        emit: Emit,
+        cancel: Cancel,
+    ) -> Snapshot:
+        """Trigger what was pushed and follow it; register and push first where that is missing."""
+        self._check(release)
+        job = f"snapshot:{release.template.name}"
+        return self._building(release, job, emit, cancel).finish()
+
+    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
+        """Give the build the user's tags where the service has them; `default` moves by itself."""
+        cancel.check()
+        if not release.tags:
+            return
+        name = release.template.name
+        try:
+            self._service.assign_tags(f"{name}:{snapshot.build_id}", release.tags)
+        except SandboxfileError as error:
+            if not is_missing(error):
+                raise
+            text = f"the legacy service has no tags; those of `{name}` are not set"
+            emit(Notice(job=f"tag:{name}", text=text, level="warning"))
+
+    def close(self) -> None:
+        """Close the journal; connections belong to who made them."""
+        self._journal.close()
+
+    # --- one build ---------------------------------------------------------------------------
+
+    def _check(self, release: Release) -> None:
+        if release.image is None:
+            raise SandboxfileError(
+                "the legacy line cannot build on a template that exists there only",
+                hint="use a current domain, or start from an image",
+                at=release.template.place("base"),
+            )
+
+    def _building(self, release: Release, job: str, emit: Emit, cancel: Cancel) -> Building:
+        return Building(
+            release=release,
+            service=self._service,
+            journal=self._journal,
+            patience=self._patience,
+            job=job,
+            emit=emit,
+            cancel=cancel,
+            register=lambda: self._register(release, job, emit),
+            trigger=self._service.trigger_v1,
+            prepare=lambda ids: self._push(release, ids, emit, cancel),
+            owner=lambda: None,
+        )
+
+    def _register(self, release: Release, job: str, emit: Emit) -> Registration:
+        """Register a build of the template that has this name, a new one only if none has."""
+        name = release.template.name
+        template_id = self._known.get(name) or self._service.find_v1(name)
+        try:
+            return self._ask(release, template_id)
+        except NameTaken:
+            # Made meanwhile by somebody of our team, or by an answer of ours that was lost.
+            found = self._service.find_v1(name)
+            if found is None or found == template_id:
+                raise
+            return self._ask(release, found)
+        except Rejected as error:
+            if template_id is None or error.status != 404:  # noqa: PLR2004 - an HTTP status
+                raise
+            text = f"template {template_id} of `{name}` is not there any more; making a new one"
+            emit(Notice(job=job, text=text, level="warning"))
+            return self._ask(release, None)
+
+    def _ask(self, release: Release, template_id: str | None) -> Registration:
+        template = release.template
+        return self._service.register_v1(
+            # The service keeps this text and shows it; what it boots is the image pushed.
+            dockerfile=f"FROM {release.image}\n",
+            alias=template.name,
+            template_id=template_id,
+            start=template.start,
+            ready=ready.command(template.ready) if template.ready else None,
+            cpu=template.resources.cpu,
+            memory=template.resources.memory,
+        )
+
+    # --- its image ---------------------------------------------------------------------------
+
+    def _push(self, release: Release, ids: Registration, emit: Emit, cancel: Cancel) -> str:
+        assert release.image is not None
+        root, login = self._destination()
+        repository = f"{root}/{ids.template_id}"
+        digest = self._engine().push(
+            release.image,
+            repository,
+            ids.build_id,
+            login=login,
+            emit=emit,
+            cancel=cancel,
+            job=f"push:{release.template.name}",
+        )
+        self._registry.confirm(repository, digest)
+        return f"{repository}@{digest}"
+
+    def _destination(self) -> tuple[str, Login | None]:
+        if self._target.registry is not None:
+            root = self._target.registry
+            return root, self._logins(root.partition("/")[0])
+        host = f"docker.{self._target.domain}"
+        return f"{host}/{REPOSITORY}", self._logins(host) or registry_login(self._token)
+
+
+def registry_login(token: Secret | None) -> Login | None:
+    """Return the login for a v1 service's own registry (section 2.3, step 3)."""
+    return Login(username=REGISTRY_USER, password=token) if token else None

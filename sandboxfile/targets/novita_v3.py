@@ -1,0 +1,227 @@
+"""Publish where the service takes an image by digest: Novita's current domains and their kin."""
+
+import threading
+from collections.abc import Callable
+
+from sandboxfile import ready
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Engine
+from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.events import Emit, Notice
+from sandboxfile.journal import Journal
+from sandboxfile.model import Login, RemoteBase, Target, Template
+from sandboxfile.registry import Registry
+from sandboxfile.service import (
+    BuildStep,
+    Failing,
+    Registration,
+    Rejected,
+    Start,
+    TemplateService,
+)
+from sandboxfile.targets import Release, Snapshot
+from sandboxfile.targets.building import Building, as_snapshot, is_missing, is_ready, owner
+from sandboxfile.targets.follow import Patience
+from sandboxfile.web import AnswerLost
+
+TAG_ATTEMPTS = 2
+
+
+class NovitaV3:
+    """Pushes to the target's registry, then has the service boot `repo@sha256:…` from there."""
+
+    def __init__(
+        self,
+        *,
+        service: TemplateService,
+        journal: Journal,
+        registry: Registry,
+        engine: Callable[[], Engine],
+        target: Target,
+        logins: Callable[[str], Login | None],
+        patience: Patience | None = None,
+    ) -> None:
+        self._service = service
+        self._journal = journal
+        self._registry = registry
+        self._engine = engine
+        self._target = target
+        self._logins = logins
+        self._patience = patience or Patience()
+        self._said: set[str] = set()
+        self._lock = threading.Lock()
+        self._has_v3 = True
+
+    # --- the image ---------------------------------------------------------------------------
+
+    def find_image(self, release: Release) -> str | None:
+        """Return the image that the registry has under this image key, by digest."""
+        if release.image is None or self._target.registry is None:
+            return None
+        repository = self._repository(release)
+        digest = self._registry.head(f"{repository}:{release.image_tag}")
+        return f"{repository}@{digest}" if digest else None
+
+    def push(self, release: Release, *, emit: Emit, cancel: Cancel) -> str | None:
+        """Push, and read the manifest back by its digest: a push is not done before that."""
+        if release.image is None:
+            return None
+        repository = self._repository(release)
+        digest = self._engine().push(
+            release.image,
+            repository,
+            release.image_tag,
+            login=self._logins(_host(repository)),
+            emit=emit,
+            cancel=cancel,
+            job=f"push:{release.template.name}",
+        )
+        self._registry.confirm(repository, digest)
+        return f"{repository}@{digest}"
+
+    def _repository(self, release: Release) -> str:
+        if self._target.registry is None:
+            raise SandboxfileError(
+                f"target `{self._target.name}` names no registry to push images to",
+                hint="add `registry: host/repository`, one that the service can pull from",
+                at=self._target.at,
+            )
+        return f"{self._target.registry}/{repository_name(release)}"
+
+    # --- the snapshot ------------------------------------------------------------------------
+
+    def find_snapshot(self, release: Release) -> Snapshot | None:
+        """Look in the journal, then under the content tag at the service."""
+        found = is_ready(self._service, self._journal, release)
+        return found or as_snapshot(owner(self._service, release))
+
+    def snapshot(
+        self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
+    ) -> Snapshot:
+        """Bring a build of exactly this content to its end."""
+        start = self._start(release.template, image, emit)
+        return Building(
+            release=release,
+            service=self._service,
+            journal=self._journal,
+            patience=self._patience,
+            job=f"snapshot:{release.template.name}",
+            emit=emit,
+            cancel=cancel,
+            register=lambda: self._register(release, emit),
+            trigger=lambda ids: self._service.trigger(ids, start),
+            prepare=lambda _: "",
+            owner=lambda: owner(self._service, release),
+            steps=tuple(step.type.lower() for step in start.steps),
+        ).finish()
+
+    def _register(self, release: Release, emit: Emit) -> Registration:
+        """Register under the content tag alone: builds that share a tag cancel each other."""
+        template = release.template
+        resources = template.resources
+        if self._has_v3:
+            try:
+                return self._service.register(
+                    template.name,
+                    tags=(release.content_tag,),
+                    cpu=resources.cpu,
+                    memory=resources.memory,
+                )
+            except (Rejected, Failing) as error:
+                if not is_missing(error):
+                    raise
+            self._has_v3 = False
+            self._say_once(emit, "this service has no /v3/templates; builds carry no content tag")
+        return self._service.register_v2(template.name, cpu=resources.cpu, memory=resources.memory)
+
+    def _start(self, template: Template, image: str | None, emit: Emit) -> Start:
+        remote = template.base.remote if isinstance(template.base, RemoteBase) else None
+        if remote and (template.start is None) != (template.ready is None):
+            kept = "start" if template.ready else "ready"
+            text = f"`{template.name}` does not inherit the {kept} command of `{remote}`"
+            emit(Notice(job=f"snapshot:{template.name}", text=text, level="warning"))
+        return Start(
+            image=image,
+            template=remote if image is None else None,
+            login=self._pull_login(image),
+            steps=_steps(template),
+            start=template.start,
+            ready=ready.command(template.ready) if template.ready else None,
+            pre_boot=template.pre_boot,
+        )
+
+    def _pull_login(self, image: str | None) -> Login | None:
+        """Return the login the service is to pull with: only ever for the target's registry."""
+        registry = self._target.registry
+        if image is None or registry is None or not image.startswith(f"{registry}/"):
+            return None
+        return self._logins(_host(image))
+
+    # --- tags --------------------------------------------------------------------------------
+
+    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
+        """Give this build the user's tags and `default`, and see that they are there."""
+        tags = (*release.tags, *(("default",) if self._target.default else ()))
+        if not tags:
+            return
+        target = f"{release.template.name}:{snapshot.build_id}"
+        missing = set(tags)
+        for _ in range(TAG_ATTEMPTS):
+            cancel.check()
+            try:
+                self._service.assign_tags(target, tags)
+                missing = self._unassigned(snapshot, tags)
+            except AnswerLost:
+                missing = self._unassigned(snapshot, tags)
+            except (Rejected, Failing) as error:
+                if not is_missing(error):
+                    raise
+                self._say_once(emit, "this service has no tags; names and tags stay as they are")
+                return
+            if not missing:
+                return
+        raise Unreachable(
+            f"the service did not move the tags {_listed(missing)} of `{release.template.name}`",
+            hint="another run may have moved them just now; run `sandboxfile build` again",
+        )
+
+    def _unassigned(self, snapshot: Snapshot, tags: tuple[str, ...]) -> set[str]:
+        newest = {}
+        for entry in sorted(self._service.tags(snapshot.template_id), key=lambda e: e.created):
+            newest[entry.tag] = entry.build_id
+        return {tag for tag in tags if newest.get(tag) != snapshot.build_id}
+
+    def close(self) -> None:
+        """Close the journal; connections belong to who made them."""
+        self._journal.close()
+
+    def _say_once(self, emit: Emit, text: str) -> None:
+        with self._lock:
+            if text in self._said:
+                return
+            self._said.add(text)
+        emit(Notice(job="", text=text, level="warning"))
+
+
+def repository_name(release: Release) -> str:
+    """Return the template's name as a repository: what the engine's tag made of it."""
+    name = (release.image or release.template.name).rpartition(":")[0]
+    return name.rpartition("/")[2] or release.template.name
+
+
+def _steps(template: Template) -> tuple[BuildStep, ...]:
+    """Carry user and working directory: the service ignores those of the image (3.6)."""
+    steps = []
+    if template.user is not None:
+        steps.append(BuildStep(type="USER", args=(template.user,)))
+    if template.workdir is not None:
+        steps.append(BuildStep(type="WORKDIR", args=(template.workdir,)))
+    return tuple(steps)
+
+
+def _host(repository: str) -> str:
+    return repository.partition("/")[0]
+
+
+def _listed(tags: set[str]) -> str:
+    return ", ".join(f"`{tag}`" for tag in sorted(tags))
