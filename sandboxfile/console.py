@@ -1,0 +1,125 @@
+"""Words for people: errors with their place drawn, times, what kind of screen there is."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError
+from sandboxfile.places import Position, Problem, excerpt
+from sandboxfile.redact import Redactor
+
+Progress = Literal["auto", "tty", "plain", "json", "quiet"]
+Screen = Literal["tty", "plain", "json", "quiet"]
+
+_MINUTE_S, _HOUR_S = 60, 3600
+_MAX_SOURCE = 1 << 20
+_MAX_CARETS = 60
+
+
+def screen(progress: Progress, *, is_tty: bool, environ: Mapping[str, str]) -> Screen:
+    """Return how progress is shown: a live table needs a real terminal and nobody's CI."""
+    if progress != "auto":
+        return progress
+    live = is_tty and environ.get("TERM") != "dumb" and not _yes(environ.get("CI"))
+    return "tty" if live else "plain"
+
+
+def has_colour(*, is_tty: bool, environ: Mapping[str, str]) -> bool:
+    """Say whether to use colours (no-color.org: NO_COLOR present and not empty means no)."""
+    return is_tty and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def in_github(environ: Mapping[str, str]) -> bool:
+    return environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _yes(value: str | None) -> bool:
+    return (value or "").lower() not in {"", "0", "false", "no"}
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as people do: `0.4s`, `12.3s`, `4m05s`, `1h02m`."""
+    if seconds < _MINUTE_S - 0.05:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S}m{whole % _MINUTE_S:02}s"
+    return f"{whole // _HOUR_S}h{whole % _HOUR_S // _MINUTE_S:02}m"
+
+
+def source(file: str) -> str | None:
+    """Return the text of a file that an error points into, None if it cannot be read."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as stream:
+            return stream.read(_MAX_SOURCE).decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def error_text(
+    error: BaseException,
+    *,
+    redactor: Redactor | None = None,
+    read: Callable[[str], str | None] = source,
+    ci: bool = False,
+) -> str:
+    """Write an error for a screen: place, message, excerpt, status, log's end, hint; no newline.
+
+    What others wrote (messages of engines and services, log lines) is defused and redacted; with
+    `ci` also for a CI system that reads commands from logs.
+    """
+    redactor = redactor or Redactor()
+    if isinstance(error, ConfigError):
+        return redactor.lines(str(error), ci=ci)
+    if not isinstance(error, SandboxfileError):
+        return redactor.lines(f"error: this is a bug in sandboxfile: {error!r}", ci=ci)
+    blocks = [_head(error, read)]
+    if isinstance(error, BuildFailed):
+        blocks += _end_of_log(error)
+    if error.hint:
+        blocks.append(f"hint: {error.hint}")
+    return redactor.lines("\n".join(blocks), ci=ci)
+
+
+def _head(error: SandboxfileError, read: Callable[[str], str | None]) -> str:
+    if error.at is None:
+        return f"error: {error.message}"
+    lines = _around(error.at, read)
+    shown = next((text for number, text in lines if number == error.at.line), "")
+    width = len(shown.rstrip()) - error.at.column + 1
+    problem = Problem(
+        at=error.at,
+        message=error.message,
+        width=max(1, min(width, _MAX_CARETS)),
+        excerpt=lines,
+    )
+    return str(problem)
+
+
+def _around(at: Position, read: Callable[[str], str | None]) -> tuple[tuple[int, str], ...]:
+    text = read(at.file)
+    lines = () if text is None else excerpt(text, at.line)
+    # The file may have been edited since it was read: no line, no drawing.
+    return lines if any(number == at.line for number, _ in lines) else ()
+
+
+def _end_of_log(error: BuildFailed) -> list[str]:
+    lines = []
+    if error.step and error.step not in error.message:
+        lines.append(f"step: {error.step}")
+    if error.status is not None and str(error.status) not in error.message:
+        lines.append(f"exit status: {error.status}")
+    if error.tail:
+        count = len(error.tail)
+        lines.append(f"last {count} lines of the log:" if count > 1 else "last line of the log:")
+        lines += [f"  | {line}" for line in error.tail]
+    if error.log is not None:
+        lines.append(f"whole log: {_short(error.log)}")
+    return lines
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
