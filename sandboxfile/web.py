@@ -24,6 +24,7 @@ TOO_MANY_REQUESTS = 429
 AGAIN = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONNECT_S = 10.0
+RETRY_COST = 5
 
 
 class AnswerLost(Unreachable):
@@ -58,15 +59,16 @@ class Reply:
 class Retries:
     """How often and how long: waits double from `first_s` to `most_s`, with full jitter.
 
-    `retry_after_s` caps what a server may ask for; `budget` bounds all retries of a process,
-    so that a broken service is not hit by every worker's every attempt.
+    `retry_after_s` caps what a server may ask for. All retries of a process share one `budget`,
+    so that a broken service is not hit by every worker's every attempt: a retry takes five from
+    it, an answer gives one back.
     """
 
     attempts: int = 6
     first_s: float = 0.5
     most_s: float = 20.0
     retry_after_s: float = 120.0
-    budget: int = 100
+    budget: int = 500
     random: Callable[[], float] = field(default=SystemRandom().random)
 
     def wait_s(self, attempt: int, reply: Reply | None) -> float:
@@ -176,6 +178,7 @@ class Web:
                 error = caught
             if not self._once_more(attempt, retry, reply, error):
                 if reply is not None:
+                    self._pay_back()
                     return reply
                 assert error is not None
                 raise error
@@ -187,8 +190,14 @@ class Web:
         if attempt >= self._retries.attempts or not _worthwhile(retry, reply, error):
             return False
         with self._lock:
-            self._budget -= 1
-            return self._budget >= 0
+            if self._budget < RETRY_COST:
+                return False
+            self._budget -= RETRY_COST
+        return True
+
+    def _pay_back(self) -> None:
+        with self._lock:
+            self._budget = min(self._retries.budget, self._budget + 1)
 
     def _wait(
         self, seconds: float, url: str, reply: Reply | None, error: Unreachable | None
