@@ -14,13 +14,16 @@ LAYERS = (
     ("cancel",),
     (
         "redact", "logs", "process", "web", "statcache", "graph", "config.document", "reference",
-        "ready", "journal", "tags",
+        "ready", "journal", "tags", "ignore",
     ),
     (
-        "config.schema", "config.expand", "ignore", "context", "archive", "userdockerfile",
+        "config.schema", "config.expand", "context", "userdockerfile",
         "dockerfile", "lockfile", "credentials", "console",
     ),
-    ("config.load", "keys", "plan", "engines", "registry", "service", "bootstrap", "report"),
+    (
+        "config.load", "keys", "archive", "manifests", "plan", "engines", "registry", "service",
+        "bootstrap", "report",
+    ),
     ("targets", "local"),
     ("app",),
     ("commands",),

@@ -1,0 +1,209 @@
+"""The build context as a tar archive: deterministic, streamed, checked against the key.
+
+Same members, same bytes: sorted, time 0, owner 0, modes 0644 or 0755. The headers are our own
+(POSIX ustar, IEEE 1003.1 `pax`): Python's `tarfile` takes ten times as long. Every file is hashed
+while it is sent, and a file that is no longer what the key says ends the archive with an error.
+"""
+
+import os
+import stat as filemode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+from sandboxfile.context import Entry, Selection, as_bytes, shown
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.statcache import Digests
+
+DOCKERFILE = "dockerfile"
+
+_BLOCK = 512
+_CHUNK = 1 << 20  # what is read of a file, and about what is yielded, at once
+_NAME = 100
+_SIZE = 8**11  # sizes from here on do not fit into eleven octal digits
+
+_TYPES = {"file": b"0", "directory": b"5", "link": b"2"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One entry of an archive.
+
+    A file has `content`, or `path` and the `digest` (SHA-256) that it must have; the `name` of a
+    directory has no `/` at its end.
+    """
+
+    name: str
+    kind: Literal["file", "directory", "link"] = "file"
+    mode: int = 0o644
+    content: bytes = b""
+    path: str | None = None
+    digest: str = ""
+    link: str = ""
+
+
+def members(
+    dockerfile: str, selections: Mapping[int, Selection], digests: Digests
+) -> tuple[Member, ...]:
+    """Return the context of a template: the Dockerfile, and each copy in `copy-<number>/`.
+
+    `digests` must be what the key was computed with; it answers from memory then.
+    """
+    found = [_text(dockerfile)]
+    for number, selection in selections.items():
+        found.append(Member(name=f"copy-{number}", kind="directory", mode=0o755))
+        mode = selection.copy.mode if selection.copy else None
+        found += [_member(e, digests, f"copy-{number}/", mode) for e in selection.entries]
+    return tuple(found)
+
+
+def context_members(dockerfile: str, selection: Selection, digests: Digests) -> tuple[Member, ...]:
+    """Return the context of the user's own Dockerfile, whose text is `dockerfile` by now."""
+    own = selection.dockerfile == DOCKERFILE  # the text replaces it
+    entries = [e for e in selection.entries if not (own and e.name == DOCKERFILE)]
+    return (_text(dockerfile), *(_member(entry, digests, "", None) for entry in entries))
+
+
+def _text(dockerfile: str) -> Member:
+    return Member(name=DOCKERFILE, content=dockerfile.encode("utf-8", "surrogateescape"))
+
+
+def _member(entry: Entry, digests: Digests, prefix: str, mode: str | None) -> Member:
+    name = prefix + entry.name
+    if entry.kind == "link":
+        return Member(name=name, kind="link", mode=0o777, link=entry.link)
+    if entry.kind == "directory":
+        return Member(name=name, kind="directory", mode=_directory_mode(mode))
+    return Member(
+        name=name,
+        mode=int(mode, 8) if mode else 0o755 if entry.executable else 0o644,
+        path=entry.path,
+        digest=digests.digest(entry.path, entry.stat),
+    )
+
+
+def _directory_mode(mode: str | None) -> int:
+    """Return a directory's mode: who may read the files of a copy may enter its directories."""
+    if mode is None:
+        return 0o755
+    bits = int(mode, 8) & 0o777
+    return bits | (bits & 0o444) >> 2
+
+
+def stream(found: Iterable[Member]) -> Iterator[bytes]:
+    """Yield the archive in chunks of about a megabyte.
+
+    Raises SandboxfileError when a file is not what its digest says, or gone, and for two members
+    of one name. Nothing sent so far is a whole archive then.
+    """
+    pending: list[bytes] = []
+    size = 0
+    for piece in _pieces(found):
+        pending.append(piece)
+        size += len(piece)
+        if size >= _CHUNK:
+            yield b"".join(pending)
+            pending.clear()
+            size = 0
+    pending.append(bytes(2 * _BLOCK))
+    yield b"".join(pending)
+
+
+def _pieces(found: Iterable[Member]) -> Iterator[bytes]:
+    last = None
+    for name, member in sorted(((as_bytes(m.name), m) for m in found), key=lambda each: each[0]):
+        if name == last:
+            raise SandboxfileError(f"two files of the build context are called `{member.name}`")
+        last = name
+        if member.path is not None:
+            yield from _file(name, member, member.path)
+            continue
+        yield _header(name, member, len(member.content))
+        if member.content:
+            yield _padded(member.content)
+
+
+def _file(name: bytes, member: Member, path: str) -> Iterator[bytes]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _changed(path, error.strerror) from None
+    try:
+        stat = os.fstat(descriptor)
+        if not filemode.S_ISREG(stat.st_mode):
+            raise _changed(path, "it is no file any more")
+        size = stat.st_size
+        yield _header(name, member, size)
+        hashed = sha256()
+        left = size
+        while left:
+            data = os.read(descriptor, min(left, _CHUNK))
+            if not data:
+                raise _changed(path)
+            hashed.update(data)
+            left -= len(data)
+            yield data
+        if hashed.hexdigest() != member.digest:
+            raise _changed(path)
+        yield bytes(-size % _BLOCK)
+    finally:
+        os.close(descriptor)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % _BLOCK)
+
+
+def _changed(path: str, reason: str | None = None) -> SandboxfileError:
+    return SandboxfileError(
+        f"`{shown(path)}` changed while being read" + (f": {reason}" if reason else ""),
+        hint="run again when nothing writes to it",
+    )
+
+
+# --- headers ---------------------------------------------------------------------------------
+
+_FORMAT = b"%b%07o\0000000000\0000000000\000%011o\00000000000000\0%06o\0 %b%bustar\00000%b"
+_REST = b"\0" * 64 + b"0000000\0" * 2 + b"\0" * 167
+# The checksum counts its own field as spaces.
+_FIXED = sum(_FORMAT % (b"", 0, 0, 0, b"", b"", _REST)) - sum(b"%07o%011o%06o\0 " % (0, 0, 0)) + 256
+
+
+def _header(name: bytes, member: Member, size: int) -> bytes:
+    """Return the header of a member, after one of extended attributes where it needs that."""
+    link = as_bytes(member.link)
+    if member.kind == "directory":
+        name += b"/"
+    records = {}
+    if len(name) > _NAME:
+        records[b"path"] = name
+    if len(link) > _NAME:
+        records[b"linkpath"] = link
+    if size >= _SIZE:
+        records[b"size"] = b"%d" % size
+    extended = _extended(records) if records else b""
+    kept = 0 if size >= _SIZE else size
+    return extended + _ustar(name[:_NAME], member.mode, kept, _TYPES[member.kind], link[:_NAME])
+
+
+def _ustar(name: bytes, mode: int, size: int, kind: bytes, link: bytes) -> bytes:
+    numbers = b"%07o%011o" % (mode, size)
+    checksum = _FIXED + sum(name) + sum(numbers) + sum(kind) + sum(link)
+    padded, target = name.ljust(_NAME, b"\0"), link.ljust(_NAME, b"\0")
+    return _FORMAT % (padded, mode, size, checksum, kind, target, _REST)
+
+
+def _extended(records: Mapping[bytes, bytes]) -> bytes:
+    """Return a `pax` extended header; names are put there as they are, UTF-8 or not."""
+    body = b"".join(_attribute(key, value) for key, value in records.items())
+    return _ustar(b"pax", 0o644, len(body), b"x", b"") + _padded(body)
+
+
+def _attribute(key: bytes, value: bytes) -> bytes:
+    """Return one record, `<length> <key>=<value>`, whose length counts its own digits."""
+    rest = b" %b=%b\n" % (key, value)
+    length = len(rest)
+    while length != len(rest) + len(b"%d" % length):
+        length = len(rest) + len(b"%d" % length)
+    return b"%d%b" % (length, rest)

@@ -1,0 +1,308 @@
+"""Image key and template key: one digest over everything that decides an image or a snapshot.
+
+A key is SHA-256 over the canonical JSON of a structure, written `sf1:<hex>`; golden tests pin it.
+In no key: names, tags, the target, secrets' values, times, the lock, and where things are written.
+
+The image key covers: the version of the recipe (how we turn instructions into an image), the
+platform, the base, the instructions in order, the content of what they copy, and the user and
+working directory that the image ends with. The base is a record that says what kind it is:
+
+    {"image": "sha256:…"}                      the linux/amd64 manifest, or an image of the engine
+    {"template": "sf1:…"}                      the parent's image key
+    {"remote": "name:tag"}                     a template that exists at the target
+    {"dockerfile": {text, context, stage, args, images}}
+    {"bootstrap": {distribution, suite, …, digest}}
+
+The template key covers the image key, and start, ready, resources and the pre-boot script.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import assert_never
+
+from sandboxfile.context import FileRecord, Manifest, Selection, shown
+from sandboxfile.errors import ConfigError
+from sandboxfile.model import (
+    PLATFORM,
+    Account,
+    BootstrapBase,
+    Copy,
+    Env,
+    Install,
+    InstallProject,
+    Instruction,
+    Run,
+    Template,
+    Workdir,
+)
+from sandboxfile.places import Problem
+from sandboxfile.statcache import Digests
+
+RECIPE = 1  # raised when the same instructions become another image
+FORMAT = "sf1"
+
+_LISTED = 20  # unreadable files named in one error
+
+Record = Mapping[str, object]  # what JSON can hold, without fractions; keys are text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Both keys of a template, and a short digest of each part of it, so that `why` can answer."""
+
+    image_key: str
+    template_key: str
+    parts: Mapping[str, str]
+
+
+def canonical(value: object) -> bytes:
+    """Encode as JSON with sorted keys and no spaces, in ASCII.
+
+    A byte of a file name that is no UTF-8 is a lone surrogate in the text, and that becomes an
+    escape of its own: different names stay different. Raises TypeError for what JSON cannot hold.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_mapping)
+    return text.encode("ascii")
+
+
+def _mapping(value: object) -> dict[str, object]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def digest(value: object) -> str:
+    """Return the key of a structure: `sf1:` and 64 hex digits."""
+    return f"{FORMAT}:{sha256(canonical(value)).hexdigest()}"
+
+
+def short(value: object) -> str:
+    """Return 8 hex digits of the digest of a structure: enough to see that it changed."""
+    return digest(value)[4:12]
+
+
+def of(template: Template, *, base: Record, manifests: Mapping[int, Manifest]) -> Keys:
+    """Compute the keys of a template.
+
+    `base` is one of the records below; `manifests` has what each Copy and InstallProject brings,
+    by its number among them, from 1.
+    """
+    records = tuple(_records(template, manifests))
+    image_key = digest(
+        {
+            "recipe": RECIPE,
+            "platform": PLATFORM,
+            "base": base,
+            "instructions": [record for _, record in records],
+            "user": template.user,
+            "workdir": template.workdir,
+        }
+    )
+    snapshot = _snapshot(template)
+    parts = {"base": base, **_grouped(template, records), **snapshot}
+    return Keys(
+        image_key=image_key,
+        template_key=digest({"image": image_key, **snapshot}),
+        parts={name: short(part) for name, part in sorted(parts.items())},
+    )
+
+
+def by_part(
+    template: Template, manifests: Mapping[int, Manifest]
+) -> Mapping[str, tuple[Manifest, ...]]:
+    """Return the content of a template's copies by the part that each belongs to."""
+    parts: dict[str, tuple[Manifest, ...]] = {}
+    copies = (i for i in template.instructions if isinstance(i, Copy | InstallProject))
+    for number, copy in enumerate(copies, 1):
+        part = "files" if isinstance(copy, Copy) else "packages"
+        parts[part] = (*parts.get(part, ()), manifests[number])
+    return parts
+
+
+def explain(now: Mapping[str, str], then: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the parts that differ. None do when only the recipe or its version changed."""
+    return tuple(sorted(name for name in {*now, *then} if now.get(name) != then.get(name)))
+
+
+def _snapshot(template: Template) -> dict[str, object]:
+    """Return what decides the snapshot, besides the image."""
+    ready, resources = template.ready, template.resources
+    record: dict[str, object] = {
+        "resources": {"cpu": resources.cpu, "memory": resources.memory},
+    }
+    if ready:
+        record["ready"] = {"kind": ready.kind, "value": ready.value, "status": ready.status}
+    if template.start is not None:
+        record["start"] = template.start
+    if template.pre_boot is not None:
+        record["pre_boot"] = template.pre_boot
+    return record
+
+
+def _grouped(
+    template: Template, records: tuple[tuple[str, Record], ...]
+) -> dict[str, list[object]]:
+    """Return the instructions by part. Together with their order they are the whole list."""
+    parts: dict[str, list[object]] = {}
+    for part, record in records:
+        parts.setdefault(part, []).append(record)
+    if template.user is not None:
+        parts.setdefault("user", []).append(template.user)
+    if template.workdir is not None:
+        parts.setdefault("workdir", []).append(template.workdir)
+    if "steps" in template.places:  # sugar has one fixed order, `steps:` has the user's
+        parts["steps"] = [part for part, _ in records]
+    return parts
+
+
+def _records(template: Template, manifests: Mapping[int, Manifest]) -> Iterator[tuple[str, Record]]:
+    """Yield each instruction as data, with the part of the template that it belongs to."""
+    number = 0
+    for instruction in template.instructions:
+        if isinstance(instruction, Copy | InstallProject):
+            number += 1
+            yield _record(instruction, manifests[number])
+        else:
+            yield _record(instruction, None)
+
+
+def _record(instruction: Instruction, content: Manifest | None) -> tuple[str, Record]:
+    match instruction:
+        case Env(values=values):
+            return "env", {"env": list(values.items())}
+        case Account(user=user):
+            return "user", {"account": user}
+        case Install(manager=manager, packages=packages):
+            return "packages", {"install": manager, "packages": packages}
+        case InstallProject():
+            assert content is not None
+            return "packages", _project(instruction, content)
+        case Copy():
+            assert content is not None
+            return "files", {"copy": _copy(instruction, content)}
+        case Run(command=command, user=user, secrets=secrets):
+            return "run", {"run": command, "user": user, "secrets": secrets}
+        case Workdir(path=path, owner=owner):
+            return "workdir", {"workdir": path, "owner": owner}
+        case _:
+            assert_never(instruction)
+
+
+def _project(project: InstallProject, content: Manifest) -> Record:
+    return {
+        "install": project.manager,
+        "copy": _copy(project.copy, content),
+        "files": project.files,
+        "locked": project.locked,
+        "to": project.to,
+    }
+
+
+def _copy(copy: Copy, content: Manifest) -> Record:
+    return {
+        "to": copy.to,
+        "owner": copy.owner,
+        "mode": copy.mode,
+        "single": content.single,
+        "files": _files(content),
+    }
+
+
+# --- content ---------------------------------------------------------------------------------
+
+
+def manifest(selection: Selection, digests: Digests) -> Manifest:
+    """Read the content of a selection.
+
+    Raises ConfigError naming what cannot be read, SandboxfileError for a file that changes
+    while it is read.
+    """
+    files, unreadable = [], []
+    below = len(selection.root) + 1
+    for entry in selection.entries:
+        try:
+            content = digests.digest(entry.path, entry.stat) if entry.kind == "file" else ""
+        except OSError as error:
+            unreadable.append(f"`{shown(entry.path[below:])}`: {error.strerror}")
+            continue
+        files.append(
+            FileRecord(
+                name=entry.name,
+                kind=entry.kind,
+                executable=entry.executable,
+                link=entry.link,
+                sha256=content,
+                source=entry.path[below:],
+            )
+        )
+    if unreadable:
+        more = f" and {len(unreadable) - _LISTED} more" if len(unreadable) > _LISTED else ""
+        message = f"cannot read {', '.join(unreadable[:_LISTED])}{more}"
+        raise ConfigError([Problem(selection.at, message)])
+    return Manifest(files=tuple(files), single=selection.single)
+
+
+def _files(content: Manifest) -> list[list[object]]:
+    return [
+        [each.kind, each.name, each.executable, each.sha256 or each.link] for each in content.files
+    ]
+
+
+# --- bases -----------------------------------------------------------------------------------
+
+
+def image_record(digest: str) -> Record:
+    """Return the record of an image: `digest` of its linux/amd64 manifest, or its id."""
+    return {"image": digest}
+
+
+def template_record(image_key: str) -> Record:
+    """Return the record of another template of the workspace, by its image key."""
+    return {"template": image_key}
+
+
+def remote_record(name: str) -> Record:
+    """Return the record of a template at the target, `name` or `name:tag`."""
+    return {"remote": name}
+
+
+def dockerfile_record(
+    text_sha256: str,
+    content: Manifest,
+    *,
+    stage: str | None,
+    args: Mapping[str, str],
+    images: Mapping[str, str],
+) -> Record:
+    """Return the record of a Dockerfile.
+
+    `text_sha256` is of its bytes as the user wrote them, `images` has the digest of every image
+    that it names.
+    """
+    return {
+        "dockerfile": {
+            "text": text_sha256,
+            "context": _files(content),
+            "stage": stage,
+            "args": args,
+            "images": images,
+        }
+    }
+
+
+def bootstrap_record(base: BootstrapBase, digest: str) -> Record:
+    """Return the record of a bootstrapped root filesystem; `digest` is of its archive."""
+    return {
+        "bootstrap": {
+            "distribution": base.distribution,
+            "suite": base.suite,
+            "mirror": base.mirror,
+            "components": base.components,
+            "include": base.include,
+            "snapshot": base.snapshot,
+            "epoch": base.epoch,
+            "digest": digest,
+        }
+    }

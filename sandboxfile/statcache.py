@@ -1,0 +1,194 @@
+"""Content hashes of files, remembered while a file's stat stays the same.
+
+It only saves reading: an unreadable cache is an empty one, and losing it costs time, nothing else.
+An entry holds (size, mtime, ctime, inode) and the SHA-256. The device is left out: the number of
+one and the same disk differs between containers and boots.
+
+Racy files (git's rule): a file may be rewritten within one tick of the file system's clock, with
+its size and times as they were. So a hash is only kept for later runs when the file's mtime and
+ctime were at least two seconds old at the moment it was read. Git compares with the moment the
+index was written, which is later and so trusts more. Within one run, what was read once for a stat
+stands: the run sees each file as of one moment, and the archive writer compares what it sends.
+"""
+
+import os
+import stat as filemode
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+from zlib import crc32
+
+from sandboxfile.errors import SandboxfileError
+
+SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
+
+_MAGIC = b"sfstat1\n"
+_HEADER = struct.Struct("<8sIQQ")  # magic, CRC-32 of the rest, entries, bytes of names
+_STAT = struct.Struct("<4Q")
+_RECORD = _STAT.size + 32
+_WHOLE = 1 << 20  # files up to this size are read in one go
+_ATTEMPTS = 3
+_UNSIGNED = (1 << 64) - 1
+
+
+class Digests(Protocol):
+    """Where the content hashes of files come from."""
+
+    def digest(self, path: str, stat: os.stat_result) -> str:
+        """Return the SHA-256 (hex) of a file's content; `stat` is its lstat.
+
+        Raises OSError when it cannot be read, SandboxfileError when it never holds still.
+        """
+
+
+class NoCache:
+    """Reads every file once in a run and remembers nothing."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, bytes], bytes] = {}
+
+    def digest(self, path: str, stat: os.stat_result) -> str:
+        """Return the SHA-256 (hex) of a file's content; see `Digests`."""
+        known = self._seen.get((path, signature(stat)))
+        if known is None:
+            _, known = read(path)
+            self._seen[path, signature(stat)] = known
+        return known.hex()
+
+
+class StatCache:
+    """The cache of one workspace, in one file; safe to use from several threads."""
+
+    def __init__(self, path: Path, root: Path, clock: Callable[[], int]) -> None:
+        self._path = path
+        self._root = os.fspath(root).rstrip("/") + "/"
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept = _load(path)
+        self._used: dict[bytes, bytes] = {}
+        self._seen: dict[tuple[bytes, bytes], bytes] = {}
+
+    @classmethod
+    def open(
+        cls, path: Path, *, root: Path, clock: Callable[[], int] = time.time_ns
+    ) -> "StatCache":
+        """Read the cache at `path`; keys are paths relative to the workspace `root`.
+
+        `clock` tells the time in nanoseconds since the epoch, as the file system stamps files.
+        """
+        return cls(path, root, clock)
+
+    def digest(self, path: str, stat: os.stat_result) -> str:
+        """Return the SHA-256 (hex) of a file's content; see `Digests`."""
+        name = os.fsencode(path.removeprefix(self._root))
+        mark = signature(stat)
+        record = self._kept.get(name)
+        if record is not None and record[: _STAT.size] == mark:
+            self._used[name] = record
+            return record[_STAT.size :].hex()
+        known = self._seen.get((name, mark))
+        return (known or self._read(name, path, mark)).hex()
+
+    def _read(self, name: bytes, path: str, mark: bytes) -> bytes:
+        now = self._clock()
+        found, content = read(path)
+        with self._lock:
+            self._seen[name, mark] = content
+            if max(found.st_mtime_ns, found.st_ctime_ns) + SLACK_NS <= now:
+                self._used[name] = signature(found) + content
+            else:
+                self._used.pop(name, None)
+        return content
+
+    def save(self, *, whole: bool = False) -> None:
+        """Write the cache, atomically; a cache that cannot be written is left as it was.
+
+        `whole` says that this run saw every file of the workspace, so that others can be dropped.
+        """
+        with self._lock:
+            records = dict(self._used) if whole else self._kept | self._used
+        if records != self._kept:
+            with suppress(OSError):
+                _store(self._path, records)
+                self._kept = records
+
+
+def signature(stat: os.stat_result) -> bytes:
+    """Return what is compared of a stat, packed."""
+    return _STAT.pack(
+        stat.st_size,
+        stat.st_mtime_ns & _UNSIGNED,
+        stat.st_ctime_ns & _UNSIGNED,
+        stat.st_ino & _UNSIGNED,
+    )
+
+
+def read(path: str) -> tuple[os.stat_result, bytes]:
+    """Return a regular file's stat and SHA-256, of one and the same state of the file.
+
+    Raises OSError when it cannot be read, SandboxfileError when it never holds still.
+    """
+    for _ in range(_ATTEMPTS):
+        # Neither a link put in its place nor a FIFO may lead or hold us.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            before = os.fstat(descriptor)
+            if not filemode.S_ISREG(before.st_mode):
+                break
+            content = _hash(descriptor, before.st_size)
+            if content and signature(before) == signature(os.fstat(descriptor)):
+                return before, content
+        finally:
+            os.close(descriptor)
+    raise SandboxfileError(
+        f"`{path}` changed while being read", hint="run again when nothing writes to it"
+    )
+
+
+def _hash(descriptor: int, size: int) -> bytes | None:
+    """Return the hash of exactly `size` bytes, None if there are fewer or more."""
+    if size <= _WHOLE:  # one byte more than there is: a larger buffer costs more than the read
+        data = os.read(descriptor, size + 1)
+        return sha256(data).digest() if len(data) == size else None
+    hashed = sha256()
+    left = size
+    while left and (data := os.read(descriptor, min(left, _WHOLE))):
+        hashed.update(data)
+        left -= len(data)
+    return None if left or os.read(descriptor, 1) else hashed.digest()
+
+
+# --- the file: header, records of stat and hash, names joined by NUL -------------------------
+
+
+def _load(path: Path) -> dict[bytes, bytes]:
+    try:
+        data = path.read_bytes()
+        magic, checksum, count, length = _HEADER.unpack_from(data)
+    except (OSError, struct.error):
+        return {}
+    body = data[_HEADER.size :]
+    if magic != _MAGIC or checksum != crc32(body) or len(body) != count * _RECORD + length:
+        return {}
+    names = body[count * _RECORD :].split(b"\0") if count else []
+    records = (body[at : at + _RECORD] for at in range(0, count * _RECORD, _RECORD))
+    return dict(zip(names, records, strict=False))
+
+
+def _store(path: Path, records: dict[bytes, bytes]) -> None:
+    ordered = sorted(records)
+    names = b"\0".join(ordered)
+    body = b"".join([*(records[name] for name in ordered), names])
+    header = _HEADER.pack(_MAGIC, crc32(body), len(ordered), len(names))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        new.write_bytes(header + body)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
