@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sandboxfile.local.names import Name
-from sandboxfile.model import Resources
+from sandboxfile.model import Login, Resources
 
 Status = Literal["waiting", "building", "ready", "error"]
 Level = Literal["debug", "info", "warn", "error"]
@@ -126,3 +126,38 @@ class Entry:
     level: Level
     message: str
     step: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One build step as requested; `type` in upper case."""
+
+    type: str
+    args: tuple[str, ...]
+    files_hash: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What came as `fromImageRegistry`; `login` is None for kinds that we cannot use."""
+
+    kind: str
+    login: Login | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a trigger asks for; kept in memory alone, for it may hold a password.
+
+    Exactly one of `image`, `template` is not None; an empty `image` stands for what was pushed
+    for this build (v1). `start` and `ready` are None where the request had none.
+    """
+
+    image: str | None = None
+    template: str | None = None
+    credentials: Credentials | None = None
+    steps: tuple[Step, ...] = ()
+    start: str | None = None
+    ready: str | None = None
+    pre_boot: str = ""

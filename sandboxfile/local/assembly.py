@@ -1,0 +1,328 @@
+"""One build, from base image to committed template, logged and worded as the service does it."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Box, Engine, Executed
+from sandboxfile.errors import NotAllowed, SandboxfileError
+from sandboxfile.events import Event, Log
+from sandboxfile.local import guest as guests
+from sandboxfile.local import names
+from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
+from sandboxfile.local.guest import DEFAULT_USER, Guest
+from sandboxfile.local.records import (
+    Build,
+    Level,
+    Reason,
+    Recipe,
+    Refusal,
+    Result,
+    Setting,
+    Step,
+)
+from sandboxfile.local.store import CANCELLED, Store
+from sandboxfile.model import Login
+from sandboxfile.reference import ImageReference
+
+REPOSITORY = "sandboxfile/local"  # images of finished templates, tagged with the build's id
+PUSHED = "e2b/custom-envs"  # where a v1 client pushes to, below the registry (reference, 2.3)
+BASE = "base"
+FINALIZE = "finalize"
+INTERNAL = "An internal error occurred. Please try again or contact support with the build ID."
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What every build needs.
+
+    `registry` is where v1 clients push to (`host[:port][/path]`); without it only what they left
+    in the engine is found. `logins` gives the login for a registry's host.
+    """
+
+    store: Store
+    engine: Engine
+    logins: Callable[[str], Login | None]
+    registry: str | None
+    patience: Patience
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What a build stands on; `start` and `ready` hold where the trigger gives neither."""
+
+    image: str
+    setting: Setting
+    start: str = ""
+    ready: str = ""
+
+
+class _Failed(Exception):  # noqa: N818 - named for what it says
+    """The end of a build, in the service's words (reference, 5.7)."""
+
+
+class Assembly:
+    """One build on its way; `carry_out` never raises for what is wrong with the build."""
+
+    def __init__(self, workshop: Workshop, build: Build, recipe: Recipe, cancel: Cancel) -> None:
+        self._workshop = workshop
+        self._build = build
+        self._recipe = recipe
+        self._cancel = cancel
+        self._step: str | None = None
+        self._key = ""
+
+    def carry_out(self) -> None:
+        """Build, and leave the outcome in the store."""
+        began = time.monotonic()
+        self._say(f"Building template {self._build.template}/{self._build.id}")
+        try:
+            result = self._make()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the build has to end
+            self._end(self._reason(error))
+            return
+        self._step = None
+        self._say(f"Build finished, took {duration(round(time.monotonic() - began))}")
+        if not self._workshop.store.finish(self._build.id, result):
+            self._workshop.engine.untag(result.image)
+
+    def _end(self, reason: Reason) -> None:
+        self._step = reason.step
+        self._say(f"Build failed: {reason.message}", level="error")
+        self._workshop.store.fail(self._build.id, reason)
+
+    def _reason(self, error: Exception) -> Reason:
+        if self._cancel.is_set:
+            return Reason(message=CANCELLED)
+        if isinstance(error, _Failed):
+            return Reason(message=str(error), step=self._step)
+        if isinstance(error, SandboxfileError):
+            return Reason(message=error.message, step=self._step)
+        self._say(f"{type(error).__name__}: {error}", level="error")
+        return Reason(message=INTERNAL)
+
+    def _make(self) -> Result:
+        self._step = BASE
+        base = self._base()
+        labels = {
+            "sandboxfile.template": self._build.template,
+            "sandboxfile.build": self._build.id,
+        }
+        with ExitStack() as stack:
+            box = stack.enter_context(
+                self._workshop.engine.box(
+                    base.image, labels=labels, resources=self._build.resources
+                )
+            )
+            # Removing the container is what ends the commands that run in it.
+            with self._cancel.on_cancel(stack.close):
+                guest = self._provision(box)
+                setting = self._perform(guest, base.setting)
+                return self._finalize(guest, base, setting, labels)
+
+    # --- base --------------------------------------------------------------------------------
+
+    def _base(self) -> _Base:
+        recipe = self._recipe
+        if recipe.template is not None:
+            self._mark("[base] FROM template", recipe.template)
+            return self._parent(recipe.template)
+        image = recipe.image or self._pushed()
+        self._mark("[base] FROM", image)
+        return _Base(
+            image=self._present(image),
+            setting=Setting(user=DEFAULT_USER),
+            start=self._build.start,  # given at registration, by v1 alone
+            ready=self._build.ready,
+        )
+
+    def _parent(self, reference: str) -> _Base:
+        try:
+            parent = self._workshop.store.resolve(names.parse(reference))
+        except ValueError as error:
+            raise _Failed(f"invalid template reference: {error}") from None
+        except Refusal as refusal:
+            raise _Failed(refusal.message) from None
+        assert parent.result is not None
+        if self._workshop.engine.find(parent.result.image) is None:
+            raise _Failed(
+                f"image '{parent.result.image}' not found: it was removed from the engine"
+            )
+        return _Base(
+            image=parent.result.image,
+            setting=parent.result.setting,
+            start=parent.result.start,
+            ready=parent.result.ready,
+        )
+
+    def _pushed(self) -> str:
+        """Return where the v1 client put its image."""
+        path = f"{PUSHED}/{self._build.template}:{self._build.id}"
+        return f"{self._workshop.registry}/{path}" if self._workshop.registry else path
+
+    def _present(self, image: str) -> str:
+        """Return the id of an image that the engine has or can pull."""
+        engine = self._workshop.engine
+        found = engine.find(image)
+        if found is None:
+            self._say(f"Pulling {image}")
+            self._pull(image)
+            found = engine.find(image)
+        if found is None:
+            raise _Failed(f"image '{image}' not found: neither in the engine nor at its registry")
+        return found
+
+    def _pull(self, image: str) -> None:
+        try:
+            registry = ImageReference.parse(image).registry
+        except ValueError as error:
+            raise _Failed(f"image '{image}' not found: {error}") from None
+        given = self._recipe.credentials
+        if given is not None and given.login is None:
+            raise _Failed(
+                f"access denied to '{image}': registry credentials of type '{given.kind}' are not"
+                " supported by the local service"
+            )
+        login = given.login if given else self._workshop.logins(registry)
+        try:
+            self._workshop.engine.ensure(image, login=login, emit=self._pulling, job=self._build.id)
+        except SandboxfileError as error:
+            raise _Failed(self._pull_failure(image, error)) from error
+
+    def _pull_failure(self, image: str, error: SandboxfileError) -> str:
+        if not self._recipe.image:
+            return f"failed to pull build image from registry: '{image}': {error.message}"
+        if not isinstance(error, NotAllowed):
+            return f"failed to pull image '{image}': {error.message}"
+        what = "image '{}' not found" if "has no" in error.message else "access denied to '{}'"
+        return f"{what.format(image)}: {error.message}"
+
+    def _pulling(self, event: Event) -> None:
+        if isinstance(event, Log):
+            self._say(f"[base] {event.text}", level="debug")
+
+    def _provision(self, box: Box) -> Guest:
+        self._say("Provisioning sandbox template")
+        guest, done = guests.enter(box)
+        self._expect(done, "error waiting for provisioning sandbox: exit status:")
+        if self._recipe.pre_boot and self._recipe.template is None:
+            done = guest.script(self._recipe.pre_boot)
+            self._expect(done, "error waiting for provisioning sandbox: exit status:")
+        self._mark("[base] DEFAULT USER", DEFAULT_USER)
+        return guest
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def _perform(self, guest: Guest, setting: Setting) -> Setting:
+        count = len(self._recipe.steps)
+        for number, step in enumerate(self._recipe.steps, 1):
+            self._cancel.check()
+            self._step = str(number)
+            prefix = f"[builder {number}/{count}]"
+            self._mark(f"{prefix} {step.type}", " ".join(step.args))
+            setting = self._one(guest, setting, step, prefix)
+        return setting
+
+    def _one(self, guest: Guest, setting: Setting, step: Step, prefix: str) -> Setting:
+        match step.type, step.args:
+            case "RUN", (command, *rest):
+                self._run(guest, _as(setting, rest), command, prefix)
+                return setting
+            case "ENV" | "ARG", args if args and len(args) % 2 == 0:
+                return _with_env(guest, setting, tuple(zip(args[::2], args[1::2], strict=True)))
+            case "WORKDIR", (path,):
+                return self._workdir(guest, setting, path)
+            case "USER", (name, *rest):
+                return self._user(guest, setting, name, sudo=rest == ["true"])
+            case "COPY" | "ADD", _:
+                raise _Failed(f"{step.type} needs uploaded files: not supported by this version")
+            case "RUN" | "ENV" | "ARG" | "WORKDIR" | "USER", args:
+                raise _Failed(f"{step.type} cannot have {len(args)} arguments")
+            case _:
+                raise _Failed(f"command type {step.type} is not implemented")
+
+    def _run(self, guest: Guest, setting: Setting, command: str, prefix: str) -> None:
+        def line(text: str) -> None:
+            self._say(f"{prefix} [stdout]: {text}")
+
+        done = guest.command(command, setting, on_line=line)
+        if done.status != 0:
+            raise _Failed(f"failed to run command '{command}': exit status {done.status}")
+
+    def _workdir(self, guest: Guest, setting: Setting, path: str) -> Setting:
+        home = "" if setting.workdir or path.startswith("/") else guest.home(setting.user)
+        there = guests.moved(setting, path, home=home)
+        done = guest.make_directory(there.workdir or "/", setting.user)
+        self._expect(done, f"failed to create directory '{there.workdir}': exit status")
+        return there
+
+    def _user(self, guest: Guest, setting: Setting, name: str, *, sudo: bool) -> Setting:
+        if not _USER.fullmatch(name):
+            raise _Failed(f"'{name}' cannot be the name of a user")
+        account = name.partition(":")[0]
+        if not account.isdigit():
+            self._expect(
+                guest.add_user(account, sudo=sudo),
+                f"failed to create user '{account}': exit status",
+            )
+        return replace(setting, user=name)
+
+    # --- finalize ----------------------------------------------------------------------------
+
+    def _finalize(
+        self, guest: Guest, base: _Base, setting: Setting, labels: dict[str, str]
+    ) -> Result:
+        self._step = FINALIZE
+        self._mark("[finalize] Finalizing template build", "")
+        self._expect(guest.configure(), "configuration script failed: exit status")
+        setting = replace(setting, workdir=setting.workdir or guest.home(setting.user))
+        start, ready = self._commands(base)
+        what = Boot(start=start, ready=ready, setting=setting)
+        try:
+            boot(guest, what, patience=self._workshop.patience, cancel=self._cancel, say=self._say)
+        except NotReady as error:
+            raise _Failed(error.message) from None
+        self._cancel.check()
+        image = f"{REPOSITORY}:{self._build.id}"
+        guest.box.commit(image, labels=labels)
+        return Result(image=image, setting=setting, start=start, ready=ready)
+
+    def _commands(self, base: _Base) -> tuple[str, str]:
+        """Return start and ready: the base's only if neither is given (reference, 3.6)."""
+        recipe = self._recipe
+        if recipe.start is None and recipe.ready is None:
+            return base.start, base.ready
+        return recipe.start or "", recipe.ready or ""
+
+    # --- saying ------------------------------------------------------------------------------
+
+    def _expect(self, done: Executed, message: str) -> None:
+        if done.status != 0:
+            for line in done.output.splitlines():
+                self._say(line, level="warn")
+            raise _Failed(f"{message} {done.status}")
+
+    def _mark(self, what: str, text: str) -> None:
+        """Say what is done next, with the key of all that was done so far (reference, 5.6)."""
+        self._key = hashlib.sha256(f"{self._key}\0{what}\0{text}".encode()).hexdigest()
+        self._say(" ".join(filter(None, (what, text, f"[{self._key[:16]}]"))))
+
+    def _say(self, message: str, *, level: Level = "info") -> None:
+        self._workshop.store.log(self._build.id, message, level=level, step=self._step)
+
+
+def _as(setting: Setting, rest: list[str]) -> Setting:
+    return replace(setting, user=rest[0]) if rest and rest[0] else setting
+
+
+def _with_env(guest: Guest, setting: Setting, pairs: tuple[tuple[str, str], ...]) -> Setting:
+    try:
+        added = guest.expand(pairs, setting.env)
+    except ValueError as error:
+        raise _Failed(str(error)) from None
+    return replace(setting, env={**setting.env, **added})

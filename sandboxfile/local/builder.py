@@ -1,0 +1,101 @@
+"""Carries out triggered builds on worker threads, stops them, and cleans up behind them."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.local.assembly import Assembly, Workshop
+from sandboxfile.local.records import Build, Reason, Recipe
+from sandboxfile.local.store import CANCELLED
+
+PARALLEL = 8
+LOOK_S = 1.0  # how late a build notices that another process has ended it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A triggered build and its stop button."""
+
+    build: Build
+    recipe: Recipe
+    cancel: Cancel = field(default_factory=Cancel)
+
+
+class Builder:
+    """Builds in the order of triggers, `parallel` at a time; the rest wait in line."""
+
+    def __init__(self, workshop: Workshop, *, parallel: int = PARALLEL) -> None:
+        self._workshop = workshop
+        self._parallel = parallel
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: dict[str, _Job] = {}
+        self._workers = 0
+        self._lock = Lock()
+        self._look = Event()
+        self._stopped = False
+
+    def start(self, build: Build, recipe: Recipe) -> None:
+        """Take on a build that the store has let begin; returns at once."""
+        job = _Job(build=build, recipe=recipe)
+        with self._lock:
+            self._jobs[build.id] = job
+            if not self._workers:
+                Thread(target=self._watch, daemon=True).start()
+            if self._workers < self._parallel:
+                self._workers += 1
+                Thread(target=self._work, daemon=True).start()
+        self._queue.put(job)
+
+    def look(self) -> None:
+        """Stop builds that the store has ended meanwhile: cancelled, deleted, too slow."""
+        self._look.set()
+
+    def discard(self, images: list[str]) -> None:
+        """Take away images of a deleted template, as far as the engine lets us."""
+        with suppress(SandboxfileError):
+            for image in images:
+                self._workshop.engine.untag(image)
+
+    def stop(self, *, timeout_s: float = 2.0) -> None:
+        """Cancel what runs and remove its containers, waiting `timeout_s` seconds at most."""
+        with self._lock:
+            self._stopped = True
+            jobs = list(self._jobs.values())
+            for _ in range(self._workers):
+                self._queue.put(None)
+        for job in jobs:
+            self._workshop.store.fail(job.build.id, Reason(message=CANCELLED))
+            Thread(target=job.cancel.set, daemon=True).start()
+        self._look.set()
+        deadline = time.monotonic() + timeout_s
+        while self._jobs and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _watch(self) -> None:
+        while not self._stopped:
+            self._look.wait(LOOK_S if self._jobs else None)
+            self._look.clear()
+            with suppress(Exception):  # a store that is closed while we stop
+                self._workshop.store.settle()
+                self._cancel_ended()
+
+    def _cancel_ended(self) -> None:
+        for job in list(self._jobs.values()):
+            if not job.cancel.is_set and not self._workshop.store.is_building(job.build.id):
+                Thread(target=job.cancel.set, daemon=True).start()
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            self._look.set()
+            try:
+                if not self._stopped and self._workshop.store.begin(job.build.id):
+                    Assembly(self._workshop, job.build, job.recipe, job.cancel).carry_out()
+            except Exception:
+                if not self._stopped:  # then the store is closed, and the build long ended
+                    raise
+            finally:
+                self._jobs.pop(job.build.id, None)

@@ -1,0 +1,533 @@
+"""The template API, requests to answers, over the store and the builder; no socket in sight.
+
+Numbers in brackets are sections of the protocol's description.
+"""
+
+import base64
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+from urllib.parse import unquote
+
+from sandboxfile.local import names, shapes
+from sandboxfile.local.builder import Builder
+from sandboxfile.local.names import Name
+from sandboxfile.local.records import (
+    LEVELS,
+    Build,
+    Credentials,
+    Entry,
+    Level,
+    Reason,
+    Recipe,
+    Refusal,
+    Registered,
+    Registration,
+    Step,
+    Template,
+)
+from sandboxfile.local.store import Store
+from sandboxfile.local.wire import (
+    Answer,
+    Fields,
+    Request,
+    answer,
+    query_choice,
+    query_number,
+    refusal,
+)
+from sandboxfile.model import Login, Resources, Secret
+
+PAGE = 100
+NOVITA_PAGE = 20
+MAX_CPU = 32
+MIN_MEMORY = 128
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+Allowed = Literal["key", "token", "either", "anyone"]
+_Endpoint = Callable[["Api", Request, list[str]], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint; `allowed` is the credential that it takes in strict mode (1.6)."""
+
+    method: str
+    segments: tuple[str, ...]
+    allowed: Allowed
+    endpoint: _Endpoint
+
+    def match(self, segments: list[str]) -> list[str] | None:
+        """Return what stands at the places of `*`, None when the path is another's."""
+        if len(segments) != len(self.segments):
+            return None
+        pairs = list(zip(self.segments, segments, strict=True))
+        if any(own not in {"*", given} for own, given in pairs):
+            return None
+        return [given for own, given in pairs if own == "*"]
+
+
+class Api:
+    """Answers requests; `key` is the only credential accepted, None accepts any."""
+
+    def __init__(
+        self,
+        store: Store,
+        builder: Builder,
+        *,
+        key: Secret | None = None,
+        strict: bool = False,
+        max_builds: int | None = None,
+    ) -> None:
+        """Take requests; `max_builds` may wait or run at once (429 beyond), None sets no limit."""
+        self._store = store
+        self._builder = builder
+        self._key = key
+        self._strict = strict
+        self._max_builds = max_builds
+
+    def handle(self, request: Request) -> Answer:
+        """Answer a request; whatever it is, this raises nothing but our own defects."""
+        try:
+            route, args = self._route(request)
+            self._admit(request, route.allowed)
+            self._store.settle()
+            return route.endpoint(self, request, args)
+        except Refusal as declined:
+            return refusal(declined.status, declined.message)
+
+    def _route(self, request: Request) -> tuple[Route, list[str]]:
+        segments = [unquote(part) for part in request.path.strip("/").split("/")]
+        matching = [
+            (route, args) for route in ROUTES if (args := route.match(segments)) is not None
+        ]
+        for route, args in matching:
+            if route.method == request.method:
+                return route, args
+        if matching:
+            raise Refusal(405, "method not allowed")
+        raise Refusal(404, "no matching operation was found")
+
+    def _admit(self, request: Request, allowed: Allowed) -> None:
+        if allowed == "anyone":
+            return
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = {
+            "key": request.headers.get("x-api-key", ""),
+            "token": token.strip() if scheme.lower() == "bearer" else "",
+        }
+        if self._strict and allowed != "either":
+            given = {allowed: given[allowed]}
+        if self._key is None and not self._strict:
+            return
+        if not any(self._is_valid(value) for value in given.values()):
+            raise Refusal(401, "Invalid API key or access token")
+
+    def _is_valid(self, value: str) -> bool:
+        if self._key is None:
+            return bool(value)
+        return hmac.compare_digest(value.encode(), self._key.reveal().encode())
+
+    # --- registering -------------------------------------------------------------------------
+
+    def register_v3(self, request: Request, _args: list[str]) -> Answer:
+        fields = Fields.read(request.body)
+        text = fields.text("name") or fields.text("alias")
+        made = self._register(fields, text, fields.texts("tags"))
+        return answer(202, shapes.registered(made))
+
+    def register_v2(self, request: Request, _args: list[str]) -> Answer:
+        fields = Fields.read(request.body)
+        made = self._register(fields, fields.required("alias"), ())
+        return answer(202, shapes.registered_legacy(made))
+
+    def _register(self, fields: Fields, text: str | None, tags: tuple[str, ...]) -> Registered:
+        if not text or not text.strip():
+            raise Refusal(400, "Name is required")
+        name = _name(text, "name")
+        if name.namespace not in {None, names.NAMESPACE}:
+            raise Refusal(
+                400, f"namespace '{name.namespace}' must match your team '{names.NAMESPACE}'"
+            )
+        wanted = _tags([*([name.tag] if name.tag else []), *tags], implied=name.tag)
+        return self._store.register(
+            Registration(flow="v2", name=name, tags=wanted, resources=_resources(fields)),
+            limit=self._max_builds,
+        )
+
+    def register_v1(self, request: Request, args: list[str]) -> Answer:
+        """Register the first build of a template, or a rebuild of the one in the path (2.3)."""
+        fields = Fields.read(request.body)
+        fields.required("dockerfile")
+        text = fields.text("alias")
+        name = _name(text, "alias") if text else None
+        tag = name.tag if name else None
+        made = self._store.register(
+            Registration(
+                flow="v1",
+                name=name,
+                tags=_tags([tag] if tag else [], implied=tag),
+                resources=_resources(fields),
+                template=args[0] if args else None,
+                start=fields.text("startCmd") or "",
+                ready=fields.text("readyCmd") or "",
+            ),
+            limit=self._max_builds,
+        )
+        return answer(202, shapes.registered_legacy(made))
+
+    # --- building ----------------------------------------------------------------------------
+
+    def files(self, _request: Request, args: list[str]) -> Answer:
+        template, files_hash = args
+        if not _HASH.fullmatch(files_hash):
+            raise Refusal(400, "Invalid files hash")
+        found = self._store.template(template)
+        if found is None or found.id != template:
+            raise Refusal(404, f"Error when getting template: template '{template}' not found")
+        raise Refusal(501, "file uploads are not supported by this version of the local service")
+
+    def trigger_v2(self, request: Request, args: list[str]) -> Answer:
+        return self._trigger(args, _recipe(Fields.read(request.body)))
+
+    def trigger_v1(self, _request: Request, args: list[str]) -> Answer:
+        return self._trigger(args, Recipe(image=""))
+
+    def _trigger(self, args: list[str], recipe: Recipe) -> Answer:
+        template, build_id = args
+        if not names.is_build_id(build_id.lower()):
+            raise Refusal(400, f"Invalid build ID: '{build_id}' is not a UUID")
+        try:
+            build = self._store.trigger(template, build_id.lower())
+        finally:
+            self._builder.look()  # rivals were cancelled, even when this trigger was refused
+        if wrong := _wrong_source(recipe):
+            message = f"Error when starting template build: failed to set template source: {wrong}"
+            self._store.fail(build.id, Reason(message=message))
+            raise Refusal(500, message)
+        self._builder.start(build, recipe)
+        return Answer(status=202)
+
+    def status(self, request: Request, args: list[str]) -> Answer:
+        offset = query_number(request.query, "logsOffset", 0, low=0, high=2**31 - 1)
+        limit = query_number(request.query, "limit", PAGE, low=0, high=PAGE)
+        level = _level(request)
+        build = self._existing(args)
+        entries: list[Entry] = []
+        if build.status != "waiting":
+            entries = self._store.entries(build.id, level=level, offset=offset, limit=limit)
+        return answer(200, shapes.status(build, entries))
+
+    def logs(self, request: Request, args: list[str]) -> Answer:
+        limit = query_number(request.query, "limit", PAGE, low=0, high=PAGE)
+        cursor = query_number(request.query, "cursor", -1, low=0, high=2**52)
+        direction = query_choice(request.query, "direction", ("forward", "backward"))
+        query_choice(request.query, "source", ("temporary", "persistent"))
+        level = _level(request)
+        entries = self._store.entries_at(
+            self._existing(args).id,
+            level=level,
+            limit=limit,
+            cursor_ms=None if cursor < 0 else cursor,
+            backward=direction == "backward",
+        )
+        return answer(200, {"logs": [shapes.entry_shape(entry) for entry in entries]})
+
+    def _existing(self, args: list[str]) -> Build:
+        template, build_id = args
+        if not names.is_build_id(build_id.lower()):
+            raise Refusal(400, "Invalid build id")
+        build = self._store.build(template, build_id.lower())
+        if build is None:  # 400, not 404, as at the service (3.7)
+            raise Refusal(400, f"Build '{build_id}' not found")
+        return build
+
+    # --- tags and aliases --------------------------------------------------------------------
+
+    def assign_tags(self, request: Request, _args: list[str]) -> Answer:
+        fields = Fields.read(request.body)
+        target, tags = fields.required("target"), fields.texts("tags")
+        if not tags:
+            raise Refusal(400, "At least one tag is required")
+        try:
+            name = names.parse(target)
+        except ValueError as error:
+            raise Refusal(400, f"Invalid target template format: {error}") from None
+        wanted = _tags(tags)
+        self._template(name)
+        try:
+            build = self._store.resolve(name)
+        except Refusal:
+            text = f"Template '{target}' with tag '{name.wanted_tag}' not found"
+            raise Refusal(404, text) from None
+        self._store.assign(build, wanted)
+        return answer(201, {"tags": list(wanted), "buildID": build.id})
+
+    def remove_tags(self, request: Request, _args: list[str]) -> Answer:
+        fields = Fields.read(request.body)
+        text, tags = fields.required("name"), fields.texts("tags")
+        if not tags:
+            raise Refusal(400, "At least one tag is required")
+        name = _name(text, "name")
+        if name.tag is not None:
+            raise Refusal(
+                400, "Template name should not contain a tag, use the 'tags' field instead"
+            )
+        wanted = _tags(tags)
+        if names.DEFAULT_TAG in wanted:
+            raise Refusal(400, f"Cannot delete the '{names.DEFAULT_TAG}' tag")
+        self._store.unassign(self._template(name).id, wanted)
+        return Answer(status=204)
+
+    def tags(self, _request: Request, args: list[str]) -> Answer:
+        try:
+            name = names.parse(args[0])
+        except ValueError as error:
+            raise Refusal(400, f"Invalid template reference: {error}") from None
+        assigned = self._store.tags(self._template(name).id)
+        return answer(200, [shapes.tag(each) for each in assigned])
+
+    def alias(self, _request: Request, args: list[str]) -> Answer:
+        try:
+            name = names.parse(args[0])
+        except ValueError as error:
+            raise Refusal(400, f"Invalid alias format: {error}") from None
+        template = self._template(name)
+        if name.tag is not None:  # then it must be usable, not only claimed (4.2)
+            self._store.resolve(name)
+        return answer(200, {"templateID": template.id, "public": template.public})
+
+    def _template(self, name: Name) -> Template:
+        template = self._store.template(name)
+        if template is None:
+            raise Refusal(404, f"template '{_without_tag(name)}' not found")
+        return template
+
+    # --- templates ---------------------------------------------------------------------------
+
+    def list_v1(self, request: Request, _args: list[str]) -> Answer:
+        self._check_team(request)
+        metadata = request.query.get("metadata") == "true"
+        templates, _, _ = self._store.templates(newest_first=False)
+        return answer(200, [shapes.listed(each, metadata=metadata) for each in templates])
+
+    def list_v2(self, request: Request, _args: list[str]) -> Answer:
+        """Answer in Novita's shape or in E2B's, which share the path (2.6)."""
+        self._check_team(request)
+        if "page" in request.query or "template_type" in request.query:
+            return self._list_novita(request)
+        limit = query_number(request.query, "limit", PAGE, low=1, high=PAGE)
+        templates, _, more = self._store.templates(
+            newest_first=True, limit=limit, before=_place(request)
+        )
+        return answer(200, [shapes.listed(each) for each in templates], **_next(more))
+
+    def _list_novita(self, request: Request) -> Answer:
+        kind = query_choice(request.query, "template_type", ("template_build", "snapshot_template"))
+        page = query_number(request.query, "page", 1, low=1, high=2**31 - 1)
+        limit = query_number(request.query, "limit", NOVITA_PAGE, low=1, high=PAGE)
+        templates, total, _ = self._store.templates(
+            newest_first=True, limit=limit, offset=(page - 1) * limit
+        )
+        if kind == "snapshot_template":  # there are no snapshots of sandboxes here
+            templates, total = [], 0
+        return answer(
+            200,
+            {
+                "templates": [shapes.listed(each) for each in templates],
+                "total": total,
+                "page": page,
+                "limit": limit,
+                "totalPages": ceil(total / limit),
+            },
+        )
+
+    def template(self, request: Request, args: list[str]) -> Answer:
+        """Show a template with its builds; by its id alone, as at the service."""
+        limit = query_number(request.query, "limit", PAGE, low=1, high=PAGE)
+        before = _place(request)
+        template = self._store.template(args[0])
+        if template is None or template.id != args[0]:
+            raise Refusal(404, f"Template {args[0]} not found")
+        builds, more = self._store.builds(template.id, limit=limit, before=before)
+        return answer(200, shapes.with_builds(template, builds), **_next(more))
+
+    def delete(self, _request: Request, args: list[str]) -> Answer:
+        template = self._named(args[0])
+        images = self._store.delete(template.id)
+        self._builder.look()
+        self._builder.discard(images)
+        return Answer(status=204)
+
+    def publish_v1(self, request: Request, args: list[str]) -> Answer:
+        self._publish(request, args)
+        return answer(200, None)
+
+    def publish_v2(self, request: Request, args: list[str]) -> Answer:
+        return answer(200, {"names": shapes.names(self._publish(request, args).aliases)})
+
+    def _publish(self, request: Request, args: list[str]) -> Template:
+        public = Fields.read(request.body).flag("public")
+        template = self._named(args[0])
+        if public is not None:
+            self._store.publish(template.id, public=public)
+        return template
+
+    def _named(self, text: str) -> Template:
+        try:
+            return self._template(names.parse(text))
+        except ValueError:
+            raise Refusal(404, f"template '{text}' not found") from None
+
+    # --- the rest ----------------------------------------------------------------------------
+
+    def teams(self, _request: Request, _args: list[str]) -> Answer:
+        key = self._key.reveal() if self._key else names.NAMESPACE
+        team = {"teamID": shapes.TEAM, "name": names.NAMESPACE, "apiKey": key, "isDefault": True}
+        return answer(200, [team])
+
+    def health(self, _request: Request, _args: list[str]) -> Answer:
+        return answer(200, {"status": "ok"})
+
+    def _check_team(self, request: Request) -> None:
+        """Refuse another team's id, in strict mode: tools keep one from their last login."""
+        if self._strict and request.query.get("teamID", shapes.TEAM) != shapes.TEAM:
+            raise Refusal(400, "Team ID param mismatch with the API key")
+
+
+def _route(line: str, allowed: Allowed, endpoint: _Endpoint) -> Route:
+    method, path = line.split()
+    return Route(method, tuple(path.strip("/").split("/")), allowed, endpoint)
+
+
+ROUTES = (
+    _route("POST /v3/templates", "key", Api.register_v3),
+    _route("POST /v2/templates", "key", Api.register_v2),
+    _route("POST /templates", "token", Api.register_v1),
+    _route("POST /templates/tags", "key", Api.assign_tags),
+    _route("DELETE /templates/tags", "key", Api.remove_tags),
+    _route("POST /templates/*", "token", Api.register_v1),
+    _route("GET /templates/*/files/*", "either", Api.files),
+    _route("POST /v2/templates/*/builds/*", "key", Api.trigger_v2),
+    _route("POST /templates/*/builds/*", "token", Api.trigger_v1),
+    _route("GET /templates/*/builds/*/status", "either", Api.status),
+    _route("GET /templates/*/builds/*/logs", "either", Api.logs),
+    _route("GET /templates/aliases/*", "key", Api.alias),
+    _route("GET /templates/*/tags", "key", Api.tags),
+    _route("GET /templates", "either", Api.list_v1),
+    _route("GET /v2/templates", "either", Api.list_v2),
+    _route("GET /templates/*", "key", Api.template),
+    _route("DELETE /templates/*", "either", Api.delete),
+    _route("PATCH /templates/*", "either", Api.publish_v1),
+    _route("PATCH /v2/templates/*", "either", Api.publish_v2),
+    _route("GET /teams", "token", Api.teams),
+    _route("GET /health", "anyone", Api.health),
+)
+
+
+def _name(text: str, what: str) -> Name:
+    try:
+        return names.parse(text)
+    except ValueError as error:
+        raise Refusal(400, f"Invalid {what}: {error}") from None
+
+
+def _without_tag(name: Name) -> str:
+    return f"{name.namespace}/{name.alias}" if name.namespace else name.alias
+
+
+def _tags(tags: Iterable[str], *, implied: str | None = None) -> tuple[str, ...]:
+    """Return tags normalised, each once; `default` in the name itself counts as none (3.2)."""
+    wanted = list(tags)
+    if implied == names.DEFAULT_TAG:
+        wanted.remove(implied)
+    try:
+        return tuple(dict.fromkeys(names.parse_tag(tag) for tag in wanted))
+    except ValueError as error:
+        raise Refusal(400, f"Invalid tag: {error}") from None
+
+
+def _resources(fields: Fields) -> Resources:
+    usual = Resources()
+    cpu = fields.number("cpuCount", usual.cpu)
+    memory = fields.number("memoryMB", usual.memory)
+    if cpu < 1:
+        raise Refusal(400, "CPU count must be at least 1")
+    if cpu > MAX_CPU:
+        raise Refusal(400, f"CPU count must be at most {MAX_CPU}")
+    if cpu != 1 and cpu % 2:
+        raise Refusal(400, "CPU count must be 1 or an even number")
+    if memory < MIN_MEMORY:
+        raise Refusal(400, f"Memory must be at least {MIN_MEMORY} MiB")
+    if memory % 2:
+        raise Refusal(400, "Memory must be divisible by 2")
+    return Resources(cpu=cpu, memory=memory)
+
+
+def _recipe(fields: Fields) -> Recipe:
+    given = fields.nested("fromImageRegistry")
+    fields.flag("force")
+    return Recipe(
+        image=fields.text("fromImage"),
+        template=fields.text("fromTemplate") or None,
+        credentials=_credentials(given) if given else None,
+        steps=tuple(_step(each) for each in fields.objects("steps")),
+        start=fields.text("startCmd") or None,
+        ready=fields.text("readyCmd") or None,
+        pre_boot=fields.text("preBootScript") or "",
+    )
+
+
+def _step(fields: Fields) -> Step:
+    return Step(
+        type=fields.required("type").upper(),
+        args=fields.texts("args"),
+        files_hash=fields.text("filesHash"),
+        force=fields.flag("force") or False,
+    )
+
+
+def _credentials(fields: Fields) -> Credentials:
+    kind = fields.required("type")
+    match kind:
+        case "registry":
+            user, password = fields.required("username"), fields.required("password")
+        case "gcp":  # the registry's own convention for service accounts
+            user, password = "_json_key", fields.required("serviceAccountJson")
+        case "aws" | "oci" | "huawei":
+            return Credentials(kind=kind)
+        case _:
+            raise Refusal(400, f"validation error: unknown registry type '{kind}'")
+    return Credentials(kind=kind, login=Login(username=user, password=Secret(password)))
+
+
+def _wrong_source(recipe: Recipe) -> str:
+    if recipe.image is not None and recipe.template is not None:
+        return "cannot specify both fromImage and fromTemplate"
+    if recipe.image is None and recipe.template is None:
+        return "must specify either fromImage or fromTemplate"
+    return ""
+
+
+def _level(request: Request) -> Level:
+    text = query_choice(request.query, "level", LEVELS)
+    return next((level for level in LEVELS if level == text), "debug")
+
+
+def _place(request: Request) -> int | None:
+    """Return where a page starts, from the token that came with the page before."""
+    token = request.query.get("nextToken")
+    if not token:
+        return None
+    try:
+        return int(base64.urlsafe_b64decode(token))
+    except ValueError:
+        raise Refusal(400, "Invalid next token") from None
+
+
+def _next(place: int) -> dict[str, str]:
+    token = base64.urlsafe_b64encode(str(place).encode()).decode()
+    return {"X_Next_Token": token} if place else {}

@@ -1,0 +1,176 @@
+"""The local template service as one part: store, builder and server, started and stopped."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Box, Engine
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.local import guest as guests
+from sandboxfile.local import names
+from sandboxfile.local.assembly import Workshop
+from sandboxfile.local.boot import Boot, NotReady, Patience, boot
+from sandboxfile.local.builder import PARALLEL, Builder
+from sandboxfile.local.endpoints import Api
+from sandboxfile.local.records import Build, Level, Refusal, Setting
+from sandboxfile.local.server import Server
+from sandboxfile.local.store import Store
+from sandboxfile.model import Login, Resources, Secret
+
+TAIL = 20  # lines of a start command's output that an error shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalBuild:
+    """A finished template: where its image is, and what runs in it.
+
+    `env` holds what build steps added to the image's own variables; `start` and `ready` are
+    empty where the template has none.
+    """
+
+    template_id: str
+    build_id: str
+    image: str
+    start: str
+    ready: str
+    user: str
+    workdir: str
+    env: Mapping[str, str]
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A started template; pass user, workdir and env to commands that are to feel at home."""
+
+    box: Box
+    user: str
+    workdir: str
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def interact(self, argv: tuple[str, ...], *, tty: bool) -> int:
+        """Run a command joined to our own streams; its exit status."""
+        return self.box.interact(argv, tty=tty, user=self.user, workdir=self.workdir, env=self.env)
+
+
+class LocalService:
+    """Templates of this user on this machine, and, once started, the API for them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        data: Path,
+        *,
+        logins: Callable[[str], Login | None],
+        ready_interval_s: float = 2.0,
+        ready_timeout_s: float = 600.0,
+        strict: bool = False,
+        registry: str | None = None,
+        key: Secret | None = None,
+        parallel: int = PARALLEL,
+    ) -> None:
+        """Open the store in `data`. Raises SandboxfileError.
+
+        `strict` takes only the credential kinds that E2B takes, `key` only that credential;
+        `registry` is where v1 clients push to.
+        """
+        self.engine = engine
+        self.patience = Patience(interval_s=ready_interval_s, timeout_s=ready_timeout_s)
+        self._store = Store(data)
+        workshop = Workshop(
+            store=self._store,
+            engine=engine,
+            logins=logins,
+            registry=registry,
+            patience=self.patience,
+        )
+        self._builder = Builder(workshop, parallel=parallel)
+        self._api = Api(self._store, self._builder, key=key, strict=strict)
+        self._server: Server | None = None
+
+    def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Listen, on loopback only; the base URL. Raises UsageError, SandboxfileError."""
+        self._server = Server(self._api.handle, host=host, port=port)
+        return self._server.url
+
+    def stop(self) -> None:
+        """Stop listening, cancel builds that run, remove their containers; within 2 s or so."""
+        if self._server:
+            self._server.stop()
+        self._builder.stop()
+        self._store.close()
+
+    def resolve(self, name_or_ref: str) -> LocalBuild:
+        """Return the newest ready build of `name`, `name:tag`, `name:<build id>` or an id.
+
+        Raises SandboxfileError when there is none.
+        """
+        self._store.settle()
+        try:
+            build = self._store.resolve(names.parse(name_or_ref))
+        except (ValueError, Refusal) as error:
+            raise SandboxfileError(
+                f"no local template `{name_or_ref}`: {error}",
+                hint="build it with `sandboxfile build --target local`",
+            ) from None
+        return _finished(build)
+
+
+def _finished(build: Build) -> LocalBuild:
+    assert build.result is not None  # ready builds have one
+    setting = build.result.setting
+    return LocalBuild(
+        template_id=build.template,
+        build_id=build.id,
+        image=build.result.image,
+        start=build.result.start,
+        ready=build.result.ready,
+        user=setting.user,
+        workdir=setting.workdir or "/",
+        env=setting.env,
+        resources=build.resources,
+    )
+
+
+@contextmanager
+def open_box(
+    service: LocalService, engine: Engine, name_or_ref: str, *, cancel: Cancel | None = None
+) -> Iterator[Running]:
+    """Run a template: a container of its image, its start command running anew and ready.
+
+    A local template is a snapshot of the file system; processes are not in it, so the start
+    command runs again at each boot. Raises SandboxfileError, Cancelled.
+    """
+    build = service.resolve(name_or_ref)
+    if engine.find(build.image) is None:
+        raise SandboxfileError(
+            f"the image of local template `{name_or_ref}` is no longer in the engine",
+            hint="build it again with `sandboxfile build --force --target local`",
+        )
+    labels = {"sandboxfile.run": build.build_id}
+    with engine.box(build.image, labels=labels, resources=build.resources) as box:
+        _boot(box, build, service.patience, cancel or Cancel())
+        yield Running(box=box, user=build.user, workdir=build.workdir, env=build.env)
+
+
+def _boot(box: Box, build: LocalBuild, patience: Patience, cancel: Cancel) -> None:
+    """Start the template if it has anything to start or to wait for."""
+    if not build.start and not build.ready:
+        return
+    tail: list[str] = []
+
+    def say(message: str, *, level: Level = "info") -> None:
+        if level == "info":
+            tail.append(message)
+            del tail[:-TAIL]
+
+    guest, _ = guests.enter(box)
+    setting = Setting(user=build.user, workdir=build.workdir, env=build.env)
+    what = Boot(start=build.start, ready=build.ready, setting=setting)
+    try:
+        boot(guest, what, patience=patience, cancel=cancel, say=say)
+    except NotReady as error:
+        output = "\n".join(tail)
+        raise SandboxfileError(f"the template does not start: {error.message}\n{output}") from None
