@@ -249,9 +249,8 @@ def _try_lock(file: int) -> bool:
 
 
 def _unlock(file: int) -> None:
-    if file >= 0:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_UN)
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_current(file: int, path: Path) -> bool:
