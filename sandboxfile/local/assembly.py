@@ -132,10 +132,10 @@ class Assembly:
         if recipe.template is not None:
             self._mark("[base] FROM template", recipe.template)
             return self._parent(recipe.template)
-        image = recipe.image or self._pushed()
-        self._mark("[base] FROM", image)
+        images = (recipe.image,) if recipe.image else self._pushed()
+        self._mark("[base] FROM", images[0])
         return _Base(
-            image=self._present(image),
+            image=self._present(images),
             setting=Setting(user=DEFAULT_USER),
             start=self._build.start,  # given at registration, by v1 alone
             ready=self._build.ready,
@@ -160,21 +160,31 @@ class Assembly:
             ready=parent.result.ready,
         )
 
-    def _pushed(self) -> str:
-        """Return where the v1 client put its image."""
-        path = f"{PUSHED}/{self._build.template}:{self._build.id}"
-        return f"{self._workshop.registry}/{path}" if self._workshop.registry else path
+    def _pushed(self) -> tuple[str, ...]:
+        """Return where a v1 client may have put its image: as the protocol says, or shorter."""
+        name = f"{self._build.template}:{self._build.id}"
+        registry = self._workshop.registry
+        if registry is None:
+            return (f"{PUSHED}/{name}",)
+        return f"{registry}/{PUSHED}/{name}", f"{registry}/{name}"
 
-    def _present(self, image: str) -> str:
-        """Return the id of an image that the engine has or can pull."""
+    def _present(self, images: tuple[str, ...]) -> str:
+        """Return the id of the first of these images that the engine has or can pull."""
         engine = self._workshop.engine
+        for image in images:
+            if found := engine.find(image):
+                return found
+        for image in images:
+            try:
+                self._pull(image)
+            except _Failed:
+                if image == images[-1]:
+                    raise
+            else:
+                break
         found = engine.find(image)
         if found is None:
-            self._say(f"Pulling {image}")
-            self._pull(image)
-            found = engine.find(image)
-        if found is None:
-            raise _Failed(f"image '{image}' not found: neither in the engine nor at its registry")
+            raise _Failed(f"image '{image}' not found: the engine lost it")
         return found
 
     def _pull(self, image: str) -> None:
@@ -182,6 +192,7 @@ class Assembly:
             registry = ImageReference.parse(image).registry
         except ValueError as error:
             raise _Failed(f"image '{image}' not found: {error}") from None
+        self._say(f"Pulling {image}")
         given = self._recipe.credentials
         if given is not None and given.login is None:
             raise _Failed(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from sandboxfile import __version__
@@ -76,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = f"sandboxfile/{__version__}"
     sys_version = ""
-    timeout: float | None = IDLE_S
+    timeout: ClassVar[float | None] = IDLE_S
     wbufsize = -1  # one write for the whole answer: two of them wait for each other's ACK
     disable_nagle_algorithm = True
 

@@ -1,0 +1,132 @@
+"""Publish on this machine: the local template service, started for the run, by the usual API."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from sandboxfile import __version__
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Engine
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.events import Emit
+from sandboxfile.journal import Journal
+from sandboxfile.local.assembly import REPOSITORY
+from sandboxfile.local.service import LocalService
+from sandboxfile.model import Login, Secret, Target
+from sandboxfile.registry import Registry
+from sandboxfile.service import TemplateService
+from sandboxfile.targets import Release, Snapshot
+from sandboxfile.targets.follow import Patience
+from sandboxfile.targets.novita_v3 import NovitaV3
+from sandboxfile.web import Web
+
+# The service is this very process: no failure is a passing one, and asking costs next to nothing.
+PATIENCE = Patience(
+    poll_first=0.1, poll_most=0.5, failed_polls=5.0, waiting=60.0, settle=2.0, resettle=5.0,
+    confirm=0.0,
+)  # fmt: skip
+
+
+class LocalPublisher:
+    """Hands images over inside the engine; the rest is the way of every other target.
+
+    The service runs only while something is published or asked, under a key of its own that
+    nobody else learns.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        data: Path,
+        journal: Path,
+        target: Target,
+        logins: Callable[[str], Login | None],
+        ready_interval_s: float = 2.0,
+        ready_timeout_s: float = 600.0,
+    ) -> None:
+        """Publish to the store in `data`; `journal` is the file of that target's journal."""
+        self._engine = engine
+        self._data = data
+        self._journal = journal
+        self._target = target
+        self._logins = logins
+        self._interval_s = ready_interval_s
+        self._timeout_s = ready_timeout_s
+        self._lock = Lock()
+        self._service: LocalService | None = None
+        self._web: Web | None = None
+        self._publisher: NovitaV3 | None = None
+
+    def find_image(self, release: Release) -> str | None:
+        """Return the engine's id of the image."""
+        return self._engine.find(release.image) if release.image else None
+
+    def push(self, release: Release, *, emit: Emit, cancel: Cancel) -> str | None:  # noqa: ARG002
+        """Push nothing: the service uses the same engine."""
+        if release.image is None:
+            return None
+        found = self._engine.find(release.image)
+        if found is None:
+            raise SandboxfileError(
+                f"the image `{release.image}` is not in the engine any more",
+                hint="build again with `--force`",
+                at=release.template.at,
+            )
+        return found
+
+    def find_snapshot(self, release: Release) -> Snapshot | None:
+        """Return a ready build of this content, unless its image has been removed."""
+        found = self._started().find_snapshot(release)
+        if found is None or self._engine.find(f"{REPOSITORY}:{found.build_id}") is None:
+            return None
+        return found
+
+    def snapshot(
+        self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
+    ) -> Snapshot:
+        """Register, trigger, follow to the end."""
+        return self._started().snapshot(release, image, emit=emit, cancel=cancel)
+
+    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
+        """Move the tags."""
+        self._started().tag(release, snapshot, emit=emit, cancel=cancel)
+
+    def close(self) -> None:
+        """Stop the service; what it still builds is cancelled and its containers removed."""
+        with self._lock:
+            if self._service:
+                self._service.stop()
+            if self._publisher:
+                self._publisher.close()
+            if self._web:
+                self._web.close()
+
+    def _started(self) -> NovitaV3:
+        with self._lock:
+            if self._publisher is None:
+                self._publisher = self._start()
+            return self._publisher
+
+    def _start(self) -> NovitaV3:
+        key = Secret(secrets.token_urlsafe(32))
+        self._service = LocalService(
+            self._engine,
+            self._data,
+            logins=self._logins,
+            ready_interval_s=self._interval_s,
+            ready_timeout_s=self._timeout_s,
+            key=key,
+        )
+        url = self._service.start()
+        self._web = Web(user_agent=f"sandboxfile/{__version__}")
+        return NovitaV3(
+            service=TemplateService(self._web, url, key, key_source="the local service's own key"),
+            journal=Journal.open(self._journal),
+            registry=Registry(self._web, self._logins),
+            engine=lambda: self._engine,
+            target=self._target,
+            logins=self._logins,
+            patience=PATIENCE,
+        )
