@@ -1,0 +1,93 @@
+"""Who we are at the service, and which hosts may learn it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sandboxfile.errors import ConfigError, NotAllowed
+from sandboxfile.model import Secret
+from sandboxfile.places import Position, Problem
+
+DEFAULT_DOMAIN = "us-phx-1.sandbox.novita.ai"
+TRUSTED_DOMAINS = ("novita.ai", "e2b.app", "e2b.dev")
+_LOGIN_FILE = ".novita/config.json"  # protocol reference, 1.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The API key (and the access token of the legacy line); `source` says where it came from."""
+
+    key: Secret
+    token: Secret
+    source: str
+
+
+def find(environ: Mapping[str, str], home: Path) -> Account | None:
+    """Return the account at hand: environment first, then the login file of Novita's CLI.
+
+    On Novita key and token are the same string (protocol reference, 1.5). Raises ConfigError
+    when the login file cannot be read.
+    """
+    for prefix in ("NOVITA", "E2B"):
+        key = environ.get(f"{prefix}_API_KEY", "").strip()
+        token = environ.get(f"{prefix}_ACCESS_TOKEN", "").strip()
+        if key or token:
+            name = f"{prefix}_API_KEY" if key else f"{prefix}_ACCESS_TOKEN"
+            return Account(key=Secret(key or token), token=Secret(token or key), source=name)
+    return _logged_in(home / _LOGIN_FILE)
+
+
+def _logged_in(file: Path) -> Account | None:
+    try:
+        stored = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        at = Position(str(file), 1, 1)
+        hint = "log in again with Novita's CLI, or set `NOVITA_API_KEY`"
+        reason = f"the login file of Novita's CLI cannot be read: {error}"
+        raise ConfigError([Problem(at, reason, hint)]) from None
+    if not isinstance(stored, dict):
+        return None
+    key = _text(stored, "teamApiKey", "projectApiKey", "apiKey", "defaultTeamApiKey")
+    token = _text(stored, "accessToken", "access_token")
+    if not key and not token:
+        return None
+    return Account(key=Secret(key or token), token=Secret(token or key), source=f"~/{_LOGIN_FILE}")
+
+
+def _text(stored: Mapping[str, object], *names: str) -> str:
+    values = (stored.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value), "")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address cannot leave this machine (RFC 6761, RFC 1122)."""
+    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
+
+
+def check_trusted(url: str, trusted_hosts: frozenset[str], *, at: Position | None) -> None:
+    """Raise NotAllowed unless a key may be sent to this URL.
+
+    A `novita.yaml` from a pull request must not be able to send a key elsewhere: only Novita's
+    and E2B's domains over TLS, loopback, and the hosts that the operator trusts.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if is_loopback(host):
+        return
+    ours = any(host == domain or host.endswith(f".{domain}") for domain in TRUSTED_DOMAINS)
+    if not ours and host not in trusted_hosts:
+        raise NotAllowed(
+            f"`{host}` is not a host that API keys may be sent to",
+            hint=f"if you trust it, set `SANDBOXFILE_TRUSTED_HOSTS={host}`",
+            at=at,
+        )
+    if parts.scheme != "https":
+        raise NotAllowed(
+            f"an API key would travel to `{host}` in clear",
+            hint=f"use `https://{host}`",
+            at=at,
+        )

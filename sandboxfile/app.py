@@ -1,0 +1,380 @@
+"""The composition root: arguments and environment become a workspace, a target and real parts."""
+
+import argparse
+import fnmatch
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from sandboxfile import __version__, account, lockfile
+from sandboxfile.account import Account
+from sandboxfile.cancel import Cancel
+from sandboxfile.config import load
+from sandboxfile.engines import Engine
+from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
+from sandboxfile.events import Emit
+from sandboxfile.lockfile import Lock
+from sandboxfile.model import LEGACY_DOMAINS, Login, Secret, SecretSource, Target, Workspace
+from sandboxfile.redact import Redactor
+from sandboxfile.registry import Registry
+from sandboxfile.statcache import StatCache
+from sandboxfile.targets import Publisher
+from sandboxfile.web import Web
+
+T = TypeVar("T")
+STATE = ".sandboxfile"
+LOCK = "novita.lock"
+LOCAL_LOCK = "novita.local.lock"
+USER_AGENT = f"sandboxfile/{__version__}"
+
+
+# --- where things are ------------------------------------------------------------------------
+
+
+def state(root: Path) -> Path:
+    """Return the directory of state that may be lost, made with its own .gitignore."""
+    directory = root / STATE
+    if not (directory / ".gitignore").exists():
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            (directory / ".gitignore").write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise SandboxfileError(
+                f"the directory `{directory}` cannot be made: {error.strerror}",
+                hint="sandboxfile keeps caches, logs and its journal there",
+            ) from None
+    return directory
+
+
+def data(environ: Mapping[str, str], home: Path) -> Path:
+    """Return the per-user directory of the local template service (XDG base directories)."""
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "sandboxfile"
+
+
+def cache(environ: Mapping[str, str], home: Path) -> Path:
+    """Return the per-user directory of bootstrapped bases (XDG base directories)."""
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "sandboxfile"
+
+
+def lock_path(workspace: Workspace, target: Target) -> Path:
+    """Return the lock that keeps a target's results; results of `local` are this machine's."""
+    return workspace.root / (LOCAL_LOCK if target.provider == "local" else LOCK)
+
+
+# --- what the user asks for ------------------------------------------------------------------
+
+
+def workspace(args: argparse.Namespace) -> Workspace:
+    """Find and load the `novita.yaml` of this directory. Raises ConfigError."""
+    path = load.find(Path.cwd(), args.file)
+    seen = path.parent / STATE / "validated"
+
+    def validated(digest: bytes) -> bool:
+        try:
+            return seen.read_bytes() == digest
+        except OSError:
+            return False
+
+    def remember(digest: bytes) -> None:
+        if (path.parent / STATE).is_dir():
+            seen.write_bytes(digest)
+
+    return load.load(path, validated=validated, remember=remember)
+
+
+def select(workspace: Workspace, patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return the templates that names or globs stand for, in written order; all if none given.
+
+    Raises UsageError for a pattern that matches nothing.
+    """
+    patterns = tuple(patterns)
+    if not patterns:
+        return tuple(workspace.templates)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = fnmatch.filter(workspace.templates, pattern)
+        if not found:
+            import difflib
+
+            near = difflib.get_close_matches(pattern, workspace.templates, n=1)
+            known = ", ".join(workspace.templates)
+            hint = f"did you mean `{near[0]}`?" if near else f"templates: {known}"
+            raise UsageError(f"no template is called `{pattern}`", hint=hint)
+        chosen.update(found)
+    return tuple(name for name in workspace.templates if name in chosen)
+
+
+def target(args: argparse.Namespace, workspace: Workspace) -> tuple[Target, str]:
+    """Return the target of this run and why it is that one (design, section 7)."""
+    environ = args.environ
+    if args.target:
+        # SANDBOXFILE_TARGET is the default of --target, so it arrives here too.
+        name, why = args.target, "asked for"
+    elif workspace.default_target:
+        name, why = workspace.default_target, "`default_target` of novita.yaml"
+    else:
+        found = account.find(environ, args.home)
+        if found is not None and "novita" in workspace.targets:
+            name, why = "novita", f"an API key is at hand ({found.source})"
+        else:
+            name, why = "local", "no API key is at hand"
+    if name not in workspace.targets:
+        known = ", ".join(workspace.targets)
+        raise UsageError(f"no target is called `{name}`", hint=f"targets: {known}")
+    return _with_address(workspace.targets[name], environ), why
+
+
+def _with_address(target: Target, environ: Mapping[str, str]) -> Target:
+    """Fill in what the environment says about a target that names no address itself."""
+    from dataclasses import replace
+
+    if target.provider == "local" or target.api_url:
+        return target
+    if target.domain:
+        return replace(target, api_url=f"https://api.{target.domain}")
+    domain = environ.get("NOVITA_DOMAIN") or environ.get("E2B_DOMAIN") or account.DEFAULT_DOMAIN
+    url = environ.get("NOVITA_API_URL") or environ.get("E2B_API_URL") or f"https://api.{domain}"
+    legacy = domain in LEGACY_DOMAINS
+    return replace(
+        target,
+        domain=domain,
+        api_url=url.rstrip("/"),
+        api="v1" if legacy else target.api,
+        builder="docker" if legacy else target.builder,
+        registry=target.registry or environ.get("SANDBOXFILE_REGISTRY") or None,
+    )
+
+
+def builds_at_once() -> int:
+    """Return how many images are built at once: more than four gains nothing (docs/benchmarks)."""
+    return min(4, 2 * (os.cpu_count() or 1))
+
+
+def trusted_hosts(environ: Mapping[str, str], home: Path) -> frozenset[str]:
+    """Return the hosts that the operator trusts: the environment's and the user's own file's."""
+    named = environ.get("SANDBOXFILE_TRUSTED_HOSTS", "").replace(",", " ").split()
+    file = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "sandboxfile/trusted-hosts"
+    try:
+        named += file.read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        raise SandboxfileError(f"`{file}` cannot be read: {error}") from None
+    return frozenset(host.lower() for host in named)
+
+
+# --- the parts of a run ----------------------------------------------------------------------
+
+
+class Secrets:
+    """Values of build secrets in files of the user alone, gone when the session closes."""
+
+    def __init__(self, sources: Mapping[str, SecretSource], environ: Mapping[str, str]) -> None:
+        self._sources = sources
+        self._environ = environ
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = threading.Lock()
+
+    def file(self, name: str) -> Path:
+        """Return the file of a secret. Raises SandboxfileError when its source has nothing."""
+        source = self._sources[name]
+        if source.file is not None:
+            if not source.file.is_file():
+                raise SandboxfileError(f"the file of secret `{name}` is not there: {source.file}")
+            return source.file
+        value = self._environ.get(source.env or "")
+        if value is None:
+            raise SandboxfileError(
+                f"secret `{name}` is to come from `{source.env}`, which is not set",
+                hint=f"set `{source.env}` where you run sandboxfile",
+            )
+        with self._lock:
+            if self._directory is None:
+                self._directory = tempfile.TemporaryDirectory(prefix="sandboxfile-")
+            path = Path(self._directory.name) / name
+            path.touch(mode=0o600)
+            path.write_text(value, encoding="utf-8")
+            return path
+
+    def values(self) -> tuple[str, ...]:
+        """Return the values that must not appear in any output."""
+        named = (self._environ.get(source.env or "") for source in self._sources.values())
+        return tuple(value for value in named if value)
+
+    def close(self) -> None:
+        if self._directory is not None:
+            self._directory.cleanup()
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """The real parts of one run, each opened when it is first needed and closed at the end."""
+
+    args: argparse.Namespace
+    workspace: Workspace
+    target: Target
+    emit: Emit
+    redactor: Redactor
+    cancel: Cancel = field(default_factory=Cancel)
+    _open: dict[str, object] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = make()
+            part: T = self._open[name]  # type: ignore[assignment]
+            return part
+
+    def close(self) -> None:
+        """Close what was opened, the last first."""
+        while self._open:
+            _, part = self._open.popitem()
+            closing = getattr(part, "close", None)
+            if closing is not None:
+                closing()
+
+    @property
+    def state(self) -> Path:
+        return state(self.workspace.root)
+
+    @property
+    def lock_path(self) -> Path:
+        return lock_path(self.workspace, self.target)
+
+    def locks(self) -> tuple[Lock, Mapping[str, str]]:
+        """Return the target's lock, and what is resolved: the shared lock's and this machine's."""
+        shared = lockfile.read(self.workspace.root / LOCK)
+        own = lockfile.read(self.lock_path) if self.lock_path.name != LOCK else shared
+        local = self.workspace.root / LOCAL_LOCK
+        here = own if self.lock_path == local else lockfile.read(local)
+        return own, {**here.resolved, **shared.resolved}
+
+    def digests(self) -> StatCache:
+        return self._once(
+            "digests", lambda: StatCache.open(self.state / "stat-cache", root=self.workspace.root)
+        )
+
+    def engine(self) -> Engine:
+        from sandboxfile.engines import choose
+
+        return self._once(
+            "engine",
+            lambda: choose.choose(
+                self.workspace.engine,
+                environ=self.args.environ,
+                network=self.args.environ.get("SANDBOXFILE_NETWORK") or None,
+            ),
+        )
+
+    def web(self) -> Web:
+        return self._once(
+            "web", lambda: Web(user_agent=USER_AGENT, cancel=self.cancel, emit=self.emit)
+        )
+
+    def registry(self) -> Registry:
+        return self._once("registry", lambda: Registry(self.web(), self.login))
+
+    def login(self, host: str) -> Login | None:
+        """Return the login for a registry: the target's from the environment, else Docker's."""
+        from sandboxfile import credentials
+
+        environ = self.args.environ
+        user = environ.get("SANDBOXFILE_REGISTRY_USERNAME")
+        password = environ.get("SANDBOXFILE_REGISTRY_PASSWORD")
+        mine = (self.target.registry or "").partition("/")[0]
+        if user and password and host == mine:
+            return Login(username=user, password=Secret(password))
+        return credentials.login_for(host, environ=environ, home=self.args.home)
+
+    def publisher(self) -> Publisher:
+        return self._once("publisher", self._publisher)
+
+    def _publisher(self) -> Publisher:
+        if self.target.provider == "local":
+            from sandboxfile.targets.local import LocalPublisher
+
+            return LocalPublisher(
+                engine=self.engine,
+                data=data(self.args.environ, self.args.home),
+                journal=self.state / "journal" / f"{self.target.name}.jsonl",
+                target=self.target,
+                logins=self.login,
+            )
+        return self._remote()
+
+    def _remote(self) -> Publisher:
+        from sandboxfile.journal import Journal
+        from sandboxfile.service import TemplateService
+
+        found = self.account()
+        assert self.target.api_url is not None
+        self._check_target()
+        service = TemplateService(
+            self.web(),
+            self.target.api_url,
+            key=found.key,
+            token=found.token,
+            key_source=found.source,
+        )
+        journal = Journal.open(self.state / "journal" / f"{self.target.name}.jsonl")
+        if self.target.api == "v1":
+            from sandboxfile.targets.novita_v1 import NovitaV1
+
+            known = {name: e.template_id for name, e in self.entries().items()}
+            return NovitaV1(
+                service=service, journal=journal, registry=self.registry(), engine=self.engine,
+                target=self.target, logins=self.login, token=found.token, known=known,
+            )  # fmt: skip
+        from sandboxfile.targets.novita_v3 import NovitaV3
+
+        return NovitaV3(
+            service=service, journal=journal, registry=self.registry(), engine=self.engine,
+            target=self.target, logins=self.login,
+        )  # fmt: skip
+
+    def git_sha(self) -> str | None:
+        """Return the commit that is checked out, None outside a repository."""
+        from sandboxfile.process import Command, run
+
+        argv = ("git", "-C", str(self.workspace.root), "rev-parse", "HEAD")
+        done = run(Command(argv=argv))
+        return done.stdout.strip() if done.status == 0 else None
+
+    def secret(self, name: str) -> Path:
+        """Return a file with the value of a build secret, for as long as the session is open."""
+        make = lambda: Secrets(self.workspace.secrets, self.args.environ)  # noqa: E731
+        return self._once("secrets", make).file(name)
+
+    def entries(self) -> Mapping[str, lockfile.Entry]:
+        return lockfile.read(self.lock_path).targets.get(self.target.name, {})
+
+    def account(self) -> Account:
+        """Return the account to publish with. Raises NotAllowed when there is none."""
+        found = account.find(self.args.environ, self.args.home)
+        if found is None:
+            raise NotAllowed(
+                f"no API key for target `{self.target.name}`",
+                hint="set `NOVITA_API_KEY`, or build for this machine with `--target local`",
+            )
+        return found
+
+    def _check_target(self) -> None:
+        target = self.target
+        trusted = trusted_hosts(self.args.environ, self.args.home)
+        account.check_trusted(target.api_url or "", trusted, at=target.at)
+        if target.builder == "remote":
+            raise UsageError(
+                f"target `{target.name}` names no registry, and this version builds images "
+                "only with a local engine",
+                hint=f"give target `{target.name}` a `registry`, where images are pushed",
+            )
+        if target.api == "v3" and not target.registry:
+            raise UsageError(
+                f"target `{target.name}` needs a `registry` to push images to",
+                hint="for example `registry: ghcr.io/acme/sandboxes`",
+            )

@@ -1,0 +1,32 @@
+"""Remove what can be made again: caches, logs, and on request the images of this workspace."""
+
+import argparse
+import shutil
+import sys
+
+from sandboxfile import app, errors
+from sandboxfile.engines import choose
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images", action="store_true", help="also the templates' images in the engine"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    workspace = app.workspace(args)
+    state = workspace.root / app.STATE
+    removed = 0
+    for path in sorted(state.glob("*")) if state.is_dir() else []:
+        if path.name in {"journal", ".gitignore"}:
+            continue  # a journal may hold the only record of a running build
+        removed += 1
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    sys.stderr.write(f"removed {removed} from {app.STATE}/\n")
+    if args.images:
+        engine = choose.choose(workspace.engine, environ=args.environ, network=None)
+        for name in workspace.templates:
+            engine.remove_labelled({"sandboxfile.template": name})
+        engine.close()
+    return errors.DONE

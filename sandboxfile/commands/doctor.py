@@ -1,0 +1,71 @@
+"""Say what was found on this machine, and what is missing for what."""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sandboxfile import __version__, account, app, errors
+from sandboxfile.config import load
+from sandboxfile.engines import choose
+from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.model import EngineChoice, Workspace
+
+Row = tuple[str, str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def run(args: argparse.Namespace) -> int:
+    rows = [("sandboxfile", f"{__version__}, Python {sys.version.split()[0]}")]
+    workspace, said = _workspace(args)
+    rows.append(("novita.yaml", said))
+    choice = workspace.engine if workspace else EngineChoice()
+    network = args.environ.get("SANDBOXFILE_NETWORK") or None
+    rows += [
+        (f"engine: {what}", verdict)
+        for what, verdict in choose.describe(choice, environ=args.environ, network=network)
+    ]
+    rows += _rest(args, workspace)
+    if args.json:
+        found = [{"what": what, "verdict": verdict} for what, verdict in rows]
+        sys.stdout.write(json.dumps({"found": found}, indent=2) + "\n")
+        return errors.DONE
+    width = max(len(what) for what, _ in rows)
+    for what, verdict in rows:
+        sys.stdout.write(f"{what:<{width}}  {verdict}\n")
+    return errors.DONE
+
+
+def _workspace(args: argparse.Namespace) -> tuple[Workspace | None, str]:
+    try:
+        path = load.find(Path.cwd(), args.file)
+    except SandboxfileError as error:
+        return None, error.message
+    try:
+        workspace = load.load(path)
+    except ConfigError as error:
+        return None, f"{len(error.problems)} problems; run `sandboxfile validate`"
+    return workspace, f"{len(workspace.templates)} templates in {path}"
+
+
+def _rest(args: argparse.Namespace, workspace: Workspace | None) -> Iterator[Row]:
+    try:
+        found = account.find(args.environ, args.home)
+        yield "API key", f"from {found.source}" if found else "none: target `local` needs none"
+    except SandboxfileError as error:
+        yield "API key", error.message
+    if workspace is not None:
+        try:
+            target, why = app.target(args, workspace)
+            where = target.api_url or "a service on loopback, started when needed"
+            yield "target", f"{target.name} ({why}): {where}"
+        except SandboxfileError as error:
+            yield "target", error.message
+    made = shutil.which("mmdebstrap")
+    yield "mmdebstrap", made or "absent: needed for `base: {debian: …}` only"
+    yield "local templates", str(app.data(args.environ, args.home))

@@ -1,0 +1,85 @@
+"""Print the IDs of the lock in the form an application reads."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+
+from sandboxfile import app, errors, lockfile
+from sandboxfile.errors import LockStale
+from sandboxfile.lockfile import Entry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
+    parser.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        default="dotenv",
+        help="dotenv (the default), json, github (for $GITHUB_OUTPUT), typescript or python",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    workspace = app.workspace(args)
+    target, _ = app.target(args, workspace)
+    names = app.select(workspace, args.templates)
+    entries = lockfile.read(app.lock_path(workspace, target)).targets.get(target.name, {})
+    missing = [name for name in names if name not in entries]
+    if missing:
+        raise LockStale(
+            f"the lock has no template ID of `{missing[0]}` for target `{target.name}`",
+            hint=f"run `sandboxfile build {' '.join(missing)} --target {target.name}`",
+        )
+    format_ = FORMATS["json" if args.json else args.format]
+    sys.stdout.write(format_({name: entries[name] for name in names}))
+    return errors.DONE
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _dotenv(entries: Mapping[str, Entry]) -> str:
+    return "".join(
+        f"NOVITA_TEMPLATE_{_variable(name)}={entry.template_id}\n"
+        f"NOVITA_BUILD_{_variable(name)}={entry.build_id}\n"
+        for name, entry in entries.items()
+    )
+
+
+def _json(entries: Mapping[str, Entry]) -> str:
+    return json.dumps(_plain(entries), indent=2) + "\n"
+
+
+def _github(entries: Mapping[str, Entry]) -> str:
+    """IDs are letters, digits and dashes, so `name=value` cannot be broken out of."""
+    return "".join(
+        f"{name}_template_id={entry.template_id}\n{name}_build_id={entry.build_id}\n"
+        for name, entry in entries.items()
+    )
+
+
+def _typescript(entries: Mapping[str, Entry]) -> str:
+    return f"export const templates = {json.dumps(_plain(entries), indent=2)} as const;\n"
+
+
+def _python(entries: Mapping[str, Entry]) -> str:
+    return f"TEMPLATES = {json.dumps(_plain(entries), indent=4)}\n"
+
+
+def _plain(entries: Mapping[str, Entry]) -> dict[str, dict[str, str]]:
+    return {
+        name: {"template_id": entry.template_id, "build_id": entry.build_id}
+        for name, entry in entries.items()
+    }
+
+
+FORMATS: Mapping[str, Callable[[Mapping[str, Entry]], str]] = {
+    "dotenv": _dotenv,
+    "json": _json,
+    "github": _github,
+    "typescript": _typescript,
+    "python": _python,
+}

@@ -1,0 +1,153 @@
+"""Print an intermediate result of a template, the way the build sees it."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sandboxfile import app, dockerfile, errors, planning, ready
+from sandboxfile.app import Session
+from sandboxfile.commands import plan
+from sandboxfile.errors import UsageError
+from sandboxfile.model import Template
+from sandboxfile.places import Position
+from sandboxfile.show import Show
+
+WHAT = ("config", "steps", "dockerfile", "files", "plan")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=WHAT, help="which result")
+    parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.what == "plan":
+        args.force = args.detailed_exitcode = False
+        return plan.run(args)
+    workspace = app.workspace(args)
+    names = app.select(workspace, args.templates)
+    if args.what == "config":
+        return _config({name: workspace.templates[name] for name in names}, workspace.root)
+    target, _ = app.target(args, workspace)
+    show = Show(args, workspace)
+    session = Session(
+        args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
+    )
+    try:
+        texts = {name: _text(args.what, session, name) for name in names}
+    finally:
+        show.close()
+        session.close()
+    if args.json:
+        sys.stdout.write(json.dumps(texts, indent=2) + "\n")
+        return errors.DONE
+    for name, text in texts.items():
+        heading = f"# {name}\n" if len(texts) > 1 else ""
+        sys.stdout.write(heading + text)
+    return errors.DONE
+
+
+def _config(templates: Mapping[str, Template], root: Path) -> int:
+    plain = {name: _plain(template, root) for name, template in templates.items()}
+    sys.stdout.write(json.dumps({"templates": plain}, indent=2) + "\n")
+    return errors.DONE
+
+
+def _plain(value: object, root: Path) -> object:
+    """Turn the model into JSON: places as `file:line:column`, paths relative to the workspace."""
+    match value:
+        case Position():
+            return str(value)
+        case Path():
+            return str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
+        case Mapping():
+            return {str(key): _plain(each, root) for key, each in value.items()}
+        case tuple():
+            return [_plain(each, root) for each in value]
+        case None | bool() | int() | str():
+            return value
+        case _:
+            kind = {"type": type(value).__name__}
+            fields = dataclasses.fields(value)  # type: ignore[arg-type]
+            named = {field.name: _plain(getattr(value, field.name), root) for field in fields}
+            return named if isinstance(value, Template) else {**kind, **named}
+
+
+def _text(what: str, session: Session, name: str) -> str:
+    template = session.workspace.templates[name]
+    if what == "steps":
+        return steps(template)
+    if what == "dockerfile":
+        return _dockerfile(session, name)
+    return _files(session, name)
+
+
+def steps(template: Template) -> str:
+    """Return the fixed order in which a template's parts take effect, a line each."""
+    lines = [f"base: {_base(template)}"]
+    lines += [f"{i}. {_step(each)}" for i, each in enumerate(template.instructions, start=1)]
+    if template.user:
+        lines.append(f"user: {template.user}")
+    if template.workdir:
+        lines.append(f"workdir: {template.workdir}")
+    if template.start:
+        lines.append(f"start: {template.start}")
+    if template.ready:
+        lines.append(f"ready: {ready.command(template.ready)}")
+    lines.append(f"resources: {template.resources.cpu} CPU, {template.resources.memory} MiB")
+    return "\n".join(lines) + "\n"
+
+
+def _base(template: Template) -> str:
+    from sandboxfile.commands.list import base_text
+
+    return base_text(template.base)
+
+
+def _step(instruction: object) -> str:
+    """Write an instruction in a line: its kind, then what it holds, without its place."""
+    fields = dataclasses.fields(instruction)  # type: ignore[arg-type]
+    held = [
+        f"{field.name}={_short(getattr(instruction, field.name))}"
+        for field in fields
+        if field.name not in {"at", "root", "copy"} and getattr(instruction, field.name)
+    ]
+    return f"{type(instruction).__name__.lower()} {' '.join(held)} ({instruction.at})"  # type: ignore[attr-defined]
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={each}" for key, each in value.items())
+    if isinstance(value, tuple):
+        return ",".join(str(each) for each in value)
+    return str(value)
+
+
+def _dockerfile(session: Session, name: str) -> str:
+    planned = planning.make(session, [name], resolve=not session.args.offline)
+    surveyed = planned.survey[name]
+    if surveyed.keys is None:
+        raise UsageError(
+            f"the base of `{name}` is not known yet: {', '.join(surveyed.unresolved)}",
+            hint="run without `--offline`, or build once",
+        )
+    return planning.pipeline(session, planned).rendered(surveyed).text
+
+
+def _files(session: Session, name: str) -> str:
+    from sandboxfile.survey import survey
+
+    _, resolved = session.locks()
+    surveyed = survey(session.workspace, [name], resolved=resolved, digests=session.digests())[name]
+    lines = []
+    for number, copy in dockerfile.copies(surveyed.template):
+        lines += [
+            f"{copy.to}: {entry.name}{'/' if entry.kind == 'directory' else ''}"
+            for entry in surveyed.selections[number].entries
+        ]
+    if surveyed.context is not None:
+        lines += [f"context: {entry.name}" for entry in surveyed.context.entries]
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,214 @@
+"""The command line: parse, dispatch, and the one place where errors become text and a code."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from sandboxfile import __version__, errors
+from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+
+COMMANDS: Mapping[str, str] = {
+    "init": "write a first novita.yaml for this directory",
+    "validate": "check novita.yaml and say everything that is wrong with it",
+    "show": "print an intermediate result: config, steps, dockerfile, files, plan",
+    "plan": "say what `build` would do to each template, and why",
+    "why": "give the reasons for one template in full",
+    "build": "bring templates up to date and write the lock",
+    "status": "compare templates with the lock, without network",
+    "list": "list the templates of the workspace",
+    "logs": "print the log of a template's last build",
+    "env": "print template IDs for applications",
+    "run": "run a command in a local template",
+    "shell": "open a shell in a local template",
+    "serve": "run the local template service on loopback",
+    "doctor": "say what was found here: engine, target, credentials",
+    "schema": "print the JSON Schema of novita.yaml or of the lock",
+    "clean": "remove caches and logs of this workspace",
+}
+
+
+class Command(Protocol):
+    """What a module in `commands/` offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose options can also come as SANDBOXFILE_<OPTION>.
+
+    argparse exits 2 on its own, which means `differences` here (design, section 9).
+    """
+
+    environ: Mapping[str, str] = {}
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"see `{self.prog} --help`")
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
+        action = super().add_argument(*names, **options)
+        long = next((name for name in action.option_strings if name.startswith("--")), "")
+        value = (
+            self.environ.get("SANDBOXFILE_" + long[2:].replace("-", "_").upper()) if long else None
+        )
+        if value is not None and action.dest not in {"help", "version"}:
+            action.default = self._default(action, value, long)
+        return action
+
+    def _default(self, action: argparse.Action, value: str, option: str) -> object:
+        variable = "SANDBOXFILE_" + option[2:].replace("-", "_").upper()
+        if action.nargs == 0:
+            if value.lower() not in {"", "0", "1", "true", "false"}:
+                self.error(f"`{variable}` is `{value}`: use 1 or 0")
+            return value.lower() in {"1", "true"}
+        if action.choices is not None and value not in action.choices:
+            self.error(f"`{variable}` is `{value}`: choose from {', '.join(action.choices)}")
+        return value
+
+
+def _add_globals(parser: argparse.ArgumentParser, *, again: bool) -> None:
+    """Add the global options; a second time for the command, where absent must not overwrite."""
+    default: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
+    group = parser.add_argument_group("global options")
+    add = parser.add_argument if group is None else group.add_argument
+    add("-f", "--file", metavar="FILE", help="the novita.yaml to read", **default)
+    add("-C", "--directory", metavar="DIR", help="run as if started there", **default)
+    add("-t", "--target", metavar="NAME", help="where to publish", **default)
+    add("--json", action="store_true", help="one JSON document on stdout", **default)
+    add(
+        "--progress",
+        choices=["auto", "tty", "plain", "json", "quiet"],
+        help="how a build is shown (default: auto)",
+        **(default or {"default": "auto"}),
+    )
+    add("-q", "--quiet", action="store_true", help="only errors", **default)
+    add("-v", "--verbose", action="count", help="show build output too", **default)
+    levels = ["debug", "info", "warning", "error"]
+    add("--log-level", choices=levels, help="diagnostics on stderr", **default)
+    add(
+        "--log-format",
+        choices=["console", "json"],
+        help="form of the diagnostics",
+        **(default or {"default": "console"}),
+    )
+    add("--offline", action="store_true", help="no network; the engine may be used", **default)
+
+
+def _overview() -> str:
+    width = max(len(name) for name in COMMANDS)
+    return "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="sandboxfile",
+        usage="sandboxfile [options] COMMAND ...",
+        description="Make for Novita Agent Sandbox templates.",
+        epilog=f"commands:\n{_overview()}\n\n`sandboxfile COMMAND --help` says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"sandboxfile {__version__}")
+    _add_globals(parser, again=False)
+    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS, nargs="?")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
+    """Read the command line; only the named command's module is imported. Raises UsageError."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        raise SystemExit(errors.DONE)
+    if args.command not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(args.command, COMMANDS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"commands: {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command `{args.command}`", hint=hint)
+    command: Any = importlib.import_module(f"sandboxfile.commands.{args.command}")
+    inner = Parser(
+        prog=f"sandboxfile {args.command}",
+        description=COMMANDS[args.command][0].upper() + COMMANDS[args.command][1:] + ".",
+        allow_abbrev=False,
+    )
+    command.add_arguments(inner)
+    _add_globals(inner, again=True)
+    rest = vars(args).pop("rest")
+    return command, inner.parse_args(rest, args)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command; the exit code. Raises nothing but SystemExit from `--help`."""
+    Parser.environ = environ
+    try:
+        command, args = parse(argv)
+        args.environ = environ
+        args.home = Path(environ.get("HOME") or "/")
+        if args.directory:
+            _change_directory(args.directory)
+        return command.run(args)
+    except SandboxfileError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return errors.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody to tell (Python's own documentation,
+        # `signal`, note on SIGPIPE).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.FAILED
+    except Exception as error:  # noqa: BLE001 - the boundary: what is left is our own bug
+        return _bug(error, environ)
+
+
+def _change_directory(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise UsageError(f"`-C {directory}`: {error.strerror}") from None
+
+
+def _fail(error: SandboxfileError) -> int:
+    if isinstance(error, ConfigError):
+        sys.stderr.write(f"{error}\n")
+        count = len(error.problems)
+        if count > 1:
+            sys.stderr.write(f"{count} problems\n")
+        return error.exit_code
+    from sandboxfile.console import error_text
+
+    sys.stderr.write(error_text(error) + "\n")
+    return error.exit_code
+
+
+def _bug(error: Exception, environ: Mapping[str, str]) -> int:
+    """Write the traceback to a file of the user alone; one line on the screen."""
+    import tempfile
+    import traceback
+
+    from sandboxfile.redact import Redactor
+
+    secrets = [v for k, v in environ.items() if k.endswith(("_KEY", "_TOKEN", "_PASSWORD")) and v]
+    text = Redactor(secrets).text("".join(traceback.format_exception(error)))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="sandboxfile-bug-", suffix=".txt", delete=False
+    ) as file:
+        file.write(f"sandboxfile {__version__}, Python {sys.version}\n\n{text}")
+    sys.stderr.write(
+        f"error: this is a bug in sandboxfile ({type(error).__name__}); "
+        f"please report it with {file.name}\n"
+    )
+    return errors.BUG
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    raise SystemExit(main(sys.argv[1:], dict(os.environ)))

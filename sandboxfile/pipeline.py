@@ -1,0 +1,327 @@
+"""The steps of a template as jobs: generate, build, push, snapshot, tag (design, section 5)."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandboxfile import archive, context, dockerfile, keys, lockfile, plan
+from sandboxfile.cancel import Cancel
+from sandboxfile.dockerfile import Rendered
+from sandboxfile.engines import BuildSpec, Engine
+from sandboxfile.errors import BuildFailed, SandboxfileError
+from sandboxfile.events import Emit
+from sandboxfile.graph import Job, Results
+from sandboxfile.lockfile import Entry
+from sandboxfile.manifests import Manifests
+from sandboxfile.model import (
+    DockerfileBase,
+    RemoteBase,
+    ResolvedBase,
+    Run,
+    TemplateBase,
+    Workspace,
+)
+from sandboxfile.plan import Decision
+from sandboxfile.resolve import Resolver
+from sandboxfile.statcache import Digests
+from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.targets import Publisher, Release, Snapshot
+
+
+def image_tag(template: str, key: str, *, prefix: str = "sf") -> str:
+    """Return the tag in the engine of a template's image: `sandboxfile/<name>:sf-<16 hex>`."""
+    return f"sandboxfile/{repository(template)}:{prefix}-{key.partition(':')[2][:16]}"
+
+
+def repository(template: str) -> str:
+    """Return a template's name in the form that repositories allow (OCI distribution spec).
+
+    Template names may end in `-` or `_` or repeat them, repository names may not.
+    """
+    parts = [part for part in template.replace("_", "-").split("-") if part]
+    plain = "-".join(parts)
+    return plain if plain == template else f"{plain}.{keys.short(template)}"
+
+
+def manifest_name(target: str, template: str) -> str:
+    """Return the name under which the files of a template's last build are remembered."""
+    return f"{target}.{template}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Everything the jobs of one run share; jobs run in several threads at once."""
+
+    workspace: Workspace
+    survey: Survey
+    resolved: Mapping[str, str]
+    target: str
+    lock: Path
+    known: Mapping[str, Entry]
+    generated: Path
+    manifests: Manifests
+    engine: Callable[[], Engine]
+    publisher: Callable[[], Publisher]
+    resolver: Resolver
+    digests: Digests
+    secrets: Callable[[str], Path]
+    no_cache: bool
+    emit: Emit
+    cancel: Cancel
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+
+    def jobs(self, decisions: tuple[Decision, ...]) -> tuple[Job[Any], ...]:
+        """Return the jobs that carry out the decisions, with edges between templates."""
+        built: dict[str, Job[Any]] = {}
+        jobs: list[Job[Any]] = []
+        for decision in decisions:
+            last: Job[Any] | None = None
+            pushed: Job[str | None] | None = None
+            for step in plan.steps(decision):
+                parent = self.survey[decision.template].parent
+                needs = tuple(
+                    job
+                    for job in (last, built.get(parent or "") if step == "build" else None)
+                    if job is not None
+                )
+                last = Job(
+                    f"{step}:{decision.template}", self._action(step, decision, pushed), needs
+                )
+                jobs.append(last)
+                if step == "build":
+                    built[decision.template] = last
+                if step == "push":
+                    pushed = last
+        return tuple(jobs)
+
+    def _action(
+        self, step: str, decision: Decision, pushed: Job[str | None] | None
+    ) -> Callable[[Results], object]:
+        surveyed = self.survey[decision.template]
+        match step:
+            case "generate":
+                return lambda _: self.generate(surveyed)
+            case "build":
+                return lambda _: self.image(surveyed, fresh=decision.forced)
+            case "push":
+                return lambda _: self.push(decision)
+            case "snapshot":
+                return lambda results: self.snapshot(decision, pushed and results[pushed])
+            case _:
+                return lambda _: self.tag(decision)
+
+    # --- generate ----------------------------------------------------------------------------
+
+    def generate(self, surveyed: Surveyed) -> Path:
+        """Write the Dockerfile where people can read it; the build renders it from memory."""
+        path = self.generated / surveyed.template.name / "Dockerfile"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.rendered(surveyed).text, encoding="utf-8")
+        return path
+
+    def rendered(self, surveyed: Surveyed) -> Rendered:
+        """Return the Dockerfile as it will be built; brings no base into the engine."""
+        return self._render(surveyed, ResolvedBase(reference=self._base_name(surveyed), digest=""))
+
+    def _base_name(self, surveyed: Surveyed) -> str:
+        base = surveyed.template.base
+        if isinstance(base, TemplateBase):
+            parent = self.survey[base.template]
+            assert parent.keys is not None
+            return image_tag(base.template, parent.keys.image_key)
+        if isinstance(base, DockerfileBase):
+            return self._dockerfile_tag(surveyed)
+        return self.resolver.name(surveyed, self.resolved)
+
+    def _render(self, surveyed: Surveyed, base: ResolvedBase) -> Rendered:
+        return dockerfile.render(
+            surveyed.template,
+            base=base,
+            cache_mounts="cache_mounts" in self.engine().info().can,
+            single_files=frozenset(
+                number
+                for number, selection in surveyed.selections.items()
+                if context.is_single_file(selection)
+            ),
+        )
+
+    # --- build -------------------------------------------------------------------------------
+
+    def image(self, surveyed: Surveyed, *, fresh: bool = False) -> str:
+        """Return the tag of the template's image in the engine; build it unless it is there."""
+        assert surveyed.keys is not None
+        name = surveyed.template.name
+        tag = image_tag(name, surveyed.keys.image_key)
+        with self._locks.setdefault(name, threading.Lock()):
+            if not fresh and self.engine().find(tag) is not None:
+                return tag
+            if not fresh and self._pulled(surveyed, tag):
+                return tag
+            self._build(surveyed, tag)
+            return tag
+
+    def _pulled(self, surveyed: Surveyed, tag: str) -> bool:
+        """Take the image from the registry when the lock knows it there under this key."""
+        entry = self.known.get(surveyed.template.name)
+        if entry is None or "@sha256:" not in entry.image or surveyed.keys is None:
+            return False
+        if entry.image_key != surveyed.keys.image_key:
+            return False
+        login = self.resolver.login(entry.image)
+        job = f"build:{surveyed.template.name}"
+        try:
+            self.engine().ensure(entry.image, login=login, emit=self.emit, job=job)
+        except SandboxfileError:  # gone from the registry: build it again
+            return False
+        self.engine().tag(entry.image, tag)
+        return True
+
+    def _build(self, surveyed: Surveyed, tag: str) -> None:
+        template = surveyed.template
+        assert surveyed.keys is not None
+        base = self._base(surveyed)
+        rendered = self._render(surveyed, base)
+        secrets = {
+            name: self.secrets(name)
+            for instruction in template.instructions
+            if isinstance(instruction, Run)
+            for name in instruction.secrets
+        }
+        members = archive.members(rendered.text, surveyed.selections, self.digests)
+        spec = BuildSpec(
+            job=f"build:{template.name}",
+            tag=tag,
+            dockerfile=rendered.text,
+            context=lambda: archive.stream(members),
+            args=rendered.args,
+            labels={
+                "sandboxfile.template": template.name,
+                "sandboxfile.image-key": surveyed.keys.image_key,
+            },
+            secrets=secrets,
+            needs=rendered.needs,
+            no_cache=self.no_cache,
+        )
+        try:
+            self.engine().build(spec, emit=self.emit, cancel=self.cancel)
+        except BuildFailed as error:
+            error.at = rendered.place(error.step) or error.at or template.at
+            raise
+
+    def _base(self, surveyed: Surveyed) -> ResolvedBase:
+        base = surveyed.template.base
+        if isinstance(base, TemplateBase):
+            parent = self.survey[base.template]
+            tag = self.image(parent)
+            return ResolvedBase(reference=tag, digest="", local=True)
+        if isinstance(base, DockerfileBase):
+            return self._user_dockerfile(surveyed, base)
+        return self.resolver.base(surveyed, self.resolved)
+
+    def _dockerfile_tag(self, surveyed: Surveyed) -> str:
+        assert surveyed.dockerfile is not None
+        assert surveyed.keys is not None
+        return image_tag(surveyed.template.name, surveyed.keys.image_key, prefix="base")
+
+    def _user_dockerfile(self, surveyed: Surveyed, base: DockerfileBase) -> ResolvedBase:
+        """Build the user's own Dockerfile first; our instructions go on top of its image."""
+        parsed, selection = surveyed.dockerfile, surveyed.context
+        assert parsed is not None
+        assert selection is not None
+        job = f"build:{surveyed.template.name}"
+        tag = self._dockerfile_tag(surveyed)
+        pins = {
+            image: self.resolver.image(image, self.resolved, job=job, at=base.at).reference
+            for image in parsed.images
+        }
+        text = parsed.pin(pins)
+        members = archive.context_members(text, selection, self.digests)
+        spec = BuildSpec(
+            job=job,
+            tag=tag,
+            dockerfile=text,
+            context=lambda: archive.stream(members),
+            args=base.args,
+            labels={"sandboxfile.template": surveyed.template.name},
+            stage=base.stage,
+            secrets={name: self.secrets(name) for name in parsed.secrets},
+            needs=parsed.needs,
+            no_cache=self.no_cache,
+        )
+        try:
+            built = self.engine().build(spec, emit=self.emit, cancel=self.cancel)
+        except BuildFailed as error:
+            error.at = parsed.place(error.step) or error.at or base.at
+            raise
+        return ResolvedBase(reference=tag, digest=built.image_id, local=True)
+
+    # --- push, snapshot, tag -----------------------------------------------------------------
+
+    def release(self, decision: Decision) -> Release:
+        """Return what is to be published of a template."""
+        surveyed = self.survey[decision.template]
+        assert surveyed.keys is not None
+        remote = isinstance(surveyed.template.base, RemoteBase)
+        return Release(
+            template=surveyed.template,
+            image=None if remote else image_tag(decision.template, surveyed.keys.image_key),
+            image_key=surveyed.keys.image_key,
+            template_key=surveyed.keys.template_key,
+            tags=decision.tags,
+        )
+
+    def push(self, decision: Decision) -> str | None:
+        return self.publisher().push(self.release(decision), emit=self.emit, cancel=self.cancel)
+
+    def snapshot(self, decision: Decision, image: str | None = None) -> Snapshot:
+        """Publish, and write the lock at once: an ID must not be lost to what comes after.
+
+        `image` is what the push of this run confirmed, None if there was none.
+        """
+        release = self.release(decision)
+        surveyed = self.survey[decision.template]
+        adopted = self.publisher().find_snapshot(release) if decision.action == "adopt" else None
+        if adopted is not None:
+            done, image = adopted, self.publisher().find_image(release)
+        else:
+            image = image or self._published_image(surveyed, release)
+            done = self.publisher().snapshot(release, image, emit=self.emit, cancel=self.cancel)
+        assert surveyed.keys is not None
+        entry = Entry(
+            template_id=done.template_id,
+            build_id=done.build_id,
+            image=image or "",
+            image_key=release.image_key,
+            template_key=release.template_key,
+            parts=surveyed.keys.parts,
+            parent=surveyed.parent,
+            tags=(),
+        )
+        self._record(decision.template, entry)
+        self.manifests.remember(
+            manifest_name(self.target, decision.template), release.image_key, surveyed.contents
+        )
+        return done
+
+    def _published_image(self, surveyed: Surveyed, release: Release) -> str | None:
+        """Find the image where the service reads it, or bring it there."""
+        if release.image is None:
+            return None
+        image = self.publisher().find_image(release)
+        if image is not None:
+            return image
+        self.image(surveyed)
+        return self.publisher().push(release, emit=self.emit, cancel=self.cancel)
+
+    def tag(self, decision: Decision) -> None:
+        """Move the user's tags to the build that the lock has."""
+        release = self.release(decision)
+        entry = lockfile.read(self.lock).targets[self.target][decision.template]
+        build = Snapshot(template_id=entry.template_id, build_id=entry.build_id)
+        self.publisher().tag(release, build, emit=self.emit, cancel=self.cancel)
+        self._record(decision.template, entry.with_tags(decision.tags))
+
+    def _record(self, template: str, entry: Entry) -> None:
+        lockfile.update(self.lock, lambda lock: lock.with_entry(self.target, template, entry))

@@ -1,0 +1,188 @@
+"""Base tags to digests, and the bases a build starts from; the lock keeps what is found here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxfile import bootstrap
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Engine
+from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.events import Emit, Notice
+from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
+from sandboxfile.places import Position
+from sandboxfile.reference import ImageReference
+from sandboxfile.registry import Registry
+from sandboxfile.survey import ENGINE_PREFIX, Survey, Surveyed, pin_name
+
+JOB = "resolve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """Finds what the lock does not know yet; `engine` and `registry` are opened when needed."""
+
+    engine: Callable[[], Engine]
+    registry: Callable[[], Registry]
+    logins: Callable[[str], Login | None]
+    bootstrap_cache: Path
+    mirror: str | None
+    offline: bool
+    emit: Emit
+    cancel: Cancel
+
+    def pins(self, survey: Survey) -> Mapping[str, str]:
+        """Return `resolved` entries for every base that has none.
+
+        Raises Unreachable, NotAllowed, or SandboxfileError at the place of the base.
+        """
+        found: dict[str, str] = {}
+        for surveyed in survey.templates.values():
+            for image, at in _images(surveyed):
+                name = pin_name(image)
+                if name in surveyed.unresolved and name not in found:
+                    found |= self._image(image, name, at)
+            base = surveyed.template.base
+            if isinstance(base, BootstrapBase) and pin_name(base) in surveyed.unresolved:
+                found[pin_name(base)] = self.archive(base).digest
+        return found
+
+    def moved(self, surveyed: Surveyed, resolved: Mapping[str, str]) -> Mapping[str, str]:
+        """Return new pins for a base about to be built on that cannot be had as it is pinned.
+
+        An image made by hand is whatever the engine has now; a bootstrapped archive that is gone
+        is made again, from the packages that the mirror has now.
+        """
+        base = surveyed.template.base
+        pins: dict[str, str] = {}
+        for image, _ in _images(surveyed):
+            name = ENGINE_PREFIX + pin_name(image)
+            now = self._in_engine(image) if name in resolved else None
+            if now is not None and now != resolved[name]:
+                pins[name] = now
+        if isinstance(base, BootstrapBase):
+            digest = resolved[pin_name(base)]
+            if self.engine().find(_bootstrap_tag(base, digest)) is None:
+                made = self.archive(base)
+                if made.digest != digest:
+                    pins[pin_name(base)] = made.digest
+        return pins
+
+    def archive(self, base: BootstrapBase) -> bootstrap.Archive:
+        """Make the root filesystem of a bootstrapped base, or take it from the cache."""
+        made = bootstrap.cached(base, self.bootstrap_cache)
+        if made is not None:
+            return made
+        if self.offline:
+            raise Unreachable(
+                f"the base `{base.distribution}: {base.suite}` has to be made from packages, "
+                "and `--offline` is given",
+                hint="run once without `--offline`",
+                at=base.at,
+            )
+        return bootstrap.archive(
+            base,
+            cache=self.bootstrap_cache,
+            mirror=self.mirror,
+            emit=self.emit,
+            cancel=self.cancel,
+        )
+
+    def _image(self, image: str, name: str, at: Position) -> dict[str, str]:
+        """Ask the registry first, it is the truth; then the engine, for images made by hand."""
+        try:
+            if self.offline:
+                raise Unreachable(f"`{image}` is not in the lock, and `--offline` is given", at=at)
+            return {name: self.registry().resolve(ImageReference.parse(image)).digest}
+        except (NotAllowed, Unreachable, SandboxfileError) as error:
+            image_id = self._in_engine(image)
+            if image_id is None:
+                error.at = error.at or at
+                raise
+            text = f"`{image}` is taken from the engine: {error.message}"
+            self.emit(Notice(job=JOB, text=text))
+            return {ENGINE_PREFIX + name: image_id}
+
+    def _in_engine(self, image: str) -> str | None:
+        try:
+            return self.engine().find(image)
+        except Unreachable:
+            return None
+
+    def login(self, reference: str) -> Login | None:
+        """Return the login for the registry of an image reference."""
+        return self.logins(ImageReference.parse(reference).registry)
+
+    def name(self, surveyed: Surveyed, resolved: Mapping[str, str]) -> str:
+        """Return what `FROM` names for an image or bootstrapped base; touches nothing."""
+        base = surveyed.template.base
+        if isinstance(base, BootstrapBase):
+            return _bootstrap_tag(base, resolved[pin_name(base)])
+        assert isinstance(base, ImageBase)
+        return self._pinned(base.image, resolved)[0]
+
+    def _pinned(self, image: str, resolved: Mapping[str, str]) -> tuple[str, str, bool]:
+        """Return the reference to build from, its digest, and whether it is the engine's own."""
+        name = pin_name(image)
+        if name not in resolved and (image_id := resolved.get(ENGINE_PREFIX + name)):
+            return image, image_id, True
+        reference = ImageReference.parse(image)
+        digest = reference.digest or resolved[name]
+        return f"{reference.name}@{digest}", digest, False
+
+    def base(self, surveyed: Surveyed, resolved: Mapping[str, str]) -> ResolvedBase:
+        """Bring an image or bootstrapped base into the engine; how `FROM` names it there."""
+        base = surveyed.template.base
+        job = f"build:{surveyed.template.name}"
+        if isinstance(base, BootstrapBase):
+            return self._bootstrapped(base, resolved)
+        assert isinstance(base, ImageBase)
+        return self.image(base.image, resolved, job=job, at=base.at)
+
+    def image(
+        self, image: str, resolved: Mapping[str, str], *, job: str, at: Position
+    ) -> ResolvedBase:
+        """Bring the image that `resolved` pins into the engine."""
+        pinned, digest, local = self._pinned(image, resolved)
+        if local:
+            if self.engine().find(digest) is None:
+                raise SandboxfileError(
+                    f"the image `{image}` is no longer in the engine",
+                    hint="bring it back, or name an image at a registry",
+                    at=at,
+                )
+            return ResolvedBase(reference=image, digest=digest, local=True)
+        try:
+            login = self.login(pinned)
+            self.engine().ensure(pinned, login=login, emit=self.emit, job=job)
+        except SandboxfileError as error:
+            error.at = error.at or at
+            raise
+        return ResolvedBase(reference=pinned, digest=digest)
+
+    def _bootstrapped(self, base: BootstrapBase, resolved: Mapping[str, str]) -> ResolvedBase:
+        digest = resolved[pin_name(base)]
+        tag = _bootstrap_tag(base, digest)
+        if self.engine().find(tag) is None:
+            made = self.archive(base)
+            if made.digest != digest:
+                raise SandboxfileError(
+                    f"the base made from `{base.suite}` is not the one that was planned with",
+                    hint="run `sandboxfile build` again",
+                    at=base.at,
+                )
+            self.engine().load_root(made.path, tag, labels={"sandboxfile.base": base.suite})
+        return ResolvedBase(reference=tag, digest=digest, local=True)
+
+
+def _bootstrap_tag(base: BootstrapBase, digest: str) -> str:
+    return f"sandboxfile/{base.distribution}:{base.suite}-{digest.removeprefix('sha256:')[:16]}"
+
+
+def _images(surveyed: Surveyed) -> tuple[tuple[str, Position], ...]:
+    base = surveyed.template.base
+    if isinstance(base, ImageBase):
+        return ((base.image, base.at),)
+    if isinstance(base, DockerfileBase) and surveyed.dockerfile is not None:
+        return tuple((image, base.at) for image in surveyed.dockerfile.images)
+    return ()

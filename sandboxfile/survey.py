@@ -1,0 +1,212 @@
+"""What each template consists of right now: its files, its base, its keys. Reads, never writes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from sandboxfile import context, dockerfile, keys, userdockerfile
+from sandboxfile.context import Manifest, Selection
+from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.keys import Keys
+from sandboxfile.model import (
+    PLATFORM,
+    BootstrapBase,
+    DockerfileBase,
+    ImageBase,
+    RemoteBase,
+    Template,
+    TemplateBase,
+    Workspace,
+)
+from sandboxfile.reference import ImageReference
+from sandboxfile.statcache import Digests
+from sandboxfile.userdockerfile import UserDockerfile
+
+ENGINE_PREFIX = "engine:"  # resolved to an image id, true for one engine only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """One template with all that decides it; `keys` is None while a base is not resolved."""
+
+    template: Template
+    selections: Mapping[int, Selection]
+    context: Selection | None
+    dockerfile: UserDockerfile | None
+    keys: Keys | None
+    contents: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
+    unresolved: tuple[str, ...] = ()
+
+    @property
+    def parent(self) -> str | None:
+        base = self.template.base
+        return base.template if isinstance(base, TemplateBase) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All templates asked for, parents first."""
+
+    templates: Mapping[str, Surveyed] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Surveyed:
+        return self.templates[name]
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        return tuple(sorted({each for s in self.templates.values() for each in s.unresolved}))
+
+
+def ordered(workspace: Workspace, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the named templates and all that they are based on, parents first."""
+    graph: dict[str, set[str]] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in graph:
+            continue
+        base = workspace.templates[name].base
+        parents = {base.template} if isinstance(base, TemplateBase) else set()
+        graph[name] = parents
+        waiting.extend(parents)
+    rank = {name: index for index, name in enumerate(workspace.templates)}
+    sorter = TopologicalSorter({name: graph[name] for name in sorted(graph, key=rank.__getitem__)})
+    return tuple(sorter.static_order())
+
+
+def pin_name(base: ImageBase | BootstrapBase | str) -> str:
+    """Return the name under which a base is kept in `resolved` of the lock."""
+    if isinstance(base, BootstrapBase):
+        return f"{base.distribution}:{base.suite} {keys.short(_bootstrap(base))} {PLATFORM}"
+    text = base if isinstance(base, str) else base.image
+    return f"{ImageReference.parse(text).normalised} {PLATFORM}"
+
+
+def pinned(name: str, resolved: Mapping[str, str]) -> str | None:
+    """Return the digest that `resolved` has for a base, from a registry or from this engine."""
+    if "@sha256:" in name:
+        return "sha256:" + name.partition("@sha256:")[2].partition(" ")[0]
+    return resolved.get(name) or resolved.get(ENGINE_PREFIX + name)
+
+
+def survey(
+    workspace: Workspace,
+    names: Iterable[str],
+    *,
+    resolved: Mapping[str, str],
+    digests: Digests,
+) -> Survey:
+    """Find the files of every template and compute its keys.
+
+    Raises ConfigError with the problems of all templates at once.
+    """
+    done: dict[str, Surveyed] = {}
+    problems = []
+    for name in ordered(workspace, names):
+        try:
+            done[name] = _one(workspace, workspace.templates[name], done, resolved, digests)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        except KeyError:  # the parent has a problem of its own, which is reported
+            continue
+    if problems:
+        raise ConfigError(problems)
+    return Survey(done)
+
+
+def _one(
+    workspace: Workspace,
+    template: Template,
+    done: Mapping[str, Surveyed],
+    resolved: Mapping[str, str],
+    digests: Digests,
+) -> Surveyed:
+    selections = {
+        number: context.select(copy, workspace.root) for number, copy in dockerfile.copies(template)
+    }
+    user_file, user_context = _dockerfile(template, workspace.root)
+    base, missing = _base_record(template, done, resolved, digests, user_file, user_context)
+    manifests = {n: context.manifest(s, digests) for n, s in selections.items()}
+    contents = dict(keys.by_part(template, manifests))
+    if user_context is not None:
+        contents["base"] = (context.manifest(user_context, digests),)
+    found = None if base is None else keys.of(template, base=base, manifests=manifests)
+    return Surveyed(
+        template=template,
+        selections=selections,
+        context=user_context,
+        dockerfile=user_file,
+        keys=found,
+        contents=contents,
+        unresolved=missing,
+    )
+
+
+def _dockerfile(
+    template: Template, root: Path
+) -> tuple[UserDockerfile, Selection] | tuple[None, None]:
+    base = template.base
+    if not isinstance(base, DockerfileBase):
+        return None, None
+    try:
+        text = base.dockerfile.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SandboxfileError(
+            f"the Dockerfile `{base.dockerfile.name}` cannot be read: {reason}", at=base.at
+        ) from None
+    shown = _shown(base.dockerfile, root)
+    parsed = userdockerfile.parse(text, file=shown, args=base.args, stage=base.stage)
+    return parsed, context.select_context(base, root)
+
+
+def _shown(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _base_record(
+    template: Template,
+    done: Mapping[str, Surveyed],
+    resolved: Mapping[str, str],
+    digests: Digests,
+    user_file: UserDockerfile | None,
+    user_context: Selection | None,
+) -> tuple[Mapping[str, object] | None, tuple[str, ...]]:
+    """Return the base's part of the image key, or what has to be resolved before there is one."""
+    match template.base:
+        case ImageBase() | BootstrapBase() as base:
+            name = pin_name(base)
+            digest = pinned(name, resolved)
+            if digest is None:
+                return None, (name,)
+            if isinstance(base, BootstrapBase):
+                return keys.bootstrap_record(base, digest), ()
+            return keys.image_record(digest), ()
+        case TemplateBase() as base:
+            parent = done[base.template]
+            if parent.keys is None:
+                return None, parent.unresolved
+            return keys.template_record(parent.keys.image_key), ()
+        case RemoteBase() as base:
+            return keys.remote_record(base.remote), ()
+        case DockerfileBase() as base:
+            assert user_file is not None
+            assert user_context is not None
+            names = {image: pin_name(image) for image in user_file.images}
+            images = {image: pinned(name, resolved) for image, name in names.items()}
+            missing = tuple(names[image] for image, digest in images.items() if digest is None)
+            if missing:
+                return None, missing
+            record = keys.dockerfile_record(
+                user_file.sha256,
+                keys.manifest(user_context, digests),
+                stage=base.stage,
+                args=base.args,
+                images={image: digest for image, digest in images.items() if digest},
+            )
+            return record, ()
+
+
+def _bootstrap(base: BootstrapBase) -> Mapping[str, object]:
+    return keys.bootstrap_record(base, "")
