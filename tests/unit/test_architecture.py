@@ -24,8 +24,12 @@ LAYERS = (
         "config.load", "keys", "archive", "manifests", "plan", "engines", "registry", "service",
         "bootstrap", "report",
     ),
-    ("targets", "local"),
+    ("targets", "local", "survey"),
+    ("resolve", "account"),
+    ("pipeline",),
     ("app",),
+    ("show",),
+    ("planning",),
     ("commands",),
     ("main", "__main__"),
 )  # fmt: skip
