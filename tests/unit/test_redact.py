@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.model import Secret
@@ -103,6 +103,7 @@ def test_a_secret_across_chunk_borders_is_hidden(size: int) -> None:
     assert "".join(pieces) + stream.close() == redactor.text(text)
 
 
+@settings(deadline=None)
 @given(SECRETS, st.text(max_size=30), st.text(max_size=30), st.integers(1, 20))
 def test_no_stream_lets_a_secret_through(secret: str, left: str, right: str, size: int) -> None:
     text = left + secret + right
@@ -162,6 +163,7 @@ def test_colour_inside_a_secret_does_not_save_it() -> None:
     assert Redactor(["hunter2-hunter3"]).line("hunter2\x1b[0m-hunter3") == MASK
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_what_is_shown_has_no_control_characters(text: str) -> None:
     for line in sanitise(text).split("\n"):
