@@ -40,6 +40,7 @@ class Entry:
 
     `image` is `repo@sha256:…`, the engine's own image id for local targets, or empty where the
     service built without an image of ours. `parts` are short digests of what the keys consist of.
+    `tags` are those that were moved to this build, None while that is still to be done.
     """
 
     template_id: str
@@ -49,7 +50,7 @@ class Entry:
     image: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
 
     def with_tags(self, tags: Collection[str]) -> "Entry":
         return replace(self, tags=tuple(sorted(set(tags))))
@@ -122,7 +123,7 @@ def _entry_lines(entry: Entry) -> Iterator[str]:
         yield f"parts: {{{', '.join(parts)}}}"
     if entry.parent is not None:
         yield f"parent: {_scalar(entry.parent)}"
-    if entry.tags:
+    if entry.tags is not None:
         yield f"tags: [{', '.join(_scalar(tag) for tag in sorted(entry.tags))}]"
     yield f"template_id: {_scalar(entry.template_id)}"
     yield f"template_key: {_scalar(entry.template_key)}"
@@ -240,6 +241,8 @@ def _quick(text: str) -> dict[str, Any] | None:
 def _quick_value(text: str | None) -> Any:
     if text is None or text == "{}":
         return {}
+    if text == "[]":
+        return []
     if text.startswith("["):
         return [_quick_scalar(item) for item in text[1:-1].split(", ")]
     if text.startswith("{"):
@@ -292,7 +295,8 @@ def _lock(plain: dict[str, Any]) -> Lock:
 
 
 def _entry(plain: dict[str, Any]) -> Entry:
-    return Entry(**{**plain, "tags": tuple(sorted(plain.get("tags", ())))})
+    tags = plain.get("tags")
+    return Entry(**{**plain, "tags": None if tags is None else tuple(sorted(tags))})
 
 
 # --- checking --------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def _base(known: Known, rebuilt: Collection[str]) -> str:
 
 def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:
     at = known.template.place("tags")
-    wanted, had = set(known.tags), set(entry.tags)
+    wanted, had = set(known.tags), set(entry.tags or ())
     if wanted - had:
         yield Reason(text=f"tags added: {_listed(sorted(wanted - had))}", at=at)
     if had - wanted:

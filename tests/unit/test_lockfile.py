@@ -109,8 +109,11 @@ ENTRIES = st.builds(
         max_size=3,
     ),
     parent=st.one_of(st.none(), pattern(model.NAME)),
-    tags=st.lists(TEXTS.filter(model.TAG.fullmatch), unique=True, max_size=3).map(
-        lambda tags: tuple(sorted(tags))
+    tags=st.one_of(
+        st.none(),
+        st.lists(TEXTS.filter(model.TAG.fullmatch), unique=True, max_size=3).map(
+            lambda tags: tuple(sorted(tags))
+        ),
     ),
 )
 NAMES = pattern(model.NAME)
@@ -291,6 +294,11 @@ def test_resolved_inputs_are_added_and_pruned() -> None:
 
 def test_tags_are_kept_sorted_and_once() -> None:
     assert entry().with_tags(["b", "a", "b"]).tags == ("a", "b")
+
+
+def test_tags_still_to_be_moved_are_not_the_same_as_none() -> None:
+    assert "tags" not in render(lock_of(api=entry()))
+    assert "tags: []\n" in render(lock_of(api=entry(tags=())))
 
 
 def test_a_change_is_written_and_returned(tmp_path: Path) -> None:
