@@ -1,0 +1,151 @@
+"""What a template is built on: `base:` as one of its five kinds."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from sandboxfile.config import values
+from sandboxfile.config.document import Node, quoted
+from sandboxfile.config.expand import KINDS
+from sandboxfile.config.problems import Fault, near
+from sandboxfile.config.scope import Scope, value
+from sandboxfile.model import (
+    Base,
+    BootstrapBase,
+    DockerfileBase,
+    ImageBase,
+    RemoteBase,
+    TemplateBase,
+)
+
+# Which other keys stand beside which kind.
+_BESIDE: Mapping[str, tuple[str, ...]] = {
+    "dockerfile": ("context", "stage", "args"),
+    "debian": ("mirror", "components", "include", "snapshot", "epoch"),
+    "ubuntu": ("mirror", "components", "include", "snapshot", "epoch"),
+}
+
+
+def read(node: Node, scope: Scope) -> Base | None:
+    """Return the base; None when it is wrong, which is then among the problems."""
+    if node.text is not None:
+        return _image(node, node, scope)
+    if not isinstance(node.content, dict):
+        return None
+    kind = scope.one_of(node, KINDS[("base",)], "`base`")
+    if kind is None:
+        return None
+    _refuse_strangers(node, kind, scope)
+    return _READERS[kind](node.entries[kind], node, scope)
+
+
+def _refuse_strangers(node: Node, kind: str, scope: Scope) -> None:
+    for key, child in node.entries.items():
+        homes = [f"`{home}`" for home, keys in _BESIDE.items() if key in keys]
+        if homes and key not in _BESIDE.get(kind, ()):
+            message = f"`{key}` belongs to {' and '.join(homes)}, not to `{kind}`"
+            scope.problems.add_key(child, message, "remove it")
+
+
+def _image(written: Node, node: Node, scope: Scope) -> Base | None:
+    image = scope.text(written, values.image)
+    return ImageBase(image=image, at=node.at) if image else None
+
+
+def _template(written: Node, _: Node, scope: Scope) -> Base | None:
+    name = scope.text(written)
+    if name is None:
+        return None
+    if name not in scope.templates:
+        hint = near(name, scope.templates)
+        scope.problems.add(written, f"there is no template {quoted(name)} in this file", hint)
+        return None
+    return TemplateBase(template=name, at=written.at)
+
+
+def _remote(written: Node, _: Node, scope: Scope) -> Base | None:
+    name = scope.text(written, values.remote)
+    return RemoteBase(remote=name, at=written.at) if name else None
+
+
+def _dockerfile(written: Node, node: Node, scope: Scope) -> Base | None:
+    path = scope.text(written, values.path)
+    stage = scope.text(value(node, "stage"), values.stage)
+    args = _args(value(node, "args"), scope)
+    context = scope.text(value(node, "context"), values.path)
+    if path is None:
+        return None
+    if PurePosixPath(path) == PurePosixPath() or path.endswith("/"):
+        scope.problems.add(written, f"{quoted(path)} is a directory, not a Dockerfile")
+        return None
+    file = _inside(path, scope.directory)
+    return DockerfileBase(
+        dockerfile=file,
+        context=_inside(context, scope.directory) if context else file.parent,
+        stage=stage,
+        args=args,
+        at=written.at,
+    )
+
+
+def _inside(path: str, directory: Path) -> Path:
+    """Join lexically: a link on the way is followed, or refused, where the file is read."""
+    parts: list[str] = []
+    for part in PurePosixPath(path).parts:
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return directory.joinpath(*parts)
+
+
+def _args(node: Node | None, scope: Scope) -> dict[str, str]:
+    args = {}
+    for name, child in node.entries.items() if node else ():
+        if scope.problems.key_fault(child, values.argument(name)):
+            continue
+        text = scope.text(child, values.build_argument)
+        if text is not None:
+            args[name] = text
+    return args
+
+
+def _bootstrap(distribution: Literal["debian", "ubuntu"]) -> "_Reader":
+    def read_bootstrap(written: Node, node: Node, scope: Scope) -> Base | None:
+        suite = scope.text(written, values.suite)
+        mirror = scope.text(value(node, "mirror"), values.service_url)
+        components, include = value(node, "components"), value(node, "include")
+        names = scope.texts(components.items, values.component) if components else ()
+        packages = scope.texts(include.items, _apt) if include else ()
+        snapshot = scope.text(value(node, "snapshot"), values.snapshot)
+        epoch = value(node, "epoch")
+        seconds = epoch.number if epoch else None
+        if suite is None:
+            return None
+        return BootstrapBase(
+            distribution=distribution,
+            suite=suite,
+            mirror=mirror,
+            components=names or ("main",),
+            include=packages,
+            snapshot=snapshot,
+            epoch=seconds or 0,
+            at=written.at,
+        )
+
+    return read_bootstrap
+
+
+def _apt(text: str) -> Fault | None:
+    return values.package("apt", text)
+
+
+_Reader = Callable[[Node, Node, Scope], Base | None]
+_READERS: Mapping[str, _Reader] = {
+    "image": _image,
+    "template": _template,
+    "remote": _remote,
+    "dockerfile": _dockerfile,
+    "debian": _bootstrap("debian"),
+    "ubuntu": _bootstrap("ubuntu"),
+}

@@ -1,0 +1,179 @@
+"""Check a document against the JSON schema; every problem in our own words, at its place.
+
+The readers in this package know most mistakes better and complain first. What is left to the
+schema is structure: unknown keys, wrong types, words out of a list.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sandboxfile.config.document import Node, quoted
+from sandboxfile.config.problems import Problems, near
+
+DIRECTORY = Path(__file__).parents[1] / "schemas"
+CONFIGURATION = DIRECTORY / "novita-1.schema.json"
+
+_TYPES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a map",
+}
+_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
+def load(path: Path = CONFIGURATION) -> dict[str, Any]:
+    """Return the schema as shipped in the package."""
+    schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return schema
+
+
+def check(root: Node, problems: Problems) -> None:
+    """Add everything that does not fit the schema to the problems."""
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(load())
+    for error in validator.iter_errors(root.plain()):
+        _report(root, error, problems)
+
+
+def _report(root: Node, error: Any, problems: Problems) -> None:
+    path = tuple(error.absolute_path)
+    node = root.find(path)
+    match error.validator:
+        case "additionalProperties":
+            _unknown_keys(node, path, error.schema, problems)
+        case "required":
+            for key in error.validator_value:
+                if key not in node.entries:
+                    problems.add_key(node, f"{_where(path)} needs `{key}`")
+        case "type":
+            problems.add(node, *_wrong_type(node, path, _accepted(error.validator_value)))
+        case _:
+            problems.add(node, *_other(node, path, error))
+
+
+def _unknown_keys(
+    node: Node, path: tuple[str | int, ...], schema: Mapping[str, Any], problems: Problems
+) -> None:
+    known = list(schema.get("properties", {}))
+    for key in node.entries:
+        if key not in known and not key.startswith("x-"):
+            message = f"unknown key {quoted(key)} {_inside(path)}"
+            problems.add_key(node.entries[key], message, near(key, known))
+
+
+def _inside(path: tuple[str | int, ...]) -> str:
+    return "at the top level" if not path else f"in {_where(path)}"
+
+
+def _where(path: tuple[str | int, ...]) -> str:
+    """Name a place in the words of the file: template `api`, `templates.api.resources`."""
+    match path:
+        case ():
+            return "this file"
+        case ("templates", str() as name):
+            return f"template `{name}`"
+        case ("targets", str() as name):
+            return f"target `{name}`"
+        case _:
+            return f"`{_dotted(path)}`"
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    dotted = ""
+    for part in path:
+        dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else part
+    return dotted
+
+
+# --- types -----------------------------------------------------------------------------------
+
+
+def _accepted(types: str | list[str]) -> tuple[str, ...]:
+    """Return the types a value may have; that `null` unsets goes without saying."""
+    given = (types,) if isinstance(types, str) else tuple(types)
+    return tuple(each for each in given if each != "null")
+
+
+def _wrong_type(node: Node, path: tuple[str | int, ...], types: tuple[str, ...]) -> tuple[str, str]:
+    wanted = " or ".join(_TYPES[each] for each in types)
+    if "string" in types and node.raw and not isinstance(node.content, str):
+        return _unquoted(node)
+    return f"{_where(path)} must be {wanted}, not {_described(node)}", _remedy(node, types)
+
+
+def _unquoted(node: Node) -> tuple[str, str]:
+    """Explain a scalar that YAML does not read as text, with the exact text to write."""
+    match node.content:
+        case bool():
+            read = "true or false"
+        case None:
+            read = "nothing"
+        case float() | int() if (shown := _shown_number(node)) != node.raw:
+            read = f"a number ({shown})"
+        case _:
+            read = "a number"
+    return f"{quoted(node.raw)} is read as {read}, and text is wanted", f'write "{node.raw}"'
+
+
+def _shown_number(node: Node) -> str:
+    if isinstance(node.content, float) and node.content.is_integer():
+        return str(int(node.content))
+    return str(node.content)
+
+
+def _described(node: Node) -> str:
+    match node.content:
+        case bool():
+            return quoted(node.raw)
+        case None:
+            return "empty"
+        case int() | float():
+            return f"the number {quoted(node.raw)}"
+        case str():
+            return f"the text {quoted(node.content)}"
+        case tuple():
+            return "a list"
+        case _:
+            return "a map"
+
+
+def _remedy(node: Node, types: tuple[str, ...]) -> str:
+    text = node.text
+    if text is None:
+        return ""
+    if "boolean" in types and text.lower() in _BOOLEANS:
+        return f"write {_BOOLEANS[text.lower()]}"
+    if "integer" in types and text.isascii() and text.isdigit():
+        return f"write {int(text)} without quotes"
+    if "array" in types and "\n" not in text:
+        return f"write [{text}]"
+    return ""
+
+
+# --- the rest --------------------------------------------------------------------------------
+
+
+def _other(node: Node, path: tuple[str | int, ...], error: Any) -> tuple[str, str]:
+    where, limit = _where(path), error.validator_value
+    match error.validator:
+        case "enum":
+            words = [each for each in limit if each is not None]
+            hint = near(str(node.content), [str(each) for each in words])
+            return f"{where} cannot be {_described(node)}", hint
+        case "const":
+            return f"{where} must be {limit}, not {_described(node)}", ""
+        case "minItems" | "minProperties" | "minLength":
+            return f"{where} must not be empty", "remove it, or fill it"
+        case "minimum":
+            return f"{where} must be at least {limit}, not {quoted(node.raw)}", ""
+        case "maximum":
+            return f"{where} must be at most {limit}, not {quoted(node.raw)}", ""
+        case _:
+            hint = str(error.schema.get("patternErrorMessage", ""))
+            return f"{where} cannot be {_described(node)}", hint
