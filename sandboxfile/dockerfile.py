@@ -110,9 +110,6 @@ def render(
     draft.start(f"FROM {base.reference}", template.base.at)
     for instruction in template.instructions:
         draft.instruction(instruction)
-    if template.workdir and draft.workdir != template.workdir:
-        at = template.place("workdir")
-        draft.instruction(Workdir(path=template.workdir, owner=template.user, at=at))
     draft.environment_files(template.place("env"))
     draft.finish(template.user, template.place("user"))
     return draft.rendered()
@@ -120,7 +117,7 @@ def render(
 
 @dataclass(slots=True, kw_only=True)
 class _Draft:
-    """A Dockerfile as it grows; knows as which user and where the next RUN would be."""
+    """A Dockerfile as it grows; knows as which user the next RUN would be."""
 
     cache_mounts: bool
     single_files: frozenset[int]
@@ -131,7 +128,6 @@ class _Draft:
     names: set[str] = field(default_factory=set)
     title: str = ""
     user: str = ""
-    workdir: str = ""
     copied: int = 0
 
     def rendered(self) -> Rendered:
@@ -232,10 +228,10 @@ class _Draft:
     def enter(self, workdir: Workdir) -> None:
         if workdir.owner:
             self.run(_directory(workdir.path, workdir.owner), workdir.at)
+        self.become("root", workdir.at)  # else builders differ in who owns a new directory
         path = workdir.path
         shown = path if _PLAIN_PATH.fullmatch(path) else _double_quoted(path)
         self.add(f"WORKDIR {shown}", workdir.at)
-        self.workdir = path
 
     def environment_files(self, at: Position) -> None:
         self.group("the environment, for shells at run time")
@@ -345,10 +341,9 @@ _SETTINGS: Mapping[Manager, str] = {
     "uv": "export UV_NO_CACHE=1 UV_BREAK_SYSTEM_PACKAGES=1",
     "bun": "export BUN_INSTALL_CACHE_DIR=/tmp/.bun",
 }
-_PIP = "python3 -m pip install --no-compile --no-cache-dir"
 _INSTALL: Mapping[Manager, str] = {
     "apt": "apt-get install -y --no-install-recommends --",
-    "pip": f"{_PIP} --",
+    "pip": "python3 -m pip install --no-compile --no-cache-dir --",
     "npm": "npm install -g --no-fund --no-audit --",
     "uv": "uv pip install --system --",
     "bun": "bun add -g",
@@ -358,6 +353,7 @@ _CLEAN: Mapping[Manager, tuple[str, ...]] = {
     "npm": ("rm -rf /tmp/.npm",),
     "bun": ("rm -rf /tmp/.bun",),
 }
+_MANIFESTS = ("pyproject.toml", "package.json")
 # (as written, in the frozen form). Only manifests are there: the project itself comes later.
 _PROJECT: Mapping[Manager, tuple[str, str]] = {
     "npm": ("npm install --no-fund --no-audit", "npm ci --no-fund --no-audit"),
@@ -380,26 +376,25 @@ def _install(install: Install, *, is_cached: bool) -> str:
 
 
 def _install_project(project: InstallProject) -> str:
-    if project.manager == "pip":
-        commands: tuple[str, ...] = _pip_project(project)
-    else:
-        commands = (_PROJECT[project.manager][project.locked],)
-    clean = _CLEAN.get(project.manager, ())
     enter = join(["cd", "--", project.to])
-    return _script(_SETTINGS[project.manager], enter, *commands, *clean)
+    clean = _CLEAN.get(project.manager, ())
+    return _script(_SETTINGS[project.manager], enter, *_listed(project), *clean)
 
 
-def _pip_project(project: InstallProject) -> tuple[str, ...]:
-    names = [basename(name) for name in project.files]
-    if "pyproject.toml" in names:
-        listed = "/tmp/.requirements"  # noqa: S108 - in the image
+def _listed(project: InstallProject) -> tuple[str, ...]:
+    """Return the commands that install what the project's files list."""
+    manager, manifest = project.manager, project.files[0]
+    if manifest not in _MANIFESTS:
+        hashes = "--require-hashes " if project.locked else ""
+        return (f"{_INSTALL[manager].removesuffix('--')}{hashes}-r {quote(f'./{manifest}')}",)
+    if manager == "pip":
+        wanted = "/tmp/.requirements"  # noqa: S108 - in the image
         return (
-            f"python3 -c {quote(_PYPROJECT)} > {listed}",
-            f"{_PIP} -r {listed}",
-            f"rm {listed}",
+            f"python3 -c {quote(_PYPROJECT)} > {wanted}",
+            f"{_INSTALL[manager].removesuffix('--')}-r {wanted}",
+            f"rm {wanted}",
         )
-    hashes = "--require-hashes " if project.locked else ""
-    return (f"{_PIP} {hashes}-r {quote(f'./{names[0]}')}",)
+    return (_PROJECT[manager][project.locked],)
 
 
 # --- the environment at run time --------------------------------------------------------------
