@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, Engine, Executed
 from sandboxfile.errors import NotAllowed, SandboxfileError
-from sandboxfile.events import Event, Log
+from sandboxfile.events import Event, Log, Notice
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
@@ -31,6 +31,7 @@ from sandboxfile.reference import ImageReference
 
 REPOSITORY = "sandboxfile/local"  # images of finished templates, tagged with the build's id
 PUSHED = "e2b/custom-envs"  # where a v1 client pushes to, below the registry (reference, 2.3)
+OWNER = "sandboxfile.owner"  # label of containers: the process that has to remove them
 BASE = "base"
 FINALIZE = "finalize"
 INTERNAL = "An internal error occurred. Please try again or contact support with the build ID."
@@ -113,10 +114,14 @@ class Assembly:
             "sandboxfile.template": self._build.template,
             "sandboxfile.build": self._build.id,
         }
+        owned = {**labels, OWNER: self._workshop.store.presence.id}
         with ExitStack() as stack:
             box = stack.enter_context(
-                self._workshop.engine.box(
-                    base.image, labels=labels, resources=self._build.resources
+                guests.opened(
+                    self._workshop.engine,
+                    base.image,
+                    labels=owned,
+                    resources=self._build.resources,
                 )
             )
             # Removing the container is what ends the commands that run in it.
@@ -214,8 +219,13 @@ class Assembly:
         return f"{what.format(image)}: {error.message}"
 
     def _pulling(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self._say(f"[base] {event.text}", level="debug")
+        match event:
+            case Log(text=text):
+                self._say(f"[base] {text}", level="debug")
+            case Notice(text=text):
+                self._say(text, level="warn")
+            case _:
+                pass
 
     def _provision(self, box: Box) -> Guest:
         self._say("Provisioning sandbox template")

@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.local.assembly import Assembly, Workshop
+from sandboxfile.local.assembly import OWNER, Assembly, Workshop
 from sandboxfile.local.records import Build, Reason, Recipe
 from sandboxfile.local.store import CANCELLED
 
@@ -54,6 +54,19 @@ class Builder:
         """Stop builds that the store has ended meanwhile: cancelled, deleted, too slow."""
         self._look.set()
 
+    def settle(self) -> None:
+        """End what dead processes left behind in the store, and soon after their containers."""
+        if self._workshop.store.settle():
+            Thread(target=self.sweep, daemon=True).start()
+
+    def sweep(self) -> None:
+        """Remove the containers of dead processes, as far as the engine lets us."""
+        presence = self._workshop.store.presence
+        with suppress(SandboxfileError, OSError):
+            for owner in presence.dead():
+                self._workshop.engine.remove_boxes(labels={OWNER: owner})
+                presence.bury(owner)
+
     def discard(self, images: list[str]) -> None:
         """Take away images of a deleted template, as far as the engine lets us."""
         with suppress(SandboxfileError):
@@ -80,7 +93,7 @@ class Builder:
             self._look.wait(LOOK_S if self._jobs else None)
             self._look.clear()
             with suppress(Exception):  # a store that is closed while we stop
-                self._workshop.store.settle()
+                self.settle()
                 self._cancel_ended()
 
     def _cancel_ended(self) -> None:

@@ -94,7 +94,7 @@ class Api:
         try:
             route, args = self._route(request)
             self._admit(request, route.allowed)
-            self._store.settle()
+            self._builder.settle()
             return route.endpoint(self, request, args)
         except Refusal as declined:
             return refusal(declined.status, declined.message)

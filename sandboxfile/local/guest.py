@@ -5,17 +5,21 @@ The scripts are plain /bin/sh without assuming any tool of the image; useradd is
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from sandboxfile.engines import Box, Executed
+from sandboxfile.engines import Box, Engine, Executed
+from sandboxfile.errors import BuildFailed
 from sandboxfile.local.records import Setting
+from sandboxfile.model import Resources
 
 DEFAULT_USER = "user"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What a root shell would expand or end the string at; `\$` and `\\` stay as they are.
 _DELICATE = re.compile(r"\\[$\\]|[\"`\\]|\$\(")
 
+_FEWER_CPUS = re.compile(r"there are only (\d+) CPUs available")
 _MARK = "--sandboxfile-end-of-value--"
 
 _READ_FIELD = """
@@ -87,7 +91,10 @@ fi
 """
 )
 _HOME = _READ_FIELD + 'field /etc/passwd "$1" 6 || { [ "$1" = 0 ] && echo /root; } || echo /\n'
-_MAKE_DIRECTORY = '[ -d "$1" ] || { mkdir -p "$1" && chown "$2" "$1"; }\n'
+_MAKE_DIRECTORY = """
+[ -d "$1" ] && exit
+mkdir -p "$1" && { chown "$2:" "$1" 2>/dev/null || chown "$2" "$1"; }
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +169,23 @@ def _quoted(value: str) -> str:
         return found[0] if found[0] in {"\\$", "\\\\"} else "\\" + found[0]
 
     return '"' + _DELICATE.sub(escape, value) + '"'
+
+
+@contextmanager
+def opened(
+    engine: Engine, image: str, *, labels: Mapping[str, str], resources: Resources
+) -> Iterator[Box]:
+    """Run a box; an engine with fewer CPUs than the template asks for gives what it has."""
+    with ExitStack() as stack:
+        try:
+            box = stack.enter_context(engine.box(image, labels=labels, resources=resources))
+        except BuildFailed as error:
+            fewer = _FEWER_CPUS.search(error.message)
+            if not fewer:
+                raise
+            resources = replace(resources, cpu=int(fewer[1]))
+            box = stack.enter_context(engine.box(image, labels=labels, resources=resources))
+        yield box
 
 
 def enter(box: Box) -> tuple[Guest, Executed]:

@@ -17,28 +17,36 @@ class Presence:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.id = str(uuid4())
-        self._file = os.open(directory / self.id, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Locked before it gets its name: nobody ever sees it free while we live.
+        unborn = directory / f".{self.id}"
+        self._file = os.open(unborn, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        unborn.rename(directory / self.id)
 
     def is_alive(self, owner: str) -> bool:
         """Tell whether the process that calls itself `owner` still runs."""
         if owner == self.id:
             return True
-        path = self._directory / owner
         try:
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            file = os.open(self._directory / owner, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        else:
-            path.unlink(missing_ok=True)
-            return False
         finally:
             os.close(file)
+        return False
+
+    def dead(self) -> list[str]:
+        """Return who died without saying goodbye, until `bury` is called for them."""
+        known = [path.name for path in self._directory.iterdir() if path.name[0] != "."]
+        return [owner for owner in known if not self.is_alive(owner)]
+
+    def bury(self, owner: str) -> None:
+        (self._directory / owner).unlink(missing_ok=True)
 
     def close(self) -> None:
-        (self._directory / self.id).unlink(missing_ok=True)
+        self.bury(self.id)
         os.close(self._file)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
-from sandboxfile.local.assembly import Workshop
+from sandboxfile.local.assembly import OWNER, Workshop
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot
 from sandboxfile.local.builder import PARALLEL, Builder
 from sandboxfile.local.endpoints import Api
@@ -93,6 +94,7 @@ class LocalService:
     def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on loopback only; the base URL. Raises UsageError, SandboxfileError."""
         self._server = Server(self._api.handle, host=host, port=port)
+        Thread(target=self._builder.sweep, daemon=True).start()
         return self._server.url
 
     def stop(self) -> None:
@@ -102,12 +104,17 @@ class LocalService:
         self._builder.stop()
         self._store.close()
 
+    @property
+    def owner(self) -> str:
+        """The name under which this process owns containers; their label."""
+        return self._store.presence.id
+
     def resolve(self, name_or_ref: str) -> LocalBuild:
         """Return the newest ready build of `name`, `name:tag`, `name:<build id>` or an id.
 
         Raises SandboxfileError when there is none.
         """
-        self._store.settle()
+        self._builder.settle()
         try:
             build = self._store.resolve(names.parse(name_or_ref))
         except (ValueError, Refusal) as error:
@@ -149,8 +156,8 @@ def open_box(
             f"the image of local template `{name_or_ref}` is no longer in the engine",
             hint="build it again with `sandboxfile build --force --target local`",
         )
-    labels = {"sandboxfile.run": build.build_id}
-    with engine.box(build.image, labels=labels, resources=build.resources) as box:
+    labels = {"sandboxfile.run": build.build_id, OWNER: service.owner}
+    with guests.opened(engine, build.image, labels=labels, resources=build.resources) as box:
         _boot(box, build, service.patience, cancel or Cancel())
         yield Running(box=box, user=build.user, workdir=build.workdir, env=build.env)
 

@@ -67,18 +67,17 @@ class Store:
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = _open(directory)
-            self._presence = Presence(directory / "running")
+            self.presence = Presence(directory / "running")
         except (OSError, sqlite3.Error) as error:
             raise SandboxfileError(
                 f"the local service cannot keep its data in `{directory}`: {error}",
                 hint="make that directory writable, or point XDG_DATA_HOME elsewhere",
             ) from error
-        self.settle()
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
-            self._presence.close()
+            self.presence.close()
 
     # --- registering and building ------------------------------------------------------------
 
@@ -137,7 +136,7 @@ class Store:
             accepted = db.execute(
                 "UPDATE build SET status = 'building', owner = ?, updated = ?"
                 " WHERE id = ? AND status = 'waiting'",
-                (self._presence.id, now, build),
+                (self.presence.id, now, build),
             ).rowcount
         if not accepted:
             raise Refusal(400, "build is not in waiting state")
@@ -170,14 +169,17 @@ class Store:
     def is_building(self, build: str) -> bool:
         return bool(self._row("SELECT 1 FROM build WHERE id = ? AND status = 'building'", build))
 
-    def settle(self) -> None:
-        """End what nobody will end: builds of dead processes, and those beyond the time limits."""
+    def settle(self) -> bool:
+        """End what nobody will end: builds of dead processes, and those beyond the time limits.
+
+        True when there were such processes.
+        """
         now = self._time()
         owners = self._rows(
             "SELECT DISTINCT owner FROM build WHERE status = 'building' AND owner <> ?",
-            self._presence.id,
+            self.presence.id,
         )
-        lost = [owner for (owner,) in owners if not self._presence.is_alive(owner)]
+        lost = [owner for (owner,) in owners if not self.presence.is_alive(owner)]
         overdue = (
             ("waiting", "created", WAITING_LIMIT_S, WAITED_TOO_LONG),
             ("building", "updated", BUILDING_LIMIT_S, BUILT_TOO_LONG),
@@ -191,6 +193,7 @@ class Store:
             if self._row(f"SELECT 1 FROM build WHERE {where}", *latest):
                 with self._transaction() as db:
                     _fail(db, now, message, where, latest)
+        return bool(lost)
 
     # --- reading -----------------------------------------------------------------------------
 
