@@ -7,7 +7,6 @@ from typing import Literal, Protocol, get_args
 
 from sandboxfile.lockfile import Entry
 from sandboxfile.model import (
-    BootstrapBase,
     DockerfileBase,
     ImageBase,
     RemoteBase,
@@ -202,9 +201,10 @@ def _differences(
 
 
 def _base(known: Known, rebuilt: Collection[str]) -> str:
-    match known.template.base:
+    base = known.template.base
+    now = f": it is now {known.base[:19]}" if known.base else ""
+    match base:
         case ImageBase(image=image):
-            now = f": it is now {known.base[:19]}" if known.base else ""
             return f"base image `{image}` changed{now}"
         case TemplateBase(template=parent):
             verb = "is rebuilt" if parent in rebuilt else "was rebuilt since"
@@ -214,9 +214,7 @@ def _base(known: Known, rebuilt: Collection[str]) -> str:
         case DockerfileBase(dockerfile=path):
             what = _listed(known.changed.get("base", ()))
             return f"`{path.name}` or what it is built from changed" + (f": {what}" if what else "")
-        case BootstrapBase(distribution=distribution, suite=suite):
-            now = f": it is now {known.base[:19]}" if known.base else ""
-            return f"base {distribution} {suite} changed{now}"
+    return f"base {base.distribution} {base.suite} changed{now}"
 
 
 def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:
