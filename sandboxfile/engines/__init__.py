@@ -8,11 +8,10 @@ from typing import Literal, Protocol
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit
-from sandboxfile.model import PLATFORM, Login, Resources
+from sandboxfile.model import PLATFORM, Feature, Login, Resources
 
 Kind = Literal["docker", "podman", "buildx"]
 BuilderKind = Literal["buildkit", "classic", "podman", "buildx"]
-Feature = Literal["secrets", "cache_export", "cancel", "heredoc", "cache_mounts", "load"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,8 @@ class EngineInfo:
 class BuildSpec:
     """One image build.
 
-    `context` starts the archive anew at each call and yields its chunks (a plain tar holding the
-    Dockerfile too, under the name `dockerfile`); it is never held in memory as a whole. `secrets`
+    `context` starts the archive anew at each call and yields its chunks; it is a plain tar, never
+    held in memory as a whole, and `dockerfile` names its member with the Dockerfile. `secrets`
     maps BuildKit secret ids to files. `needs` are features the Dockerfile cannot do without.
     """
 
@@ -167,8 +166,14 @@ class Engine(Protocol):
     ) -> AbstractContextManager[Box]:
         """Run a container that only waits; it is removed at the end of the block."""
 
+    def remove_boxes(self, *, labels: Mapping[str, str]) -> None:
+        """Remove boxes with all of these labels, left behind by a process that was killed."""
+
     def untag(self, tag: str) -> None:
         """Take a tag from an image, and the image too when it was its last; absent is fine."""
+
+    def remove_labelled(self, labels: Mapping[str, str]) -> int:
+        """Remove images that carry all these labels, with their tags; how many there were."""
 
     def close(self) -> None:
         """Give back connections."""

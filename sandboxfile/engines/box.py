@@ -44,7 +44,7 @@ def box(
         _start(wire, identifier, image)
         yield DockerBox(wire, identifier, image)
     finally:
-        _remove(wire, identifier)
+        remove(wire, identifier)
 
 
 def _created(
@@ -83,7 +83,8 @@ def _start(wire: Wire, identifier: str, image: str) -> None:
         raise BuildFailed(f"`{image}` does not start: {refused.reason}") from refused
 
 
-def _remove(wire: Wire, identifier: str) -> None:
+def remove(wire: Wire, identifier: str) -> None:
+    """Remove a container, running or not; gone already is fine."""
     try:
         wire.ask("DELETE", f"/containers/{identifier}", params={"force": "1", "v": "1"})
     except Refused as refused:

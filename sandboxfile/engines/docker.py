@@ -12,9 +12,9 @@ from typing import Any
 import requests.adapters
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo, Feature
-from sandboxfile.engines.box import box
-from sandboxfile.engines.buildx import Client
+from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo, Kind
+from sandboxfile.engines.box import box, remove
+from sandboxfile.engines.buildx import REMEDY, Client
 from sandboxfile.engines.quirks import DOCKER, PODMAN, Quirks
 from sandboxfile.engines.trace import Narrator
 from sandboxfile.engines.transfer import DELAYS_S, Transfer, split
@@ -28,7 +28,7 @@ from sandboxfile.engines.wire import (
 )
 from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
 from sandboxfile.events import Emit, Notice
-from sandboxfile.model import PLATFORM, Login, Resources
+from sandboxfile.model import PLATFORM, Feature, Login, Resources
 
 POOL = 32  # connections kept; one per thread of the widest run
 BUILDKIT_API = (1, 39)
@@ -126,6 +126,14 @@ class DockerEngine:
             if refused.status != requests.codes.not_found:
                 raise
 
+    def remove_labelled(self, labels: Mapping[str, str]) -> int:
+        """Remove images that carry all these labels, with their tags; how many there were."""
+        filters = json.dumps({"label": [f"{key}={value}" for key, value in labels.items()]})
+        found = self._ready().ask("GET", "/images/json", params={"filters": filters})
+        for image in found:
+            self.untag(image["Id"])
+        return len(found)
+
     def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
         """Import a root filesystem archive as image `tag`; its id."""
         repository, version = split(tag)
@@ -195,7 +203,7 @@ class DockerEngine:
         info = self.info()
         refuse(spec, info)
         started = time.monotonic()
-        if spec.secrets or "secrets" in spec.needs:
+        if info.builder == "buildx" or spec.secrets or "secrets" in spec.needs:
             self._client().build(spec, network=self._network, emit=emit, cancel=cancel)
             image_id = self._confirmed(spec.tag)
         else:
@@ -269,12 +277,12 @@ class DockerEngine:
         return ""
 
     def _client(self) -> Client:
+        only_buildx = self._builder == "buildx"
         for client in self._clients:
-            if client.works():
+            if client.is_buildx or (client.works() and not only_buildx):
                 return client
         raise Unsupported(
-            "build secrets need a docker client with BuildKit, and none was found",
-            hint="install docker-buildx (the package docker-buildx or docker-buildx-plugin)",
+            "this build needs a docker client with BuildKit, and none was found", hint=REMEDY
         )
 
     # --- containers --------------------------------------------------------------------------
@@ -291,6 +299,16 @@ class DockerEngine:
             network=self._network,
             quirks=self._quirks,
         )
+
+    def remove_boxes(self, *, labels: Mapping[str, str]) -> None:
+        """Remove boxes with all of these labels, left behind by a process that was killed."""
+        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        wire = self._ready()
+        found = wire.ask(
+            "GET", "/containers/json", params={"all": "1", "filters": json.dumps(filters)}
+        )
+        for container in found:
+            remove(wire, str(container["Id"]))
 
     # --- what it is --------------------------------------------------------------------------
 
@@ -336,9 +354,12 @@ class DockerEngine:
                 f"the engine at `{self._wire.address}` is too old for BuildKit (API {api})",
                 hint="use Docker Engine 20.10 or newer",
             )
+        if builder == "buildx":
+            self._client()
         number = str(version.get("Version", ""))
+        kind: Kind = "podman" if podman else "buildx" if builder == "buildx" else "docker"
         return EngineInfo(
-            kind="podman" if podman else "docker",
+            kind=kind,
             builder=builder,
             version=number,
             api=api,
@@ -357,7 +378,9 @@ class DockerEngine:
         yield "cache_mounts"
         if _heredoc(builder, version, api):
             yield "heredoc"
-        if builder == "buildkit" and any(client.works() for client in self._clients):
+        if builder == "buildx" or (
+            builder == "buildkit" and any(client.works() for client in self._clients)
+        ):
             yield "secrets"
 
 
@@ -380,7 +403,7 @@ _LACKS: Mapping[Feature, tuple[str, str]] = {
     ),
     "secrets": (
         "the build uses secrets",
-        "install docker-buildx (the package docker-buildx or docker-buildx-plugin)",
+        REMEDY,
     ),
     "cache_mounts": (
         "the build uses cache mounts",

@@ -187,11 +187,6 @@ class Narrator:
         for line in self._lines.feed(data.encode()):
             self._line(line)
 
-    def line(self, text: str, stream: Stream = "stdout") -> None:
-        """Tell one line of no particular step."""
-        self._tail.append(text)
-        self._emit(Log(job=self._job, text=text, stream=stream, step=self._text_step))
-
     def close(self) -> None:
         """Tell what is still held back."""
         for step in self._steps.values():
@@ -207,7 +202,7 @@ class Narrator:
         failed = self._failed(message)
         name = failed.name if failed else self._text_step
         name = "" if name.startswith(INTERNAL) else name
-        tail = (failed.tail if failed else None) or self._tail
+        tail = failed.tail if failed else self._tail
         status = code if code is not None else exit_status(message)
         cause = f"exit status {status}" if status is not None else _cleaned(message)
         where = f" at `{name}`" if name else ""
@@ -230,11 +225,14 @@ class Narrator:
         if TEXT_STEP.match(line):
             self._end_text_step()
             self._text_step, self._text_cached = line.strip(), False
+            self._tail.clear()
             self._text_began = time.monotonic()
             self._started(self._text_step)
             return
         self._text_cached = self._text_cached or "Using cache" in line
-        self.line(line)
+        if not _CHATTER.match(line):
+            self._tail.append(line)
+            self._emit(Log(job=self._job, text=line, step=self._text_step))
 
     def _end_text_step(self) -> None:
         if self._text_step and not self._broken:
@@ -263,7 +261,16 @@ class Narrator:
 # BuildKit's own errands: reading the Dockerfile, unpacking the context.
 INTERNAL = ("[internal]", "copy /context /")
 TEXT_STEP = re.compile(r"(?:Step|STEP) \d+/\d+ ?:")
+_CHATTER = re.compile(
+    r" ---> |Removing intermediate container |Successfully (?:built|tagged) |--> "
+)
 _EXIT = re.compile(r"(?:exit (?:code|status):? |returned a non-zero code: )(\d+)")
+
+
+_WRAPPING = re.compile(
+    r"^(?:failed to solve(?: with frontend [\w.]+)?: |failed to create LLB definition: "
+    r"|rpc error: code = \w+ desc = )+"
+)
 
 
 def exit_status(message: str) -> int | None:
@@ -274,7 +281,4 @@ def exit_status(message: str) -> int | None:
 
 def _cleaned(message: str) -> str:
     """Return an engine's message without the names of its inner workings, on one line."""
-    message = re.sub(r"^(?:failed to solve(?: with frontend [\w.]+)?: )+", "", message)
-    message = message.removeprefix("failed to create LLB definition: ")
-    message = re.sub(r"^(?:rpc error: code = \w+ desc = )+", "", message)
-    return " ".join(message.split())
+    return " ".join(_WRAPPING.sub("", message).split())
