@@ -214,7 +214,8 @@ def _base(known: Known, rebuilt: Collection[str]) -> str:
         case DockerfileBase(dockerfile=path):
             what = _listed(known.changed.get("base", ()))
             return f"`{path.name}` or what it is built from changed" + (f": {what}" if what else "")
-    return f"base {base.distribution} {base.suite} changed{now}"
+        case _:
+            return f"base {base.distribution} {base.suite} changed{now}"
 
 
 def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:
