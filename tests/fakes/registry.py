@@ -151,7 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.registry
         shown = self.headers.get("authorization")
         refreshed = form.get("refresh_token") == ["refresh-me"]
-        if not (refreshed or shown == LOGIN or (registry.anonymous_tokens and shown is None)):
+        anonymous = self.command == "GET" and shown is None and registry.anonymous_tokens
+        if not (refreshed or shown == LOGIN or anonymous):
             self._answer(401, b'{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}')
             return
         token = f"token-{len(registry.tokens) + 1}"
