@@ -6,11 +6,10 @@ while it is sent, and a file that is no longer what the key says ends the archiv
 """
 
 import os
-import stat as filemode
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sandboxfile.context import Entry, Selection, as_bytes, shown
 from sandboxfile.errors import SandboxfileError
@@ -26,12 +25,11 @@ _SIZE = 8**11  # sizes from here on do not fit into eleven octal digits
 _TYPES = {"file": b"0", "directory": b"5", "link": b"2"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One entry of an archive.
+class Member(NamedTuple):
+    """One entry of an archive (a tuple: there are tens of thousands).
 
-    A file has `content`, or `path` and the `digest` (SHA-256) that it must have; the `name` of a
-    directory has no `/` at its end.
+    A file has `content`, or `path` with the `size` and the `digest` (SHA-256) that it must have;
+    the `name` of a directory has no `/` at its end.
     """
 
     name: str
@@ -39,6 +37,7 @@ class Member:
     mode: int = 0o644
     content: bytes = b""
     path: str | None = None
+    size: int = 0
     digest: str = ""
     link: str = ""
 
@@ -52,7 +51,7 @@ def members(
     """
     found = [_text(dockerfile)]
     for number, selection in selections.items():
-        found.append(Member(name=f"copy-{number}", kind="directory", mode=0o755))
+        found.append(Member(f"copy-{number}", "directory", 0o755))
         mode = selection.copy.mode if selection.copy else None
         found += [_member(e, digests, f"copy-{number}/", mode) for e in selection.entries]
     return tuple(found)
@@ -72,15 +71,12 @@ def _text(dockerfile: str) -> Member:
 def _member(entry: Entry, digests: Digests, prefix: str, mode: str | None) -> Member:
     name = prefix + entry.name
     if entry.kind == "link":
-        return Member(name=name, kind="link", mode=0o777, link=entry.link)
+        return Member(name, "link", 0o777, link=entry.link)
     if entry.kind == "directory":
-        return Member(name=name, kind="directory", mode=_directory_mode(mode))
-    return Member(
-        name=name,
-        mode=int(mode, 8) if mode else 0o755 if entry.executable else 0o644,
-        path=entry.path,
-        digest=digests.digest(entry.path, entry.stat),
-    )
+        return Member(name, "directory", _directory_mode(mode))
+    bits = int(mode, 8) if mode else 0o755 if entry.executable else 0o644
+    digest = digests.digest(entry.path, entry.stat)
+    return Member(name, "file", bits, path=entry.path, size=entry.size, digest=digest)
 
 
 def _directory_mode(mode: str | None) -> int:
@@ -98,55 +94,64 @@ def stream(found: Iterable[Member]) -> Iterator[bytes]:
     of one name. Nothing sent so far is a whole archive then.
     """
     pending: list[bytes] = []
-    size = 0
-    for piece in _pieces(found):
-        pending.append(piece)
-        size += len(piece)
-        if size >= _CHUNK:
-            yield b"".join(pending)
-            pending.clear()
-            size = 0
+    waiting = 0
+    last = None
+    for name, member in sorted(((as_bytes(m.name), m) for m in found), key=lambda each: each[0]):
+        if name == last:
+            raise SandboxfileError(
+                f"two files of the build context are called `{shown(member.name)}`"
+            )
+        last = name
+        for piece in _pieces(name, member):
+            pending.append(piece)
+            waiting += len(piece)
+            if waiting >= _CHUNK:
+                yield b"".join(pending)
+                pending.clear()
+                waiting = 0
     pending.append(bytes(2 * _BLOCK))
     yield b"".join(pending)
 
 
-def _pieces(found: Iterable[Member]) -> Iterator[bytes]:
-    last = None
-    for name, member in sorted(((as_bytes(m.name), m) for m in found), key=lambda each: each[0]):
-        if name == last:
-            raise SandboxfileError(f"two files of the build context are called `{member.name}`")
-        last = name
-        if member.path is not None:
-            yield from _file(name, member, member.path)
-            continue
-        yield _header(name, member, len(member.content))
-        if member.content:
-            yield _padded(member.content)
+def _pieces(name: bytes, member: Member) -> Iterable[bytes]:
+    if member.path is None:
+        header = _header(name, member, len(member.content))
+        return header, member.content, bytes(-len(member.content) % _BLOCK)
+    header = _header(name, member, member.size)
+    if member.size > _CHUNK:
+        return _large(header, member, member.path)
+    with _opened(member.path) as descriptor:
+        data = os.read(descriptor, member.size + 1)
+    if len(data) != member.size or sha256(data).hexdigest() != member.digest:
+        raise _changed(member.path)
+    return header, data, bytes(-len(data) % _BLOCK)
 
 
-def _file(name: bytes, member: Member, path: str) -> Iterator[bytes]:
+def _large(header: bytes, member: Member, path: str) -> Iterator[bytes]:
+    yield header
+    hashed = sha256()
+    left = member.size
+    with _opened(path) as descriptor:
+        while left and (data := os.read(descriptor, min(left, _CHUNK))):
+            hashed.update(data)
+            left -= len(data)
+            yield data
+    if left or hashed.hexdigest() != member.digest:
+        raise _changed(path)
+    yield bytes(-member.size % _BLOCK)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """Open a file, but neither a link nor a FIFO that took its place; errors are a change."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _changed(path, error.strerror) from None
     try:
-        stat = os.fstat(descriptor)
-        if not filemode.S_ISREG(stat.st_mode):
-            raise _changed(path, "it is no file any more")
-        size = stat.st_size
-        yield _header(name, member, size)
-        hashed = sha256()
-        left = size
-        while left:
-            data = os.read(descriptor, min(left, _CHUNK))
-            if not data:
-                raise _changed(path)
-            hashed.update(data)
-            left -= len(data)
-            yield data
-        if hashed.hexdigest() != member.digest:
-            raise _changed(path)
-        yield bytes(-size % _BLOCK)
+        yield descriptor
+    except OSError as error:
+        raise _changed(path, error.strerror) from None
     finally:
         os.close(descriptor)
 

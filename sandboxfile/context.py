@@ -19,9 +19,9 @@ import os
 import stat as filemode
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sandboxfile.errors import ConfigError
 from sandboxfile.ignore import Ignore, Matches, Rule, matcher
@@ -32,6 +32,7 @@ Kind = Literal["file", "directory", "link"]
 
 STATE = ".sandboxfile"
 LOCKS = ("novita.lock", "novita.local.lock")
+_OURS = frozenset({STATE, *LOCKS})
 
 _GLOB = frozenset("*?[\\")
 _WHITEOUT = ".wh."
@@ -47,22 +48,24 @@ _SPECIAL = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One file, directory or link.
+class Entry(NamedTuple):
+    """One file, directory or link (a tuple: there are tens of thousands).
 
     `name` is where it arrives, relative to the destination: UTF-8, with bytes that are none kept
-    as surrogates. `path` is absolute, as the system spells it; `link` is the text of a link;
-    `stat` is its lstat.
+    as surrogates. `path` is absolute, as the system spells it; `stat` is its lstat; `link` is the
+    text of a link.
     """
 
     name: str
     path: str
     kind: Kind
+    stat: os.stat_result
     executable: bool = False
     link: str = ""
-    size: int = 0
-    stat: os.stat_result = field(compare=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        return self.stat.st_size if self.kind == "file" else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,16 +85,14 @@ class Selection:
     dockerfile: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """What a key knows of one entry; `source` is where it lies, for people, and in no key."""
 
     name: str
     kind: Kind
     executable: bool = False
-    link: str = ""
-    sha256: str = ""
-    source: str = field(default="", compare=False)
+    content: str = ""  # SHA-256 of a file, text of a link
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +179,7 @@ class _Gathered:
         self._names = names
         self._ignores: dict[Path, Ignore] = {}
         self._entries: dict[str, Entry] = {}
+        self._waiting: dict[str, Entry] = {}  # directories left out, while nothing in them stays
         self._left_out = {f"{self.root}/{lock}" for lock in LOCKS}
         self._problems: list[Problem] = []
         self._unreadable: list[str] = []
@@ -248,25 +250,21 @@ class _Gathered:
         Returns the rule that leaves out the directory itself, if nothing in it was taken back.
         """
         before = len(self._entries)
-        waiting: dict[str, Entry] = {}  # directories left out, until something in them stays
-        stack = [(top, "")]
+        stack = [(top.path, f"{top.relative}/" if top.relative else "", "")]
         while stack:
-            directory, prefix = stack.pop()
-            for found in self.listed(directory.path):
-                place, name = directory.below(found.name), prefix + _text(found.name)
-                stat = self._stat(found)
-                if stat is None or self.is_ours(place.path):
+            directory, above, prefix = stack.pop()
+            for found in self.listed(directory):
+                text, path = _text(found.name), f"{directory}/{found.name}"
+                if found.name in _OURS and self.is_ours(path):
                     continue
-                dropped = self._dropped(place, name)
-                if not filemode.S_ISDIR(stat.st_mode):
-                    if not dropped:
-                        self._add(place.path, name, stat, waiting)
+                relative, name = above + text, prefix + text
+                dropped = top.ignore.excludes(relative) or self._names.excludes(name)
+                if found.is_dir(follow_symlinks=False):
+                    if not dropped or self._may_stay(top.ignore, relative, name):
+                        stack.append((path, f"{relative}/", f"{name}/"))
+                        self._add_found(found, path, name, waits=dropped)
                 elif not dropped:
-                    self._add(place.path, name, stat, waiting)
-                    stack.append((place, name + "/"))
-                elif self._may_stay(place, name):
-                    waiting[name] = _entry(place.path, name, stat)
-                    stack.append((place, name + "/"))
+                    self._add_found(found, path, name)
         return top.rule if len(self._entries) == before else None
 
     def listed(self, directory: str) -> Iterator["os.DirEntry[str]"]:
@@ -277,78 +275,68 @@ class _Gathered:
         except OSError as error:
             self.unreadable(directory, error)
 
-    def _stat(self, found: "os.DirEntry[str]") -> os.stat_result | None:
-        try:
-            return found.stat(follow_symlinks=False)
-        except OSError as error:
-            self.unreadable(found.path, error)
-            return None
-
-    def _dropped(self, place: _Place, name: str) -> bool:
-        return place.ignore.excludes(place.relative) or self._names.excludes(name)
-
-    def _may_stay(self, place: _Place, name: str) -> bool:
+    def _may_stay(self, ignore: Ignore, relative: str, name: str) -> bool:
         """Say whether something in a directory that is left out may be taken back."""
         return all(
-            not ignore.excludes(path) or ignore.keeps_below(path)
-            for ignore, path in ((place.ignore, place.relative), (self._names, name))
+            not patterns.excludes(path) or patterns.keeps_below(path)
+            for patterns, path in ((ignore, relative), (self._names, name))
         )
 
-    def _add(
-        self,
-        path: str,
-        name: str,
-        stat: os.stat_result,
-        waiting: dict[str, Entry] | None = None,
+    def _add_found(
+        self, found: "os.DirEntry[str]", path: str, name: str, *, waits: bool = False
     ) -> None:
-        entry = self._checked(path, name, stat)
-        if entry is None:
-            return
-        other = self._entries.setdefault(name, entry)
-        directories = entry.kind == other.kind == "directory"
-        if other.path != path and not directories:
-            self.problem(
-                f"both `{self.shown(other.path)}` and `{self.shown(path)}` "
-                f"would become `{shown(name)}`",
-                "copy them to different directories",
-            )
-        parent = name.rpartition("/")[0]
-        while waiting and parent in waiting:
-            self._entries.setdefault(parent, waiting.pop(parent))
-            parent = parent.rpartition("/")[0]
-
-    def _checked(self, path: str, name: str, stat: os.stat_result) -> Entry | None:
-        special = _SPECIAL.get(filemode.S_IFMT(stat.st_mode))
-        if special:
-            self.problem(
-                f"`{self.shown(path)}` is {special}; only files, directories and links are copied",
-                "leave it out in `.dockerignore`",
-            )
-            return None
-        if name.rpartition("/")[2].startswith(_WHITEOUT):
-            self.problem(
-                f"`{self.shown(path)}`: a name that begins with `.wh.` deletes files in an image",
-                "leave it out in `.dockerignore`",
-            )
-            return None
         try:
-            return _entry(path, name, stat)
+            self._add(path, name, found.stat(follow_symlinks=False), waits=waits)
         except OSError as error:
             self.unreadable(path, error)
-            return None
 
+    def _add(self, path: str, name: str, stat: os.stat_result, *, waits: bool = False) -> None:
+        """Take one thing; a directory that `waits` only once something below it is taken."""
+        entry = self._entry(path, name, stat)
+        if entry is None or waits:
+            if entry:
+                self._waiting[name] = entry
+            return
+        other = self._entries.setdefault(name, entry)
+        if other is not entry:
+            self._collide(other, entry)
+        if self._waiting:
+            self._release(name)
 
-def _entry(path: str, name: str, stat: os.stat_result) -> Entry:
-    mode = stat.st_mode
-    if filemode.S_ISREG(mode):
-        executable = bool(mode & filemode.S_IXUSR)
-        return Entry(
-            name=name, path=path, kind="file", executable=executable, size=stat.st_size, stat=stat
+    def _release(self, name: str) -> None:
+        """Take the directories that lead to `name` and were left out themselves."""
+        parent = name.rpartition("/")[0]
+        while parent in self._waiting:
+            self._entries.setdefault(parent, self._waiting.pop(parent))
+            parent = parent.rpartition("/")[0]
+
+    def _collide(self, one: Entry, other: Entry) -> None:
+        if one.path == other.path or one.kind == other.kind == "directory":
+            return
+        self.problem(
+            f"both `{self.shown(one.path)}` and `{self.shown(other.path)}` "
+            f"would become `{shown(one.name)}`",
+            "copy them to different directories",
         )
-    if filemode.S_ISDIR(mode):
-        return Entry(name=name, path=path, kind="directory", stat=stat)
-    link = os.readlink(path)  # noqa: PTH115 - a Path would tidy the text up
-    return Entry(name=name, path=path, kind="link", link=_text(link), stat=stat)
+
+    def _entry(self, path: str, name: str, stat: os.stat_result) -> Entry | None:
+        """Return the entry for one thing; None with a problem for what no image can have."""
+        mode = stat.st_mode
+        if name.startswith(_WHITEOUT) or "/" + _WHITEOUT in name:
+            what = "its name begins with `.wh.`, which deletes files in an image"
+        elif filemode.S_ISREG(mode):
+            return Entry(name, path, "file", stat, executable=bool(mode & filemode.S_IXUSR))
+        elif filemode.S_ISDIR(mode):
+            return Entry(name, path, "directory", stat)
+        elif filemode.S_ISLNK(mode):
+            link = os.readlink(path)  # noqa: PTH115 - a Path would tidy the text up
+            return Entry(name, path, "link", stat, link=_text(link))
+        else:
+            what = f"it is {_SPECIAL.get(filemode.S_IFMT(mode), 'special')}"
+        self.problem(
+            f"`{self.shown(path)}` cannot be copied: {what}", "leave it out in `.dockerignore`"
+        )
+        return None
 
 
 def as_bytes(name: str) -> bytes:

@@ -124,16 +124,18 @@ class Ignore:
 
 def _rule(text: str, at: Position) -> Rule:
     """Build a rule the way Docker cleans a line; ValueError if it is refused."""
-    negated = text.startswith("!")
-    pattern = text[1:].strip(_SPACE) if negated else text
+    mark = "!" if text.startswith("!") else ""
+    pattern = text.removeprefix(mark).strip(_SPACE)
     if pattern:
         pattern = _clean(pattern)
         pattern = pattern[1:] if len(pattern) > 1 and pattern.startswith("/") else pattern
-    # The matcher cleans once more, with the `!` in front: `!/` becomes `!`, and that is refused.
-    if negated:
-        pattern = _clean("!" + pattern)[1:]
-        if not pattern:
-            raise ValueError("there is nothing after `!`")
+    # The line is cleaned once more with its mark, and only now is the mark looked for: `!/` has
+    # become `!`, which is refused, and `./!x` has become `!x`, which takes `x` back.
+    pattern = _clean(mark + pattern)
+    negated = pattern.startswith("!")
+    pattern = pattern.removeprefix("!")
+    if not pattern:
+        raise ValueError("there is nothing after `!`")
     return Rule(text=text, at=at, pattern=pattern, negated=negated, matches=matcher(pattern))
 
 

@@ -222,21 +222,13 @@ def manifest(selection: Selection, digests: Digests) -> Manifest:
     files, unreadable = [], []
     below = len(selection.root) + 1
     for entry in selection.entries:
+        source = entry.path[below:]
         try:
-            content = digests.digest(entry.path, entry.stat) if entry.kind == "file" else ""
+            content = digests.digest(entry.path, entry.stat) if entry.kind == "file" else entry.link
         except OSError as error:
-            unreadable.append(f"`{shown(entry.path[below:])}`: {error.strerror}")
+            unreadable.append(f"`{shown(source)}`: {error.strerror}")
             continue
-        files.append(
-            FileRecord(
-                name=entry.name,
-                kind=entry.kind,
-                executable=entry.executable,
-                link=entry.link,
-                sha256=content,
-                source=entry.path[below:],
-            )
-        )
+        files.append(FileRecord(entry.name, entry.kind, entry.executable, content, source))
     if unreadable:
         more = f" and {len(unreadable) - _LISTED} more" if len(unreadable) > _LISTED else ""
         message = f"cannot read {', '.join(unreadable[:_LISTED])}{more}"
@@ -245,9 +237,7 @@ def manifest(selection: Selection, digests: Digests) -> Manifest:
 
 
 def _files(content: Manifest) -> list[list[object]]:
-    return [
-        [each.kind, each.name, each.executable, each.sha256 or each.link] for each in content.files
-    ]
+    return [[each.kind, each.name, each.executable, each.content] for each in content.files]
 
 
 # --- bases -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sandboxfile.context import FileRecord, Manifest
+from sandboxfile.context import Manifest
 
 What = Literal["added", "removed", "changed", "mode"]
 
@@ -89,13 +89,13 @@ class Manifests:
 
 def _plain(contents: Mapping[str, Iterable[Manifest]]) -> dict[str, _Files]:
     return {
-        part: {each.source: _row(each) for manifest in manifests for each in manifest.files}
+        part: {
+            each.source: [each.kind, each.executable, each.content]
+            for manifest in manifests
+            for each in manifest.files
+        }
         for part, manifests in contents.items()
     }
-
-
-def _row(record: FileRecord) -> list[object]:
-    return [record.kind, record.executable, record.sha256 or record.link]
 
 
 def _compare(part: str, then: _Files, now: _Files) -> Iterator[Change]:
