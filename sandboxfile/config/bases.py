@@ -32,7 +32,8 @@ def read(node: Node, scope: Scope) -> Base | None:
         return _image(node, node, scope)
     if not isinstance(node.content, dict):
         return None
-    kind = scope.one_of(node, KINDS[("base",)], "`base`")
+    beside = tuple(key for keys in _BESIDE.values() for key in keys)
+    kind = scope.one_of(node, KINDS[("base",)], "`base`", beside=beside)
     if kind is None:
         return None
     _refuse_strangers(node, kind, scope)

@@ -20,6 +20,7 @@ LIMIT = 1 << 20  # bytes of one file
 DEPTH = 64
 ALIASES = 64
 EXPANDED = 10_000  # nodes that aliases may add in all
+WIDEST = 120  # columns of a line that an excerpt shows at least
 DIGITS = 18  # of an integer: beyond it nothing we read makes sense
 
 Scalar = str | int | float | bool | None
@@ -120,15 +121,22 @@ def decode(data: bytes, file: str, *, limit: int = LIMIT) -> str:
 
 def complaint(text: str, at: Position, message: str, hint: str = "", width: int = 1) -> Problem:
     """Return a Problem with its excerpt of `text`, in which secrets are masked."""
+    width = min(width, WIDEST)
+    last = max(WIDEST, at.column + width + WIDEST // 4)
     shown = tuple(
-        (number, leaks.mask(INVISIBLE.sub("\ufffd", line)))
+        (number, leaks.mask(INVISIBLE.sub("\ufffd", _cut(line, last))))
         for number, line in excerpt(text, at.line)
     )
     return Problem(at, message, hint, width, shown)
 
 
+def _cut(line: str, last: int) -> str:
+    return line if len(line) <= last else line[:last] + "…"
+
+
 def quoted(value: str, limit: int = 60) -> str:
     """Return a value in backticks for a message: one line, visible, masked, not too long."""
+    value = value or '""'
     value = value if len(value) <= limit else value[: limit - 1] + "…"
     seen = value.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return f"`{leaks.mask(INVISIBLE.sub(lambda match: _escape(match.group()), seen))}`"
@@ -321,6 +329,7 @@ class _Builder:
             self._key(event, frame, value, raw)
             return
         node = Node(value, self._at(event.start_mark), None, raw, self._at(event.end_mark))
+        self._counted += 1
         self._add(node, event.anchor, 1)
 
     def _refuse_tag(self, event: Any) -> None:
@@ -369,7 +378,8 @@ class _Builder:
         if frame.as_key:
             self._open[-1].key = _Key(None, frame.at, "")
         else:
-            self._add(node, frame.anchor, self._counted - frame.counted + 1)
+            self._counted += 1
+            self._add(node, frame.anchor, self._counted - frame.counted)
 
     def _alias(self, event: Any) -> None:
         name = event.anchor
@@ -385,6 +395,7 @@ class _Builder:
             node, size = Node(None, self._at(event.start_mark), None, self._raw(event)), 1
         else:
             node, size = known
+        self._counted += size
         self._expanded += size
         if self._expanded > EXPANDED:
             message = f"aliases make more than {EXPANDED:,} values of this file"
@@ -399,8 +410,6 @@ class _Builder:
     def _add(self, node: Node, anchor: str | None, size: int) -> None:
         if anchor:
             self._anchors[anchor] = (node, size)
-        # The size of a collection contains what was counted inside it already.
-        self._counted += size if not isinstance(node.content, (tuple, dict)) else 1
         if not self._open:
             self.root = node
             return
@@ -504,7 +513,8 @@ def _syntax(text: str, file: str, error: yaml.MarkedYAMLError) -> Problem:
 def _bad_start(character: str) -> tuple[str, str]:
     if character == "\t":
         return "a tab cannot indent", "use spaces"
-    return f"`{character}` cannot begin a value", "put the value in quotes"
+    named = "a backtick" if character == "`" else f"`{character}`"
+    return f"{named} cannot begin a value", "put the value in quotes"
 
 
 def walk(node: Node) -> Iterator[Node]:

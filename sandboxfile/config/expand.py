@@ -46,7 +46,7 @@ def inherit(
             if each not in done:
                 above = parents[each]
                 base = done[above] if above is not None else defaults
-                done[each] = _child(base, templates[each])
+                done[each] = _child(base, templates[each], is_found=above is not None)
     return done
 
 
@@ -87,7 +87,7 @@ def loops(edges: Mapping[str, str]) -> list[tuple[str, ...]]:
     return found
 
 
-def _child(parent: Node | None, child: Node) -> Node:
+def _child(parent: Node | None, child: Node, *, is_found: bool) -> Node:
     own = child.entries
     if parent is None:
         merged = dict(own)
@@ -95,7 +95,8 @@ def _child(parent: Node | None, child: Node) -> Node:
         replaced = SUGAR if own.get("steps") and own["steps"].content is not None else ()
         kept = {key: node for key, node in parent.entries.items() if key not in replaced}
         merged = dict(_merge_maps(kept, own, ()))
-    merged.pop("extends", None)
+    if is_found:
+        merged.pop("extends", None)
     return replace(child, content=merged)
 
 
@@ -161,16 +162,19 @@ def _text(node: Node, problems: Problems, *, in_tags: bool) -> Node:
         name = found.group(1)
         if name is None or (in_tags and name in _IN_TAGS):
             continue
-        message, hint = _unknown(name, found.group())
+        message, hint = _unknown(name, found.group(), in_tags=in_tags)
         problems.add(node, message, hint, token=found.group())
     return node if in_tags else replace(node, content=text.replace("$$", "$"))
 
 
-def _unknown(name: str, written: str) -> tuple[str, str]:
-    if name in _IN_TAGS:
-        return f"`{written}` is known in `tags` only", f"write `${written}` for the text itself"
+def _unknown(name: str, written: str, *, in_tags: bool) -> tuple[str, str]:
+    hint = f"write `${written}` for the text itself"
+    if in_tags:
+        hint = "tags know `${git.sha}` and `${key}`"
+    elif name in _IN_TAGS:
+        return f"`{written}` is known in `tags` only", hint
     message = f"`{written}` names nothing that this version knows"
     if name.partition(".")[0] in ("matrix", "var"):
         key = "matrix" if name.startswith("matrix") else "variables"
         message = f"`{written}` needs `{key}`, which is not supported by this version yet"
-    return message, f"write `${written}` for the text itself"
+    return message, hint

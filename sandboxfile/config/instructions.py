@@ -22,6 +22,7 @@ from sandboxfile.model import (
 from sandboxfile.places import Position
 
 MANAGERS: tuple[Manager, ...] = get_args(Manager)
+_COPY_KEYS = {"from", "to", "owner", "mode", "ignore"}
 STEPS = ("copy", "run", "env", "workdir", *MANAGERS)
 
 
@@ -98,8 +99,24 @@ def _steps(
             scope.problems.add(item, message, "write `- run: ...`")
         elif not isinstance(item.content, dict):
             continue
-        elif (kind := scope.one_of(item, STEPS, "a step")) is not None:
+        elif (kind := _kind(item, scope)) is not None:
             yield from _step(kind, item, scope, user=user, workdir=workdir)
+
+
+def _kind(item: Node, scope: Scope) -> str | None:
+    if _is_unquoted(item, scope):
+        return None
+    return scope.one_of(item, STEPS, "a step", beside=("user", "secrets"))
+
+
+def _is_unquoted(item: Node, scope: Scope) -> bool:
+    """Complain of a command with `: ` in it, which YAML makes a map of."""
+    key = next(iter(item.entries), "")
+    if " " not in key.strip():
+        return False
+    message = "this is read as a map, because of the `: ` in it"
+    scope.problems.add_key(item.entries[key], message, "put the whole text in quotes")
+    return True
 
 
 def _step(
@@ -166,10 +183,11 @@ def _packages(
 
 
 def _run(item: Node, scope: Scope) -> Iterator[Run]:
-    written = value(item, "run") if isinstance(item.content, dict) else item
-    if written is None:
-        scope.problems.add(item, "an item of `run` needs `run`, the command")
+    if isinstance(item.content, dict) and "run" not in item.entries:
+        if not _is_unquoted(item, scope) and set(item.entries) <= {"user", "secrets"}:
+            scope.problems.add(item, "an item of `run` needs `run`, the command")
         return
+    written = item.entries.get("run", item)
     command = scope.text(written, values.script)
     user = scope.text(value(item, "user"), values.user)
     secrets = value(item, "secrets")
@@ -195,7 +213,7 @@ def _copy(item: Node, scope: Scope) -> Iterator[Copy]:
         if not scope.problems.fault(item, _way((source.strip(),), to.strip())):
             yield Copy(sources=(source.strip(),), to=to.strip(), root=scope.directory, at=item.at)
         return
-    if isinstance(item.content, dict):
+    if isinstance(item.content, dict) and not _is_unquoted(item, scope):
         yield from _copy_map(item, scope)
 
 
@@ -218,7 +236,9 @@ def _copy_map(item: Node, scope: Scope) -> Iterator[Copy]:
     origin, to_node = value(item, "from"), value(item, "to")
     for key, child in (("from", origin), ("to", to_node)):
         if child is None:
-            scope.problems.add(item, f"a copy needs `{key}`", "write {from: app/, to: /app/}")
+            if set(item.entries) <= _COPY_KEYS:
+                hint = "write {from: app/, to: /app/}"
+                scope.problems.add(item, f"a copy needs `{key}`", hint)
             return
     assert origin is not None
     assert to_node is not None

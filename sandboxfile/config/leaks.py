@@ -37,6 +37,9 @@ _KINDS = {
 _USERINFO = re.compile(r"://([^\s/:@\"'$]*:[^\s/@\"'$]+)@")
 _ASSIGNED = re.compile(r"(?:=|: ?|[Bb]earer )[\"']?([A-Za-z0-9+_-]{20,}={0,2})(?![A-Za-z0-9/.])")
 _WHOLE = re.compile(r"(?![./])[A-Za-z0-9+/_-]{20,}={0,2}")
+# Only for masking: where a password or a random text may stand in a file that is otherwise wrong.
+_BARE = re.compile(r"[\w.+-]+:([^\s/@\"'$,{}]+)@(?!sha256:)[\w.-]")
+_VALUE = re.compile(r"(?:=|: ?)[\"']?((?![./])[A-Za-z0-9+/_-]{20,}={0,2})")
 _NAMED = re.compile(
     r"(?i)\b\w*(?:password|passwd|token|secret|api_?key|credentials)[\"']?[:=] *([^\s,{}]+)"
 )
@@ -79,12 +82,12 @@ def mask(line: str) -> str:
 
 
 def _spans(line: str) -> Iterator[tuple[int, int]]:
-    for pattern, group in ((_KNOWN, 0), (_USERINFO, 1), (_NAMED, 1)):
-        for match in pattern.finditer(line):
-            yield match.span(group)
-    for match in _ASSIGNED.finditer(line):
-        if _is_random(match.group(1)):
-            yield match.span(1)
+    for match in _KNOWN.finditer(line):
+        yield match.span()
+    for pattern in (_USERINFO, _BARE, _NAMED):
+        yield from (match.span(1) for match in pattern.finditer(line))
+    for pattern in (_ASSIGNED, _VALUE):
+        yield from (m.span(1) for m in pattern.finditer(line) if _is_random(m.group(1)))
 
 
 def _is_random(text: str) -> bool:

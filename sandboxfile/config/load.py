@@ -142,6 +142,8 @@ def _check_head(root: Node, problems: Problems, file: str) -> None:
         newer = "a newer sandboxfile reads it; this one reads" if version.number > VERSION else ""
         problems.add(version, message, f"{newer or 'write'} `version: {VERSION}`")
         problems.end()
+    elif version.number is None or version.raw != str(VERSION):
+        problems.add(version, f"`version` must be the number {VERSION}", f"write {VERSION}")
 
 
 # --- building --------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ def _templates(root: Node, scope: Scope) -> dict[str, Node]:
             if key == "name":
                 hint = "remove it, templates are named by their keys"
             problems.add_key(root.entries[key], message, hint)
-    if not templates.entries and not isinstance(templates.content, (str, int, float, tuple)):
+    if not problems and not templates.entries and isinstance(templates.content, (dict, type(None))):
         hint = "write templates:, and a template's name and keys below"
         problems.add_key(templates, "`templates` has no templates", hint)
     found = {}
@@ -241,12 +243,8 @@ def _short(root: Node, scope: Scope) -> dict[str, Node]:
             return {}
     if name is None:
         name = "template"
-    return {name: Node(entries, root.at, _name_place(root), end=root.end)}
-
-
-def _name_place(root: Node) -> Position:
-    name = root.entries.get("name")
-    return (name.key_at if name else None) or root.at
+    named = root.entries.get("name", root)
+    return {name: Node(entries, root.at, named.key_at or root.at, "", root.end, named.key_raw)}
 
 
 def _short_name(root: Node, scope: Scope) -> str | None:

@@ -69,16 +69,58 @@ class Problems:
     def end(self) -> None:
         """Raise ConfigError with what was found, if anything was."""
         found = sorted(self._by_place.values())
+        if len(found) > MOST:
+            message = f"and {len(found) - MOST} more problems"
+            found[MOST:] = [Problem(found[MOST].at, message, "solve those above first")]
         if found:
-            raise ConfigError(found[:MOST])
+            raise ConfigError(found)
+
+
+# --- near misses -----------------------------------------------------------------------------
+
+# Words of other tools and slips, for what is written here. A word counts where it is known.
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "base": ("image", "from", "from_image", "dockerfile"),
+    "env": ("environment", "envs", "env_vars", "variables"),
+    "files": ("copy", "copies", "volumes", "mounts", "file"),
+    "memory": ("ram", "mem", "memory_mb", "memory_mib"),
+    "cpu": ("vcpu", "cpu_count", "cores"),
+    "mode": ("chmod", "permissions"),
+    "owner": ("chown", "user"),
+    "pre_boot": ("preboot", "init"),
+    "ready": ("readiness", "ready_cmd", "readycmd", "healthcheck", "wait"),
+    "resources": ("cpu", "memory", "limits"),
+    "run": ("command", "commands", "script", "scripts", "build"),
+    "start": ("cmd", "entrypoint", "start_cmd", "startcmd", "start_command"),
+    "user": ("username",),
+    "workdir": ("cwd", "working_dir", "working_directory", "directory"),
+}
 
 
 def near(word: str, known: Iterable[str]) -> str:
     """Return the hint `did you mean ...?`, or the known words when none is near."""
-    import difflib
-
     names = list(known)
-    matches = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    if matches:
-        return f"did you mean `{matches[0]}`?"
+    folded = word.lower().replace("-", "_")
+    candidates = {name: name for name in names}
+    for name in names:
+        candidates.update(dict.fromkeys(_SYNONYMS.get(name, ()), name))
+    candidates |= {name: name for name in names}
+    best = min(candidates, key=lambda each: _distance(folded, each), default="")
+    if best and _distance(folded, best) <= min(2, max(1, len(best) // 3)):
+        return f"did you mean `{candidates[best]}`?"
     return f"known: {', '.join(names)}" if names else ""
+
+
+def _distance(one: str, other: str) -> int:
+    """Count the slips between two words: a letter added, lost, changed, or two swapped."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        above, row = row, [i]
+        for j, b in enumerate(other, 1):
+            cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before = above
+    return row[-1]

@@ -49,7 +49,7 @@ def read(
         message = f"`{manager}` has no requirements file"
         scope.problems.add_key(refused, message, "use `project`, the directory of package.json")
         return None
-    kind = scope.one_of(node, kinds, f"`{manager}`")
+    kind = scope.one_of(node, kinds, f"`{manager}`", beside=("to",))
     written = node.entries[kind] if kind else None
     path = scope.text(written, values.path)
     to = scope.text(value(node, "to"), values.image_path)

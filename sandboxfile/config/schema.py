@@ -35,15 +35,26 @@ def load(path: Path = CONFIGURATION) -> dict[str, Any]:
 def check(root: Node, problems: Problems) -> None:
     """Add everything that does not fit the schema to the problems."""
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
-    validator = Draft202012Validator(load())
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
+    validator = extend(Draft202012Validator, type_checker=checker)(load())  # type: ignore[no-untyped-call]
     for error in validator.iter_errors(root.plain()):
         _report(root, error, problems)
+
+
+def _is_whole(_: object, value: object) -> bool:
+    """JSON Schema counts 1.0 as an integer; written so, it is a mistake."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _report(root: Node, error: Any, problems: Problems) -> None:
     path = tuple(error.absolute_path)
     node = root.find(path)
+    if "propertyNames" in error.absolute_schema_path:
+        key = node.entries[error.instance]
+        problems.add_key(key, f"{quoted(error.instance)} cannot be a name {_inside(path)}")
+        return
     match error.validator:
         case "additionalProperties":
             _unknown_keys(node, path, error.schema, problems)
@@ -102,8 +113,10 @@ def _accepted(types: str | list[str]) -> tuple[str, ...]:
 
 def _wrong_type(node: Node, path: tuple[str | int, ...], types: tuple[str, ...]) -> tuple[str, str]:
     wanted = " or ".join(_TYPES[each] for each in types)
-    if "string" in types and node.raw and not isinstance(node.content, str):
+    if types == ("string",) and node.raw and not isinstance(node.content, str):
         return _unquoted(node)
+    if _is_digits(node.raw) and isinstance(node.content, float):
+        return f"{quoted(node.raw)} is too large a number", ""
     return f"{_where(path)} must be {wanted}, not {_described(node)}", _remedy(node, types)
 
 
@@ -121,7 +134,13 @@ def _unquoted(node: Node) -> tuple[str, str]:
     return f"{quoted(node.raw)} is read as {read}, and text is wanted", f'write "{node.raw}"'
 
 
+def _is_digits(raw: str) -> bool:
+    return raw.lstrip("+-").isdigit()
+
+
 def _shown_number(node: Node) -> str:
+    if isinstance(node.content, float) and _is_digits(node.raw):
+        return node.raw
     if isinstance(node.content, float) and node.content.is_integer():
         return str(int(node.content))
     return str(node.content)

@@ -37,12 +37,18 @@ class Scope:
         found = (self.text(node, grammar) for node in nodes)
         return tuple(text for text in found if text is not None)
 
-    def one_of(self, node: Node, kinds: tuple[str, ...], what: str) -> str | None:
-        """Return the one key of `kinds` that a map has; complain of none or several."""
+    def one_of(
+        self, node: Node, kinds: tuple[str, ...], what: str, *, beside: tuple[str, ...] = ()
+    ) -> str | None:
+        """Return the one key of `kinds` that a map has; complain of none or several.
+
+        Where there is a key neither of `kinds` nor of `beside`, that is the mistake, and the
+        schema complains of it.
+        """
         given = [key for key, value in node.entries.items() if key in kinds and present(value)]
         if len(given) == 1:
             return given[0]
-        if not given:
+        if not given and all(key in (*kinds, *beside) for key in node.entries):
             names = ", ".join(f"`{kind}`" for kind in kinds)
             self.problems.add(node, f"{what} needs one of {names}")
         for key in given[1:]:

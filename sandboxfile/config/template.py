@@ -44,8 +44,10 @@ def read(name: str, node: Node, scope: Scope) -> Template | None:
     }
     written = value(node, "base")
     if written is None:
-        hint = "for instance `base: python:3.12-slim`"
-        scope.problems.add_key(node, f"template `{name}` needs `base`", hint)
+        # What it extends may have one, and was complained of.
+        if "extends" not in node.entries:
+            hint = "for instance `base: python:3.12-slim`"
+            scope.problems.add_key(node, f"template `{name}` needs `base`", hint)
         return None
     base = bases.read(written, scope)
     if base is None:
@@ -143,7 +145,7 @@ def _ready(node: Node, scope: Scope) -> Ready | None:
         return Ready(kind="command", value=command, at=node.at) if command else None
     if not isinstance(node.content, dict):
         return None
-    kind = scope.one_of(node, KINDS[("ready",)], "`ready`")
+    kind = scope.one_of(node, KINDS[("ready",)], "`ready`", beside=("status",))
     status = value(node, "status")
     if status is not None and kind not in (None, "url"):
         message = f"`status` belongs to `url`, not to `{kind}`"

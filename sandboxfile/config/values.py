@@ -58,10 +58,14 @@ _SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _MEMORY = re.compile(r"([0-9]{1,9})(MiB|GiB)")
 _LOOSE_MEMORY = re.compile(r"([0-9]{1,9}) *([KMGT]?i?B?|[kmgt]i?b?)")
 _DELAY = re.compile(r"([0-9]{1,6})(ms|s|m)")
-_INTERPOLATED = re.compile(r"\$\{(?:key|git\.sha)\}")
+# Unknown names are complained of where `$` is replaced.
+_INTERPOLATED = re.compile(r"\$\{(?:key|[A-Za-z_][\w-]*(?:\.[\w-]+)+)\}")
 
 
 def _folded(text: str) -> str:
+    """Return the nearest name, nothing where too little of the text would be left."""
+    if not text.isascii():
+        return ""
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:_NAME_LIMIT]
 
 
@@ -115,7 +119,8 @@ def variable(text: str) -> Fault | None:
         message = f"{quoted(text)} is not the name of an environment variable"
         folded = re.sub(r"[^A-Za-z0-9_]", "_", text)
         hint = "names have letters, digits and `_`, no digit first"
-        return Fault(message, f"write `{folded}`" if _VARIABLE.fullmatch(folded) else hint)
+        is_near = text.isascii() and _VARIABLE.fullmatch(folded)
+        return Fault(message, f"write `{folded}`" if is_near else hint)
     if text.startswith(_OURS):
         hint = "choose another name; keys are given when a sandbox starts"
         return Fault(f"{quoted(text)} is kept for the service and its tools", hint)
@@ -148,6 +153,8 @@ def user(text: str) -> Fault | None:
         return None
     if ":" in text:
         return Fault(f"{quoted(text)} is not a user", "write the user without its group")
+    if _USER.fullmatch(text.lower()):
+        return Fault(f"{quoted(text)} is not a user", f"write `{text.lower()}`")
     hint = "a-z first, then a-z, 0-9, `-` and `_`, at most 32; or a numeric id"
     return Fault(f"{quoted(text)} is not a user", hint)
 
