@@ -99,7 +99,7 @@ class _Run:
         error: BaseException | None = None
         try:
             with self._place(job.kind):
-                self.cancel.check()
+                self._check()
                 began = time.monotonic()
                 self.started(job.name)
                 self.results.keep(job, job.run(self.results))
@@ -107,10 +107,21 @@ class _Run:
             error = caught
         status: Status = "done"
         if error is not None:
-            status = "cancelled" if isinstance(error, Cancelled) else "failed"
+            # Once the run is stopped, connections break under workers in many ways.
+            stopped = self.stopped or isinstance(error, Cancelled)
+            status = "cancelled" if stopped else "failed"
         seconds = time.monotonic() - began
         self.ended[job.name] = Outcome(name=job.name, status=status, error=error, seconds=seconds)
         return error is None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was stopped, even if the main thread has not seen it yet."""
+        return self.cancel.is_set or self.results.interrupted is not None
+
+    def _check(self) -> None:
+        if self.stopped:
+            raise Cancelled("stopped")
 
     @contextmanager
     def _place(self, kind: str) -> Iterator[None]:
@@ -120,7 +131,7 @@ class _Run:
             yield
             return
         while not limit.acquire(timeout=_POLL_S):
-            self.cancel.check()
+            self._check()
         try:
             yield
         finally:
@@ -136,11 +147,8 @@ class _Run:
         """Return the outcome of a job that never ran."""
         because: list[str] = []
         for need in job.needs:
-            bad = self.results.outcomes.get(need.name)
-            if bad is not None and bad.status == "failed":
-                because.append(bad.name)
-            elif bad is not None:
-                because.extend(bad.because)
+            ended = self.results.outcomes[need.name]
+            because.extend([ended.name] if ended.status == "failed" else ended.because)
         if not because:
             return Outcome(name=job.name, status="cancelled", error=Cancelled("stopped"))
         return Outcome(name=job.name, status="skipped", because=tuple(dict.fromkeys(because)))
@@ -201,7 +209,7 @@ def run(
 
 
 def _longest_first(jobs: tuple[Job[Any], ...]) -> tuple[Job[Any], ...]:
-    """Sort so that jobs with the longest chain behind them come first."""
+    """Sort so that jobs with the longest chain behind them come first, then begun chains."""
     by_name = {job.name: job for job in jobs}
     needs = {job.name: [need.name for need in job.needs] for job in jobs}
     try:
@@ -210,11 +218,14 @@ def _longest_first(jobs: tuple[Job[Any], ...]) -> tuple[Job[Any], ...]:
         raise ValueError(f"jobs wait for each other: {' -> '.join(error.args[1])}") from None
     if len(by_name) < len(jobs) or len(order) > len(jobs):
         raise ValueError("two jobs have one name, or a job needs one that is not in the graph")
+    before: dict[str, int] = {}
+    for name in order:
+        before[name] = 1 + max((before[need] for need in needs[name]), default=0)
     behind = dict.fromkeys(order, 0)
     for name in reversed(order):
         for need in needs[name]:
             behind[need] = max(behind[need], behind[name] + 1)
-    return tuple(sorted(jobs, key=lambda job: -behind[job.name]))
+    return tuple(sorted(jobs, key=lambda job: (-behind[job.name], -before[job.name])))
 
 
 @contextmanager
@@ -330,7 +341,7 @@ class _Forgetful:
     def set(self, task_id: str, dependency: str, value: Any) -> None:
         """Forget a value."""
 
-    def get(self, _task_id: str, _dependency: str) -> None:
+    def get(self, _task_id: str, _dependency: str) -> Any:
         return None
 
     def in_(self, _task_id: str) -> bool:

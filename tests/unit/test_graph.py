@@ -1,0 +1,327 @@
+"""The graph runs jobs in order, says how each one ended, and stops when told."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.errors import Cancelled, SandboxfileError
+from sandboxfile.graph import Job, Outcome, Results, _Forgetful, _Reporter, _Run, run
+
+
+def statuses(results: Results) -> dict[str, str]:
+    return {name: outcome.status for name, outcome in results.outcomes.items()}
+
+
+def start(*jobs: Job[Any], **options: Any) -> Results:
+    heard: list[Outcome] = []
+    values = {"settled": heard.append, "cancel": Cancel(), "workers": 4, **options}
+    results = run(jobs, **values)
+    assert [outcome.name for outcome in heard] == list(results.outcomes) or "settled" in options
+    return results
+
+
+def fail(_: Results) -> Any:
+    raise SandboxfileError("no daemon")
+
+
+# --- order and results -----------------------------------------------------------------------
+
+
+def test_results_flow_and_failures_skip_only_what_needs_them() -> None:
+    built: Job[str] = Job("build:api", lambda _: "sha256:1")
+    pushed: Job[int] = Job("push:api", lambda results: len(results[built]), (built,))
+    bad: Job[str] = Job("build:web", fail)
+    after: Job[None] = Job("push:web", lambda _: None, (bad,))
+    last: Job[None] = Job("snapshot:web", lambda _: None, (after, pushed))
+    before = sys.stdout
+
+    results = start(built, pushed, bad, after, last)
+
+    assert results[pushed] == 8
+    assert statuses(results) == {
+        "build:api": "done",
+        "push:api": "done",
+        "build:web": "failed",
+        "push:web": "skipped",
+        "snapshot:web": "skipped",
+    }
+    assert str(results.outcomes["build:web"].error) == "error: no daemon"
+    assert results.outcomes["push:web"].because == ("build:web",)
+    assert results.outcomes["snapshot:web"].because == ("build:web",)
+    assert results.interrupted is None
+    assert sys.stdout is before
+
+
+def test_outcomes_arrive_on_the_callers_thread_and_starts_on_workers() -> None:
+    settled: set[str] = set()
+    started: dict[str, str] = {}
+    start(
+        Job("build:a", lambda _: None),
+        Job("build:b", fail),
+        settled=lambda _: settled.add(threading.current_thread().name),
+        started=lambda job: started.update({job: threading.current_thread().name}),
+    )
+    assert settled == {threading.current_thread().name}
+    assert set(started) == {"build:a", "build:b"}
+    assert threading.current_thread().name not in started.values()
+
+
+def test_workers_end_with_the_run() -> None:
+    before = threading.active_count()
+    start(*(Job(f"build:{number}", lambda _: None) for number in range(20)))
+    assert threading.active_count() == before
+
+
+def test_no_jobs_is_a_run_too() -> None:
+    assert start().outcomes == {}
+
+
+def test_a_job_that_is_up_to_date_does_not_run() -> None:
+    kept: Job[str] = Job("build:a", fail, kept=lambda: "sha256:kept")
+    after: Job[str] = Job("push:a", lambda results: results[kept], (kept,))
+    results = start(kept, after)
+    assert statuses(results) == {"build:a": "up to date", "push:a": "done"}
+    assert results[after] == results[kept] == "sha256:kept"
+
+
+def test_a_result_that_is_none_is_a_result() -> None:
+    job: Job[None] = Job("build:a", lambda _: None, kept=None)
+    results = start(job)
+    assert results[job] is None
+
+
+def test_the_longest_chain_starts_first() -> None:
+    order: list[str] = []
+    short: Job[None] = Job("build:short", lambda _: None)
+    first: Job[None] = Job("build:long", lambda _: None)
+    second: Job[None] = Job("push:long", lambda _: None, (first,))
+    start(short, second, first, workers=1, started=order.append)
+    assert order == ["build:long", "push:long", "build:short"]
+
+
+def test_whatever_a_job_raises_is_its_failure() -> None:
+    def leave(_: Results) -> None:
+        raise SystemExit(3)
+
+    results = start(Job("build:a", leave), Job("build:b", lambda _: 1))
+    assert statuses(results) == {"build:a": "failed", "build:b": "done"}
+    assert isinstance(results.outcomes["build:a"].error, SystemExit)
+
+
+def test_a_loop_is_an_error() -> None:
+    one: Job[None] = Job("build:one", lambda _: None)
+    two: Job[None] = Job("build:two", lambda _: None, (one,))
+    object.__setattr__(one, "needs", (two,))
+    with pytest.raises(ValueError, match="wait for each other: build:one -> build:two"):
+        start(one, two)
+
+
+def test_a_need_outside_the_graph_is_an_error() -> None:
+    stranger: Job[None] = Job("build:stranger", lambda _: None)
+    with pytest.raises(ValueError, match="not in the graph"):
+        start(Job("build:one", lambda _: None, (stranger,)))
+
+
+def test_two_jobs_of_one_name_are_an_error() -> None:
+    with pytest.raises(ValueError, match="two jobs have one name"):
+        start(Job("build:a", lambda _: None), Job("build:a", lambda _: None))
+
+
+# --- limits ----------------------------------------------------------------------------------
+
+
+class Crowd:
+    """Counts how many are inside at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self.most = 0
+
+    def visit(self, _: Results) -> None:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        time.sleep(0.01)
+        with self._lock:
+            self._inside -= 1
+
+
+def test_each_kind_has_its_own_limit() -> None:
+    builds, snapshots = Crowd(), Crowd()
+    jobs = [Job(f"build:{number}", builds.visit) for number in range(12)]
+    jobs += [Job(f"snapshot:{number}", snapshots.visit) for number in range(12)]
+    start(*jobs, workers=None, limits={"build": 2, "snapshot": 4})
+    assert builds.most <= 2
+    assert snapshots.most <= 4
+
+
+def test_jobs_run_at_once() -> None:
+    barrier = threading.Barrier(3, timeout=30)
+    jobs = [Job(f"build:{number}", lambda _: barrier.wait()) for number in range(3)]
+    assert set(statuses(start(*jobs, workers=3)).values()) == {"done"}
+
+
+# --- stopping --------------------------------------------------------------------------------
+
+
+def press(number: int) -> Callable[[Results], None]:
+    """Return a job that sends a signal to this process and waits to be stopped."""
+
+    def job(_: Results) -> None:
+        os.kill(os.getpid(), number)
+        threading.Event().wait(0.2)
+
+    return job
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_run_and_settles_every_job(number: signal.Signals) -> None:
+    cancel = Cancel()
+    handlers = signal.getsignal(number)
+    waiting: Job[None] = Job("build:waiting", lambda _: cancel.wait(30))
+    after: Job[None] = Job("push:waiting", lambda _: None, (waiting,))
+    pressed: Job[None] = Job("build:pressed", press(number))
+    late: Job[None] = Job("push:pressed", lambda _: None, (pressed,))
+    results = start(waiting, after, pressed, late, cancel=cancel)
+    assert results.interrupted == number
+    assert statuses(results) == {
+        "build:waiting": "cancelled",
+        "push:waiting": "cancelled",
+        "build:pressed": "done",
+        "push:pressed": "cancelled",
+    }
+    assert isinstance(results.outcomes["push:waiting"].error, Cancelled)
+    assert signal.getsignal(number) is handlers
+
+
+def test_what_waits_for_a_place_is_cancelled_too() -> None:
+    cancel = Cancel()
+    jobs: list[Job[Any]] = [Job("build:a", lambda _: cancel.wait(30))]
+    jobs += [Job(f"build:{number}", lambda _: None) for number in range(3)]
+
+    def stop(_: Results) -> None:
+        time.sleep(0.15)
+        cancel.set()
+
+    jobs.append(Job("tag:x", stop))
+    results = start(*jobs, cancel=cancel, limits={"build": 1}, workers=8)
+    assert statuses(results)["build:a"] == "cancelled"
+    assert len(results.outcomes) == 5
+
+
+def test_what_breaks_after_a_stop_is_no_failure() -> None:
+    cancel = Cancel()
+
+    def broken(_: Results) -> None:
+        cancel.set()
+        raise OSError("connection reset")
+
+    results = start(Job("build:a", broken), cancel=cancel)
+    assert statuses(results) == {"build:a": "cancelled"}
+
+
+def test_workers_that_do_not_stop_are_left_behind() -> None:
+    release = threading.Event()
+
+    def stuck(_: Results) -> None:
+        release.wait(30)
+
+    pressed: Job[None] = Job("build:pressed", press(signal.SIGINT))
+    held: Job[None] = Job("build:stuck", stuck)
+    after: Job[None] = Job("push:stuck", lambda _: None, (held,))
+    results = start(pressed, held, after, grace_s=0.5)
+    release.set()
+    assert statuses(results) == {
+        "build:pressed": "done",
+        "build:stuck": "cancelled",
+        "push:stuck": "cancelled",
+    }
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    release = threading.Event()
+
+    def twice(_: Results) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+        release.wait(30)
+
+    cancel = Cancel()
+    with pytest.raises(KeyboardInterrupt):
+        start(Job("build:a", twice), cancel=cancel, grace_s=30)
+    release.set()
+    assert cancel.is_set
+
+
+def test_a_run_on_another_thread_is_stopped_by_its_button() -> None:
+    cancel = Cancel()
+    ended: list[Results] = []
+
+    def other() -> None:
+        jobs = (Job("build:a", lambda _: cancel.wait(30)), Job("tag:a", lambda _: cancel.set()))
+        ended.append(start(*jobs, cancel=cancel))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join(30)
+    assert statuses(ended[0]) == {"build:a": "cancelled", "tag:a": "done"}
+    assert ended[0].interrupted is None
+
+
+def test_an_error_in_the_listener_stops_everything() -> None:
+    cancel = Cancel()
+
+    def settled(_: Outcome) -> None:
+        raise OSError("disk full")
+
+    jobs = (Job("build:a", lambda _: None), Job("build:b", lambda _: cancel.wait(30)))
+    with pytest.raises(OSError, match="disk full"):
+        start(*jobs, settled=settled, cancel=cancel)
+    assert cancel.is_set
+
+
+def test_a_failed_job_explains_what_was_skipped_even_after_a_stop() -> None:
+    cancel = Cancel()
+    bad: Job[None] = Job("build:a", fail)
+    after: Job[None] = Job("push:a", lambda _: None, (bad,))
+    stop: Job[None] = Job("tag:x", lambda _: cancel.set(), ())
+    results = start(bad, after, stop, cancel=cancel, workers=1)
+    assert results.outcomes["push:a"].because == ("build:a",)
+
+
+def test_a_signal_is_seen_by_workers_before_the_button_is_pressed() -> None:
+    state = _Run(jobs=(), settled=print, started=print, limits={}, cancel=Cancel(), grace_s=1.0)
+    job: Job[None] = Job("build:a", lambda _: None)
+    state.interrupt(signal.SIGINT, None)
+    assert not state.work(job)
+    assert state.ended["build:a"].status == "cancelled"
+
+
+def test_doit_refusing_the_graph_would_be_our_bug() -> None:
+    state = _Run(jobs=(), settled=print, started=print, limits={}, cancel=Cancel(), grace_s=1.0)
+    with pytest.raises(RuntimeError, match="bad graph"):
+        _Reporter(state).runtime_error("bad graph")
+
+
+def test_doit_keeps_nothing() -> None:
+    database = _Forgetful("name")
+    database.set("build:a", "deps", 1)
+    assert database.get("build:a", "deps") is None
+    assert not database.in_("build:a")
+
+
+def test_doit_reads_no_configuration(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.doit.plugins.command]\nrun = "evil:Run"\n')
+    (tmp_path / "doit.cfg").write_text("[COMMAND]\nrun = evil:Run\n")
+    monkeypatch.chdir(tmp_path)
+    assert set(statuses(start(Job("build:a", lambda _: None))).values()) == {"done"}
+    assert {path.name for path in tmp_path.iterdir()} == {"pyproject.toml", "doit.cfg"}
