@@ -1,0 +1,553 @@
+"""Read the user's own Dockerfile: which images it starts from, which features it needs.
+
+Rules are those of the Dockerfile reference and of BuildKit's frontend. What a builder says better
+is left to it, and the text is only changed where an image is named (`pin`).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sandboxfile.dockerfile import Need, StepName
+from sandboxfile.errors import SandboxfileError, Unsupported
+from sandboxfile.places import Position
+from sandboxfile.reference import ImageReference
+
+SCRATCH = "scratch"
+
+# What BuildKit defines for FROM; we build for one platform (protocol reference, 3.10).
+_PLATFORM = {"PLATFORM": "linux/amd64", "OS": "linux", "ARCH": "amd64", "VARIANT": ""}
+_PREDEFINED = {
+    f"{of}{name}": value for of in ("BUILD", "TARGET") for name, value in _PLATFORM.items()
+}
+_COUNTED = frozenset({"ADD", "COPY", "RUN", "WORKDIR"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """One instruction: its keyword in upper case and where it is written."""
+
+    keyword: str
+    at: Position
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """One build stage: `image` is what it starts from, None for `scratch` and another stage.
+
+    `uses` are the indices of the stages that it takes something from.
+    """
+
+    name: str
+    image: str | None = None
+    uses: set[int] = field(default_factory=set)
+    secrets: list[str] = field(default_factory=list)
+    instructions: list[Instruction] = field(default_factory=list)
+
+    @property
+    def numbered(self) -> list[Instruction]:
+        """What BuildKit counts in this stage: what makes or changes files."""
+        counted = _COUNTED | {"FROM"} if self.image else _COUNTED
+        return [each for each in self.instructions if each.keyword in counted]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """An image named in the text, from `start` to `end`, by the stage of this index."""
+
+    image: str
+    start: int
+    end: int
+    stage: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDockerfile:
+    """A Dockerfile as read for one target stage.
+
+    `images` are those that the target stage is made of, as written but with variables replaced;
+    `secrets` the ids of the secrets that it mounts; `needs` what not every builder can do;
+    `syntax` the frontend that the file asks for, an image that BuildKit fetches by itself.
+    """
+
+    text: str
+    images: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    needs: frozenset[Need]
+    secrets: tuple[str, ...]
+    syntax: str | None
+    _instructions: tuple[Instruction, ...]
+    _named: tuple[_Named, ...]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def pin(self, references: Mapping[str, str]) -> str:
+        """Return the text with each image that is a key of `references` replaced by its value."""
+        text = self.text
+        for each in sorted(self._named, key=lambda named: named.start, reverse=True):
+            text = (
+                text[: each.start]
+                + references.get(each.image, text[each.start : each.end])
+                + (text[each.end :])
+            )
+        return text
+
+    def place(self, step: str) -> Position | None:
+        """Return where the instruction is written that a builder calls `step`."""
+        name = StepName.read(step)
+        if name is None:
+            return None
+        found = self._instructions if name.is_classic else self._numbered(name.stage)
+        index = name.index(len(found))
+        return None if index is None else found[index].at
+
+    def _numbered(self, name: str) -> list[Instruction]:
+        """Return what BuildKit counts in a stage; without a name the second one is `stage-1`."""
+        for index, stage in enumerate(self.stages):
+            if name.lower() in (stage.name.lower(), f"stage-{index}") or len(self.stages) == 1:
+                return stage.numbered
+        return []
+
+
+def parse(
+    text: str, *, file: str, args: Mapping[str, str] | None = None, stage: str | None = None
+) -> UserDockerfile:
+    """Read a Dockerfile for its stage `stage` (a name or number; None is the last).
+
+    `args` are build arguments, `file` is what errors call the file. Raises SandboxfileError,
+    with a place in the file unless it is `stage` that is not there.
+    """
+    directives = _directives(text)
+    reader = _Reader(_Source(text, file, directives.get("escape", "\\")), args or {})
+    for line in _lines(reader.source):
+        reader.read(line)
+    if not reader.stages:
+        raise SandboxfileError("the Dockerfile has no `FROM`", at=Position(file, 1, 1))
+    reached = _reached(reader.stages, _target(reader.stages, stage))
+    named = tuple(each for each in reader.named if each.stage in reached)
+    secrets = [secret for index in sorted(reached) for secret in reader.stages[index].secrets]
+    return UserDockerfile(
+        text=text,
+        images=tuple(dict.fromkeys(each.image for each in named)),
+        stages=tuple(reader.stages),
+        needs=frozenset(reader.needs | ({"secrets"} if secrets else set())),
+        secrets=tuple(dict.fromkeys(secrets)),
+        syntax=directives.get("syntax"),
+        _instructions=tuple(reader.instructions),
+        _named=named,
+    )
+
+
+def _target(stages: list[Stage], wanted: str | None) -> int:
+    if wanted is None:
+        return len(stages) - 1
+    found = _latest(stages, wanted)
+    if found is None and wanted.isdigit() and int(wanted) < len(stages):
+        found = int(wanted)
+    if found is None:
+        near = _near(wanted, stages)
+        names = ", ".join(f"`{stage.name}`" for stage in stages if stage.name)
+        hint = f"did you mean `{near}`?" if near else f"its stages are {names or 'without names'}"
+        raise SandboxfileError(f"the Dockerfile has no stage `{wanted}`", hint=hint)
+    return found
+
+
+def _latest(stages: list[Stage], name: str) -> int | None:
+    """Return the last stage of this name; names are not case-sensitive."""
+    found = [
+        i for i, stage in enumerate(stages) if stage.name and stage.name.lower() == name.lower()
+    ]
+    return found[-1] if found else None
+
+
+def _near(name: str, stages: list[Stage]) -> str:
+    from difflib import get_close_matches
+
+    names = [stage.name for stage in stages if stage.name]
+    return next(iter(get_close_matches(name, names, n=1, cutoff=0.8)), "")
+
+
+def _reached(stages: list[Stage], target: int) -> set[int]:
+    """Return the stages that BuildKit builds for a target; others it leaves out."""
+    reached: set[int] = set()
+    waiting = {target}
+    while waiting:
+        index = waiting.pop()
+        reached.add(index)
+        waiting |= stages[index].uses - reached
+    return reached
+
+
+# --- text to instructions --------------------------------------------------------------------
+
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_BLANKS = " \t\v\f\r\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    text: str
+    file: str
+    escape: str
+
+    def position(self, offset: int) -> Position:
+        line_start = self.text.rfind("\n", 0, offset) + 1
+        return Position(self.file, self.text.count("\n", 0, offset) + 1, offset - line_start + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An instruction, the lines that continue it joined; `offsets` say where each letter is."""
+
+    text: str
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A piece of an instruction that knows where it stands in the file."""
+
+    line: _Line
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        return self.line.text[self.start : self.end]
+
+    @property
+    def offset(self) -> int:
+        return self.line.offsets[self.start]
+
+    @property
+    def end_offset(self) -> int:
+        return self.line.offsets[self.end - 1] + 1
+
+    def after(self, separator: str) -> "_Word | None":
+        """Return what follows the first `separator`, None when that is nothing."""
+        at = self.text.find(separator) + len(separator)
+        return _Word(self.line, self.start + at, self.end) if self.start + at < self.end else None
+
+    def unquoted(self) -> str:
+        return self.text.strip("\"'")
+
+
+def _directives(text: str) -> dict[str, str]:
+    """Read the lines `# name=value` at the very top; the first other line ends them."""
+    found: dict[str, str] = {}
+    for line in text.split("\n"):
+        match = _DIRECTIVE.match(line.strip(_BLANKS))
+        if not match:
+            break
+        found.setdefault(match[1].lower(), match[2])
+    return found
+
+
+_Raw = Iterator[tuple[int, str]]  # offset of a line in the file, the line
+
+
+def _lines(source: _Source) -> Iterator[_Line]:
+    """Yield each instruction; comments and the text of here-documents are passed over."""
+    raw = _raw_lines(source.text)
+    for offset, text in raw:
+        if _says_something(text):
+            line = _joined(offset, text, raw, source.escape)
+            yield line
+            for name, is_indented in _heredocs(_words(line, source.escape)):
+                _pass_over(raw, name, source.position(offset), is_indented=is_indented)
+
+
+def _raw_lines(text: str) -> _Raw:
+    offset = 0
+    for line in text.split("\n"):
+        yield offset, line.removesuffix("\r")
+        offset += len(line) + 1
+
+
+def _says_something(text: str) -> bool:
+    return text.strip(_BLANKS)[:1] not in ("", "#")
+
+
+def _joined(offset: int, text: str, raw: _Raw, escape: str) -> _Line:
+    """Join an instruction with the lines that continue it; comments and blanks between go."""
+    e = re.escape(escape)
+    # Two escapes at the end are an escaped escape.
+    continued = re.compile(rf"(?:(?<=[^{e}])|^){e}[ \t]*$")
+    joined, offsets = "", list[int]()
+    following: tuple[int, str] | None = (offset, text)
+    while following:
+        offset, text = following
+        end = continued.search(text)
+        text = text[: end.start()] if end else text
+        joined += text
+        offsets += range(offset, offset + len(text))
+        following = next((each for each in raw if _says_something(each[1])), None) if end else None
+    return _Line(joined, tuple(offsets))
+
+
+def _words(line: _Line, escape: str) -> list[_Word]:
+    """Split at blanks that are neither quoted nor escaped."""
+    e = re.escape(escape)
+    word = rf"""(?:{e}.|"(?:{e}.|[^"{e}])*"|'[^']*'|[^{_BLANKS}])+"""
+    return [_Word(line, found.start(), found.end()) for found in re.finditer(word, line.text)]
+
+
+_HEREDOC = re.compile(r"\d*<<(-?)([^<]+)")
+
+
+def _heredocs(words: list[_Word]) -> Iterator[tuple[str, bool]]:
+    """Yield the end of each here-document, and whether tabs may stand before it."""
+    texts = [word.text for word in words]
+    if texts[0].upper() == "ONBUILD":
+        texts = texts[1:]
+    arguments = [text for text in texts[1:] if not text.startswith("--")]
+    if not texts or texts[0].upper() not in ("RUN", "COPY", "ADD") or arguments[:1] == []:
+        return
+    if arguments[0].startswith("["):  # exec form: a shell may see here-documents in it, Docker none
+        return
+    for text in arguments:
+        found = _HEREDOC.fullmatch(text)
+        name = re.sub(r"""["'\\]""", "", found[2]) if found else ""
+        if found and name:
+            yield name, bool(found[1])
+
+
+def _pass_over(raw: _Raw, name: str, at: Position, *, is_indented: bool) -> None:
+    for _, text in raw:
+        if (text.lstrip("\t") if is_indented else text) == name:
+            return
+    raise SandboxfileError(
+        f"the here-document that `{name}` should end has no end",
+        at=at,
+        hint=f"write `{name}` alone on a line, without blanks",
+    )
+
+
+# --- instructions to stages ------------------------------------------------------------------
+
+
+class _Reader:
+    """Takes one instruction after the other and knows the stages so far."""
+
+    def __init__(self, source: _Source, args: Mapping[str, str]) -> None:
+        self.source = source
+        self.stages: list[Stage] = []
+        self.named: list[_Named] = []
+        self.needs: set[Need] = set()
+        self.instructions: list[Instruction] = []
+        self._args = args
+        self._values = dict(_PREDEFINED)
+
+    def read(self, line: _Line) -> None:
+        words = _words(line, self.source.escape)
+        if any(_heredocs(words)):
+            self.needs.add("heredoc")
+        first, *arguments = words
+        keyword = first.text.upper()
+        instruction = Instruction(keyword=keyword, at=self.source.position(first.offset))
+        self.instructions.append(instruction)
+        if keyword == "FROM":
+            self._from(arguments, instruction)
+        elif keyword == "ARG" and not self.stages:
+            self._declare(arguments)
+        elif self.stages:
+            self.stages[-1].instructions.append(instruction)
+            self._options(keyword, arguments)
+
+    def _declare(self, words: list[_Word]) -> None:
+        """Take an ARG before the first FROM; only those are replaced in FROM."""
+        for word in words:
+            name, equals, default = word.text.partition("=")
+            if name in self._args:
+                self._values[name] = self._args[name]
+            elif equals:
+                self._values[name] = self._expanded(default, word)
+
+    def _expanded(self, text: str, word: _Word) -> str:
+        try:
+            return _Expansion(text, self._values, self.source.escape).result()
+        except ValueError as error:
+            raise SandboxfileError(f"in `{word.text}`, {error}", at=self._at(word)) from None
+
+    def _at(self, word: _Word) -> Position:
+        return self.source.position(word.offset)
+
+    def _from(self, words: list[_Word], instruction: Instruction) -> None:
+        words = [word for word in words if not word.text.startswith("--")]
+        match [word.text.upper() for word in words]:
+            case [_]:
+                name = ""
+            case [_, "AS", _]:
+                name = words[2].text
+            case _:
+                message = "`FROM` takes an image or a stage, and `AS name` after it"
+                raise SandboxfileError(message, at=instruction.at)
+        image = self._expanded(words[0].text, words[0])
+        if not image:
+            raise SandboxfileError(
+                f"`{words[0].text}` is empty here, and `FROM` needs an image",
+                at=self._at(words[0]),
+                hint="give its `ARG` a default, or a value under `args` in the YAML",
+            )
+        stage = Stage(name=name, instructions=[instruction])
+        base = _latest(self.stages, image)
+        self.stages.append(stage)
+        if base is not None:
+            stage.uses.add(base)
+        elif image != SCRATCH:
+            stage.image = image
+            self._name(image, words[0])
+
+    def _name(self, image: str, word: _Word) -> None:
+        """Note an image from outside that the current stage uses."""
+        try:
+            ImageReference.parse(image)
+        except ValueError as error:
+            message = f"this is not an image reference: {error}"
+            raise SandboxfileError(message, at=self._at(word)) from None
+        stage = len(self.stages) - 1
+        self.named.append(_Named(image, word.offset, word.end_offset, stage))
+
+    def _options(self, keyword: str, words: list[_Word]) -> None:
+        for word in words:
+            if not word.text.startswith("--"):
+                return
+            value = word.after("=")
+            if value and keyword == "COPY" and word.text.startswith("--from="):
+                self._take(value, may_be_number=True)
+            elif value and keyword == "RUN" and word.text.startswith("--mount="):
+                self._mount(value)
+
+    def _mount(self, word: _Word) -> None:
+        self.needs.add("cache_mounts")
+        options = _mount_options(word)
+        kind = options["type"].unquoted() if "type" in options else "bind"
+        if kind == "secret":
+            self.stages[-1].secrets.append(_secret_id(options))
+        if kind == "ssh":
+            raise Unsupported(
+                "`--mount=type=ssh` is not supported",
+                at=self._at(word),
+                hint="mount a key as a build secret: `--mount=type=secret,id=...`",
+            )
+        if "from" in options:
+            self._take(options["from"])
+
+    def _take(self, word: _Word, *, may_be_number: bool = False) -> None:
+        """Note the stage above, or the image, that files are taken from."""
+        name, above = word.unquoted(), self.stages[:-1]
+        number = int(name) if may_be_number and name.isdigit() else _latest(above, name)
+        if "$" in name or name == SCRATCH:
+            return  # newer frontends replace variables of the stage; nothing is pinned then
+        if number is None:
+            self._refuse_misspelt(name, above, word)
+            self._name(name, word)
+        elif number < len(above):
+            self.stages[-1].uses.add(number)
+        else:
+            message = f"there is no stage {number} above; the first is 0"
+            raise SandboxfileError(message, at=self._at(word))
+
+    def _refuse_misspelt(self, name: str, stages: list[Stage], word: _Word) -> None:
+        near = _near(name, stages)
+        # An image `python` beside a stage `python3` is meant as it is written.
+        if near and not near.startswith(name) and not name.startswith(near):
+            message = f"there is no stage `{name}` above"
+            raise SandboxfileError(message, at=self._at(word), hint=f"did you mean `{near}`?")
+
+
+def _mount_options(word: _Word) -> dict[str, _Word]:
+    """Split `key=value,key=value`; keys without a value are of no interest here."""
+    found: dict[str, _Word] = {}
+    for match in re.finditer(r"[^,]+", word.text):
+        part = _Word(word.line, word.start + match.start(), word.start + match.end())
+        value = part.after("=") if "=" in part.text else None
+        if value:
+            found[part.text.partition("=")[0].lower().lstrip("\"'")] = value
+    return found
+
+
+def _secret_id(options: Mapping[str, _Word]) -> str:
+    """Return a secret's id, which is the name of its target if it has none."""
+    named = next((options[k] for k in ("id", "target", "dst", "destination") if k in options), None)
+    return named.unquoted().rpartition("/")[2] if named else ""
+
+
+# --- variables -------------------------------------------------------------------------------
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#]")
+
+
+class _Expansion:
+    """Replaces `$X`, `${X}`, `${X:-word}` and their like, and takes quotes away."""
+
+    def __init__(self, text: str, values: Mapping[str, str], escape: str) -> None:
+        self._text = text
+        self._values = values
+        self._escape = escape
+        self._at = 0
+
+    def result(self) -> str:
+        """Return the text replaced. Raises ValueError with the reason."""
+        return self._until("")
+
+    def _next(self) -> str:
+        if self._at >= len(self._text):
+            raise ValueError("a quote or brace is not closed")
+        self._at += 1
+        return self._text[self._at - 1]
+
+    def _until(self, stop: str) -> str:
+        found = ""
+        while stop or self._at < len(self._text):
+            letter = self._next()
+            if letter == stop:
+                break
+            found += self._one(letter, is_quoted=stop == '"')
+        return found
+
+    def _one(self, letter: str, *, is_quoted: bool) -> str:
+        if letter == "$":
+            return self._variable()
+        if letter == self._escape:
+            following = self._next()
+            keeps = is_quoted and following not in ('"', "$", self._escape)
+            return letter + following if keeps else following
+        if letter == "'" and not is_quoted:
+            return self._literal()
+        return self._until('"') if letter == '"' else letter
+
+    def _literal(self) -> str:
+        found = ""
+        while (letter := self._next()) != "'":
+            found += letter
+        return found
+
+    def _variable(self) -> str:
+        has_brace = self._text.startswith("{", self._at)
+        name = _NAME.match(self._text, self._at + has_brace)
+        if not name and not has_brace:
+            return "$"
+        if not name:
+            raise ValueError("`${` is not followed by a name")
+        self._at = name.end()
+        value = self._values.get(name[0])
+        return self._modified(name[0], value) if has_brace else value or ""
+
+    def _modified(self, name: str, value: str | None) -> str:
+        sign = self._next()
+        if sign == "}":
+            return value or ""
+        if sign == ":":
+            value, sign = value or None, self._next()
+        if sign not in "-+?":
+            raise ValueError(f"the modifier of `{name}` is not one of `-`, `+` and `?`")
+        word = self._until("}")
+        if sign == "?" and value is None:
+            raise ValueError(f"`{name}` is not set: {word}")
+        if sign == "+":
+            return "" if value is None else word
+        return word if value is None else value
