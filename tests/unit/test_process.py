@@ -243,6 +243,7 @@ def test_an_interrupt_ends_the_child() -> None:
 
     def interrupt(line: str) -> None:
         pids.append(int(line))
+        time.sleep(0.2)  # let the main thread come to where it waits
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
