@@ -33,22 +33,20 @@ class Instruction:
 
 
 @dataclass(slots=True, kw_only=True)
-class Stage:
-    """One build stage: `image` is what it starts from, None for `scratch` and another stage.
-
-    `uses` are the indices of the stages that it takes something from.
-    """
+class _Stage:
+    """One build stage, as it grows; `uses` are the indices of the stages it takes from."""
 
     name: str
-    image: str | None = None
+    has_image: bool = False
     uses: set[int] = field(default_factory=set)
     secrets: list[str] = field(default_factory=list)
+    refused: list[Unsupported] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
 
     @property
     def numbered(self) -> list[Instruction]:
         """What BuildKit counts in this stage: what makes or changes files."""
-        counted = _COUNTED | {"FROM"} if self.image else _COUNTED
+        counted = _COUNTED | {"FROM"} if self.has_image else _COUNTED
         return [each for each in self.instructions if each.keyword in counted]
 
 
@@ -67,16 +65,17 @@ class UserDockerfile:
     """A Dockerfile as read for one target stage.
 
     `images` are those that the target stage is made of, as written but with variables replaced;
-    `secrets` the ids of the secrets that it mounts; `needs` what not every builder can do;
+    `stages` the names of all stages, "" for those without; `secrets` the ids of the secrets that it mounts; `needs` what not every builder can do;
     `syntax` the frontend that the file asks for, an image that BuildKit fetches by itself.
     """
 
     text: str
     images: tuple[str, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[str, ...]
     needs: frozenset[Need]
     secrets: tuple[str, ...]
     syntax: str | None
+    _stages: tuple[_Stage, ...]
     _instructions: tuple[Instruction, ...]
     _named: tuple[_Named, ...]
 
@@ -88,11 +87,8 @@ class UserDockerfile:
         """Return the text with each image that is a key of `references` replaced by its value."""
         text = self.text
         for each in sorted(self._named, key=lambda named: named.start, reverse=True):
-            text = (
-                text[: each.start]
-                + references.get(each.image, text[each.start : each.end])
-                + (text[each.end :])
-            )
+            if each.image in references:
+                text = text[: each.start] + references[each.image] + text[each.end :]
         return text
 
     def place(self, step: str) -> Position | None:
@@ -106,8 +102,8 @@ class UserDockerfile:
 
     def _numbered(self, name: str) -> list[Instruction]:
         """Return what BuildKit counts in a stage; without a name the second one is `stage-1`."""
-        for index, stage in enumerate(self.stages):
-            if name.lower() in (stage.name.lower(), f"stage-{index}") or len(self.stages) == 1:
+        for index, stage in enumerate(self._stages):
+            if name.lower() in (stage.name.lower(), f"stage-{index}") or len(self._stages) == 1:
                 return stage.numbered
         return []
 
@@ -127,21 +123,24 @@ def parse(
     if not reader.stages:
         raise SandboxfileError("the Dockerfile has no `FROM`", at=Position(file, 1, 1))
     reached = _reached(reader.stages, _target(reader.stages, stage))
+    for refused in (each for index in sorted(reached) for each in reader.stages[index].refused):
+        raise refused
     named = tuple(each for each in reader.named if each.stage in reached)
     secrets = [secret for index in sorted(reached) for secret in reader.stages[index].secrets]
     return UserDockerfile(
         text=text,
         images=tuple(dict.fromkeys(each.image for each in named)),
-        stages=tuple(reader.stages),
+        stages=tuple(each.name for each in reader.stages),
         needs=frozenset(reader.needs | ({"secrets"} if secrets else set())),
         secrets=tuple(dict.fromkeys(secrets)),
         syntax=directives.get("syntax"),
+        _stages=tuple(reader.stages),
         _instructions=tuple(reader.instructions),
         _named=named,
     )
 
 
-def _target(stages: list[Stage], wanted: str | None) -> int:
+def _target(stages: list[_Stage], wanted: str | None) -> int:
     if wanted is None:
         return len(stages) - 1
     found = _latest(stages, wanted)
@@ -155,7 +154,7 @@ def _target(stages: list[Stage], wanted: str | None) -> int:
     return found
 
 
-def _latest(stages: list[Stage], name: str) -> int | None:
+def _latest(stages: list[_Stage], name: str) -> int | None:
     """Return the last stage of this name; names are not case-sensitive."""
     found = [
         i for i, stage in enumerate(stages) if stage.name and stage.name.lower() == name.lower()
@@ -163,14 +162,14 @@ def _latest(stages: list[Stage], name: str) -> int | None:
     return found[-1] if found else None
 
 
-def _near(name: str, stages: list[Stage]) -> str:
+def _near(name: str, stages: list[_Stage]) -> str:
     from difflib import get_close_matches
 
     names = [stage.name for stage in stages if stage.name]
     return next(iter(get_close_matches(name, names, n=1, cutoff=0.8)), "")
 
 
-def _reached(stages: list[Stage], target: int) -> set[int]:
+def _reached(stages: list[_Stage], target: int) -> set[int]:
     """Return the stages that BuildKit builds for a target; others it leaves out."""
     reached: set[int] = set()
     waiting = {target}
@@ -334,7 +333,7 @@ class _Reader:
 
     def __init__(self, source: _Source, args: Mapping[str, str]) -> None:
         self.source = source
-        self.stages: list[Stage] = []
+        self.stages: list[_Stage] = []
         self.named: list[_Named] = []
         self.needs: set[Need] = set()
         self.instructions: list[Instruction] = []
@@ -392,13 +391,13 @@ class _Reader:
                 at=self._at(words[0]),
                 hint="give its `ARG` a default, or a value under `args` in the YAML",
             )
-        stage = Stage(name=name, instructions=[instruction])
+        stage = _Stage(name=name, instructions=[instruction])
         base = _latest(self.stages, image)
         self.stages.append(stage)
         if base is not None:
             stage.uses.add(base)
         elif image != SCRATCH:
-            stage.image = image
+            stage.has_image = True
             self._name(image, words[0])
 
     def _name(self, image: str, word: _Word) -> None:
@@ -428,11 +427,9 @@ class _Reader:
         if kind == "secret":
             self.stages[-1].secrets.append(_secret_id(options))
         if kind == "ssh":
-            raise Unsupported(
-                "`--mount=type=ssh` is not supported",
-                at=self._at(word),
-                hint="mount a key as a build secret: `--mount=type=secret,id=...`",
-            )
+            message = "`--mount=type=ssh` is not supported"
+            hint = "mount a key as a build secret: `--mount=type=secret,id=...`"
+            self.stages[-1].refused.append(Unsupported(message, hint=hint, at=self._at(word)))
         if "from" in options:
             self._take(options["from"])
 
@@ -451,7 +448,7 @@ class _Reader:
             message = f"there is no stage {number} above; the first is 0"
             raise SandboxfileError(message, at=self._at(word))
 
-    def _refuse_misspelt(self, name: str, stages: list[Stage], word: _Word) -> None:
+    def _refuse_misspelt(self, name: str, stages: list[_Stage], word: _Word) -> None:
         near = _near(name, stages)
         # An image `python` beside a stage `python3` is meant as it is written.
         if near and not near.startswith(name) and not name.startswith(near):
