@@ -1,6 +1,6 @@
 """`python -m sandboxfile`."""
 
-from sandboxfile.main import run
+from sandboxfile.entry import run
 
 if __name__ == "__main__":
     run()

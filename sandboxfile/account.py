@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,7 +66,10 @@ def _text(stored: Mapping[str, object], *names: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address cannot leave this machine (RFC 6761, RFC 1122)."""
-    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def check_trusted(url: str, trusted_hosts: frozenset[str], *, at: Position | None) -> None:

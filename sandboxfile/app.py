@@ -10,26 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from sandboxfile import __version__, account, lockfile
-from sandboxfile.account import Account
+from sandboxfile import account, lockfile
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import load
-from sandboxfile.engines import Engine
-from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
+from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.lockfile import Lock
-from sandboxfile.model import LEGACY_DOMAINS, Login, Secret, SecretSource, Target, Workspace
+from sandboxfile.model import LEGACY_DOMAINS, SecretSource, Target, Workspace
 from sandboxfile.redact import Redactor
-from sandboxfile.registry import Registry
 from sandboxfile.statcache import StatCache
-from sandboxfile.targets import Publisher
-from sandboxfile.web import Web
 
 T = TypeVar("T")
 STATE = ".sandboxfile"
 LOCK = "novita.lock"
 LOCAL_LOCK = "novita.local.lock"
-USER_AGENT = f"sandboxfile/{__version__}"
 
 
 # --- where things are ------------------------------------------------------------------------
@@ -223,7 +217,7 @@ class Session:
     _open: dict[str, object] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def _once(self, name: str, make: Callable[[], T]) -> T:
+    def once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:
             if name not in self._open:
                 self._open[name] = make()
@@ -255,87 +249,9 @@ class Session:
         return own, {**here.resolved, **shared.resolved}
 
     def digests(self) -> StatCache:
-        return self._once(
+        return self.once(
             "digests", lambda: StatCache.open(self.state / "stat-cache", root=self.workspace.root)
         )
-
-    def engine(self) -> Engine:
-        from sandboxfile.engines import choose
-
-        return self._once(
-            "engine",
-            lambda: choose.choose(
-                self.workspace.engine,
-                environ=self.args.environ,
-                network=self.args.environ.get("SANDBOXFILE_NETWORK") or None,
-            ),
-        )
-
-    def web(self) -> Web:
-        return self._once(
-            "web", lambda: Web(user_agent=USER_AGENT, cancel=self.cancel, emit=self.emit)
-        )
-
-    def registry(self) -> Registry:
-        return self._once("registry", lambda: Registry(self.web(), self.login))
-
-    def login(self, host: str) -> Login | None:
-        """Return the login for a registry: the target's from the environment, else Docker's."""
-        from sandboxfile import credentials
-
-        environ = self.args.environ
-        user = environ.get("SANDBOXFILE_REGISTRY_USERNAME")
-        password = environ.get("SANDBOXFILE_REGISTRY_PASSWORD")
-        mine = (self.target.registry or "").partition("/")[0]
-        if user and password and host == mine:
-            return Login(username=user, password=Secret(password))
-        return credentials.login_for(host, environ=environ, home=self.args.home)
-
-    def publisher(self) -> Publisher:
-        return self._once("publisher", self._publisher)
-
-    def _publisher(self) -> Publisher:
-        if self.target.provider == "local":
-            from sandboxfile.targets.local import LocalPublisher
-
-            return LocalPublisher(
-                engine=self.engine,
-                data=data(self.args.environ, self.args.home),
-                journal=self.state / "journal" / f"{self.target.name}.jsonl",
-                target=self.target,
-                logins=self.login,
-            )
-        return self._remote()
-
-    def _remote(self) -> Publisher:
-        from sandboxfile.journal import Journal
-        from sandboxfile.service import TemplateService
-
-        found = self.account()
-        assert self.target.api_url is not None
-        self._check_target()
-        service = TemplateService(
-            self.web(),
-            self.target.api_url,
-            key=found.key,
-            token=found.token,
-            key_source=found.source,
-        )
-        journal = Journal.open(self.state / "journal" / f"{self.target.name}.jsonl")
-        if self.target.api == "v1":
-            from sandboxfile.targets.novita_v1 import NovitaV1
-
-            known = {name: e.template_id for name, e in self.entries().items()}
-            return NovitaV1(
-                service=service, journal=journal, registry=self.registry(), engine=self.engine,
-                target=self.target, logins=self.login, token=found.token, known=known,
-            )  # fmt: skip
-        from sandboxfile.targets.novita_v3 import NovitaV3
-
-        return NovitaV3(
-            service=service, journal=journal, registry=self.registry(), engine=self.engine,
-            target=self.target, logins=self.login,
-        )  # fmt: skip
 
     def git_sha(self) -> str | None:
         """Return the commit that is checked out, None outside a repository."""
@@ -348,33 +264,7 @@ class Session:
     def secret(self, name: str) -> Path:
         """Return a file with the value of a build secret, for as long as the session is open."""
         make = lambda: Secrets(self.workspace.secrets, self.args.environ)  # noqa: E731
-        return self._once("secrets", make).file(name)
+        return self.once("secrets", make).file(name)
 
     def entries(self) -> Mapping[str, lockfile.Entry]:
         return lockfile.read(self.lock_path).targets.get(self.target.name, {})
-
-    def account(self) -> Account:
-        """Return the account to publish with. Raises NotAllowed when there is none."""
-        found = account.find(self.args.environ, self.args.home)
-        if found is None:
-            raise NotAllowed(
-                f"no API key for target `{self.target.name}`",
-                hint="set `NOVITA_API_KEY`, or build for this machine with `--target local`",
-            )
-        return found
-
-    def _check_target(self) -> None:
-        target = self.target
-        trusted = trusted_hosts(self.args.environ, self.args.home)
-        account.check_trusted(target.api_url or "", trusted, at=target.at)
-        if target.builder == "remote":
-            raise UsageError(
-                f"target `{target.name}` names no registry, and this version builds images "
-                "only with a local engine",
-                hint=f"give target `{target.name}` a `registry`, where images are pushed",
-            )
-        if target.api == "v3" and not target.registry:
-            raise UsageError(
-                f"target `{target.name}` needs a `registry` to push images to",
-                hint="for example `registry: ghcr.io/acme/sandboxes`",
-            )

@@ -50,18 +50,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"see `{self.prog} --help`")
 
-    def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         action = super().add_argument(*names, **options)
-        long = next((name for name in action.option_strings if name.startswith("--")), "")
-        value = (
-            self.environ.get("SANDBOXFILE_" + long[2:].replace("-", "_").upper()) if long else None
-        )
-        if value is not None and action.dest not in {"help", "version"}:
-            action.default = self._default(action, value, long)
+        long = next((name for name in names if name.startswith("--")), None)
+        if long and action.default is not argparse.SUPPRESS:
+            variable = "SANDBOXFILE_" + long[2:].replace("-", "_").upper()
+            if variable in self.environ:
+                action.default = self._default(action, variable, self.environ[variable])
         return action
 
-    def _default(self, action: argparse.Action, value: str, option: str) -> object:
-        variable = "SANDBOXFILE_" + option[2:].replace("-", "_").upper()
+    def _default(self, action: argparse.Action, variable: str, value: str) -> object:
         if action.nargs == 0:
             if value.lower() not in {"", "0", "1", "true", "false"}:
                 self.error(f"`{variable}` is `{value}`: use 1 or 0")
@@ -74,8 +72,7 @@ class Parser(argparse.ArgumentParser):
 def _add_globals(parser: argparse.ArgumentParser, *, again: bool) -> None:
     """Add the global options; a second time for the command, where absent must not overwrite."""
     default: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
-    group = parser.add_argument_group("global options")
-    add = parser.add_argument if group is None else group.add_argument
+    add = parser.add_argument
     add("-f", "--file", metavar="FILE", help="the novita.yaml to read", **default)
     add("-C", "--directory", metavar="DIR", help="run as if started there", **default)
     add("-t", "--target", metavar="NAME", help="where to publish", **default)

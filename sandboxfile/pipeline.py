@@ -108,7 +108,7 @@ class Pipeline:
             case "push":
                 return lambda _: self.push(decision)
             case "snapshot":
-                return lambda results: self.snapshot(decision, pushed and results[pushed])
+                return lambda results: self.snapshot(decision, results[pushed] if pushed else None)
             case _:
                 return lambda _: self.tag(decision)
 
@@ -193,7 +193,7 @@ class Pipeline:
         spec = BuildSpec(
             job=f"build:{template.name}",
             tag=tag,
-            dockerfile=rendered.text,
+            dockerfile=archive.DOCKERFILE,
             context=lambda: archive.stream(members),
             args=rendered.args,
             labels={
@@ -241,7 +241,7 @@ class Pipeline:
         spec = BuildSpec(
             job=job,
             tag=tag,
-            dockerfile=text,
+            dockerfile=archive.DOCKERFILE,
             context=lambda: archive.stream(members),
             args=base.args,
             labels={"sandboxfile.template": surveyed.template.name},

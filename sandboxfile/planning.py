@@ -1,22 +1,15 @@
 """From a workspace and a lock to a plan: survey, resolve what is unknown, decide, ask around."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from sandboxfile import app, lockfile, plan, tags
 from sandboxfile.app import Session
-from sandboxfile.errors import LockStale, NotAllowed, Unreachable
-from sandboxfile.events import Notice
-from sandboxfile.manifests import Manifests
+from sandboxfile.errors import LockStale
 from sandboxfile.model import BootstrapBase, ImageBase
-from sandboxfile.pipeline import Pipeline, manifest_name
-from sandboxfile.plan import Decision, Found, Known
-from sandboxfile.resolve import JOB, Resolver
+from sandboxfile.plan import Decision, Known
 from sandboxfile.survey import ENGINE_PREFIX, Survey, Surveyed, pin_name, pinned, survey
-from sandboxfile.targets import Publisher
-
-ASKED_AT_ONCE = 8  # more gains nothing against a registry (docs/benchmarks, registry HEADs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +41,24 @@ def make(
     """
     names = tuple(names)
     lock, resolved = session.locks()
-    pins: dict[str, str] = {}
     surveyed = _survey(session, names, resolved)
+    pins: dict[str, str] = {}
     if resolve and surveyed.unresolved:
-        pins |= resolver(session).pins(surveyed)
+        from sandboxfile import asking
+
+        pins |= asking.pins(session, surveyed)
         surveyed = _survey(session, names, {**resolved, **pins})
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
     if resolve and any(decision.stale for decision in decisions):
-        decisions = _ask(session, surveyed, decisions, strict=building)
-    if building:
-        moved = _moved(session, surveyed, decisions, {**resolved, **pins})
-        if moved:
-            pins |= moved
+        from sandboxfile import asking
+
+        decisions = asking.refined(session, surveyed, decisions, strict=building)
+        new = asking.moved(session, surveyed, decisions, {**resolved, **pins}) if building else {}
+        if new:
+            pins |= new
             surveyed = _survey(session, names, {**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
-            decisions = _ask(session, surveyed, decisions, strict=True)
+            decisions = asking.refined(session, surveyed, decisions, strict=True)
     session.digests().save()
     return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
 
@@ -98,49 +94,11 @@ def record_pins(session: Session, pins: Mapping[str, str]) -> None:
     for name, found in ((app.LOCK, shared), (app.LOCAL_LOCK, own)):
         if found:
             path = session.workspace.root / name
-            lockfile.update(path, lambda lock, found=found: lock.with_resolved(found))
+            lockfile.update(path, partial(_with_resolved, found))
 
 
-def resolver(session: Session) -> Resolver:
-    """Return what finds the digests of bases for this session."""
-    environ = session.args.environ
-    return Resolver(
-        engine=session.engine,
-        registry=session.registry,
-        logins=session.login,
-        bootstrap_cache=app.cache(environ, session.args.home) / "bootstrap",
-        mirror=environ.get("SANDBOXFILE_MIRROR") or None,
-        offline=session.args.offline,
-        emit=session.emit,
-        cancel=session.cancel,
-    )
-
-
-def manifests(session: Session) -> Manifests:
-    """Return what is remembered of the files of earlier builds."""
-    return Manifests(session.state / "manifests")
-
-
-def pipeline(session: Session, planned: Planned, *, no_cache: bool = False) -> Pipeline:
-    """Return what turns the plan into jobs."""
-    return Pipeline(
-        workspace=session.workspace,
-        survey=planned.survey,
-        resolved=planned.resolved,
-        target=session.target.name,
-        lock=session.lock_path,
-        known=session.entries(),
-        generated=session.state / "generated",
-        manifests=manifests(session),
-        engine=session.engine,
-        publisher=session.publisher,
-        resolver=resolver(session),
-        digests=session.digests(),
-        secrets=session.secret,
-        no_cache=no_cache,
-        emit=session.emit,
-        cancel=session.cancel,
-    )
+def _with_resolved(found: Mapping[str, str], lock: lockfile.Lock) -> lockfile.Lock:
+    return lock.with_resolved(found)
 
 
 # --- steps of planning -----------------------------------------------------------------------
@@ -180,14 +138,14 @@ def _known(
         key = surveyed.keys.template_key
         expanded = tags.expand(wanted, key=key, git_sha=sha, at=template.place("tags"))
     base = template.base
-    is_pinned = isinstance(base, ImageBase | BootstrapBase)
+    pin = pin_name(base) if isinstance(base, ImageBase | BootstrapBase) else None
     return Known(
         template=template,
         keys=surveyed.keys,
         entry=entry,
         tags=expanded,
         unresolved=surveyed.unresolved,
-        base=(pinned(pin_name(base), resolved) or "") if is_pinned else "",
+        base=(pinned(pin, resolved) or "") if pin else "",
         changed=_changed(session, surveyed, entry),
         untagged=entry is not None and entry.tags is None,
     )
@@ -196,65 +154,8 @@ def _known(
 def _changed(
     session: Session, surveyed: Surveyed, entry: lockfile.Entry | None
 ) -> Mapping[str, tuple[str, ...]]:
-    """Name the files that differ from those of the build in the lock, by part."""
     if entry is None or surveyed.keys is None or entry.image_key == surveyed.keys.image_key:
         return {}
-    name = manifest_name(session.target.name, surveyed.template.name)
-    files: dict[str, tuple[str, ...]] = {}
-    for change in manifests(session).changes(name, entry.image_key, surveyed.contents):
-        files[change.part] = (*files.get(change.part, ()), change.path)
-    return files
+    from sandboxfile import asking
 
-
-def _ask(
-    session: Session, surveyed: Survey, decisions: tuple[Decision, ...], *, strict: bool
-) -> tuple[Decision, ...]:
-    """Ask registry and service for what the lock does not have, several at a time."""
-    if session.args.offline and session.target.provider != "local":
-        return decisions
-    stale = [d for d in decisions if d.action in {"build", "snapshot"} and not d.forced and d.keys]
-    if not stale:
-        return decisions
-    try:
-        publisher = session.publisher()
-        releases = pipeline(
-            session, Planned(survey=surveyed, decisions=decisions, resolved={}, pins={})
-        )
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-            found = pool.map(lambda d: _found(session, publisher, releases, d), stale)
-            refined = {d.template: plan.refine(d, f) for d, f in zip(stale, found, strict=True)}
-    except (NotAllowed, Unreachable) as error:
-        if strict:
-            raise
-        text = f"the plan is made without asking registry and service: {error.message}"
-        session.emit(Notice(job=JOB, text=text, level="warning"))
-        return decisions
-    return tuple(refined.get(d.template, d) for d in decisions)
-
-
-def _found(session: Session, publisher: Publisher, releases: Pipeline, decision: Decision) -> Found:
-    release = releases.release(decision)
-    image = publisher.find_image(release)
-    there = publisher.find_snapshot(release)
-    return Found(
-        image=image,
-        # The legacy line has a new name for the image at each build: absence says nothing.
-        lost=image is None and release.image is not None and session.target.api != "v1",
-        template_id=there.template_id if there else None,
-        build_id=there.build_id if there else None,
-    )
-
-
-def _moved(
-    session: Session,
-    surveyed: Survey,
-    decisions: tuple[Decision, ...],
-    resolved: Mapping[str, str],
-) -> Mapping[str, str]:
-    """Return new pins for bases of templates to be built that are not to be had as pinned."""
-    bases = resolver(session)
-    moved: dict[str, str] = {}
-    for decision in decisions:
-        if decision.action == "build":
-            moved |= bases.moved(surveyed[decision.template], resolved)
-    return moved
+    return asking.changed(session, surveyed, entry)

@@ -80,6 +80,8 @@ class Resolver:
                 hint="run once without `--offline`",
                 at=base.at,
             )
+        text = f"making {base.distribution} {base.suite} from its packages; this is done once"
+        self.emit(Notice(job=JOB, text=text))
         return bootstrap.archive(
             base,
             cache=self.bootstrap_cache,

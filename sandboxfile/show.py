@@ -2,13 +2,34 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any, Protocol
 
-from sandboxfile import console
 from sandboxfile.events import Event
 from sandboxfile.model import Workspace
 from sandboxfile.redact import Redactor
-from sandboxfile.report import Reporter, screen
+
+
+class Reports(Protocol):
+    """What a run tells its reporter; `report.Reporter` is one, and is imported when needed."""
+
+    def emit(self, event: Event) -> None:
+        """Take an event, from any thread."""
+
+    def started(self, job: str) -> None:
+        """Take note that a job began."""
+
+    def settled(self, outcome: Any) -> None:
+        """Take note of how a job ended."""
+
+    def finish(
+        self, actions: Mapping[str, str], *, keep_going: bool = False, interrupted: bool = False
+    ) -> int:
+        """Show failures and the summary; the exit code."""
+
+    def close(self) -> None:
+        """Close logs and screen."""
 
 
 class Show:
@@ -21,8 +42,10 @@ class Show:
         self.redactor = Redactor(_secrets(args, workspace))
 
     @cached_property
-    def reporter(self) -> Reporter:
+    def reporter(self) -> Reports:
+        from sandboxfile import console
         from sandboxfile.app import state
+        from sandboxfile.report import Reporter, screen
 
         args = self._args
         is_tty = sys.stderr.isatty()

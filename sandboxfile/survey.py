@@ -19,6 +19,7 @@ from sandboxfile.model import (
     TemplateBase,
     Workspace,
 )
+from sandboxfile.places import Problem
 from sandboxfile.reference import ImageReference
 from sandboxfile.statcache import Digests
 from sandboxfile.userdockerfile import UserDockerfile
@@ -102,7 +103,7 @@ def survey(
     Raises ConfigError with the problems of all templates at once.
     """
     done: dict[str, Surveyed] = {}
-    problems = []
+    problems: list[Problem] = []
     for name in ordered(workspace, names):
         try:
             done[name] = _one(workspace, workspace.templates[name], done, resolved, digests)
@@ -127,10 +128,10 @@ def _one(
     }
     user_file, user_context = _dockerfile(template, workspace.root)
     base, missing = _base_record(template, done, resolved, digests, user_file, user_context)
-    manifests = {n: context.manifest(s, digests) for n, s in selections.items()}
+    manifests = {n: keys.manifest(s, digests) for n, s in selections.items()}
     contents = dict(keys.by_part(template, manifests))
     if user_context is not None:
-        contents["base"] = (context.manifest(user_context, digests),)
+        contents["base"] = (keys.manifest(user_context, digests),)
     found = None if base is None else keys.of(template, base=base, manifests=manifests)
     return Surveyed(
         template=template,

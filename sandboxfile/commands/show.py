@@ -134,7 +134,9 @@ def _dockerfile(session: Session, name: str) -> str:
             f"the base of `{name}` is not known yet: {', '.join(surveyed.unresolved)}",
             hint="run without `--offline`, or build once",
         )
-    return planning.pipeline(session, planned).rendered(surveyed).text
+    from sandboxfile.parts import Parts
+
+    return Parts(session).pipeline(planned.survey, planned.resolved).rendered(surveyed).text
 
 
 def _files(session: Session, name: str) -> str:

@@ -9,30 +9,27 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
-    ("places",),
+    ("places", "fresh"),
     ("errors", "events", "model"),
-    ("cancel",),
-    (
-        "redact", "logs", "process", "web", "statcache", "graph", "config.document", "reference",
-        "ready", "journal", "tags", "ignore",
-    ),
-    (
-        "config.schema", "config.expand", "context", "userdockerfile",
-        "dockerfile", "lockfile", "credentials", "console",
-    ),
-    (
-        "config.load", "keys", "archive", "manifests", "plan", "engines", "registry", "service",
-        "bootstrap", "report",
-    ),
-    ("targets", "local", "survey"),
-    ("resolve", "account"),
+    ("cancel", "redact"),
+    ("logs", "process", "web", "statcache", "graph", "reference", "ready", "journal", "tags"),
+    ("ignore", "credentials"),
+    ("config", "context", "userdockerfile", "console"),
+    ("archive", "keys", "dockerfile", "lockfile"),
+    ("manifests", "plan", "engines", "registry", "service", "bootstrap", "report"),
+    ("lock", "local", "survey", "results"),
+    ("targets", "resolve", "account"),
     ("pipeline",),
     ("app",),
-    ("show",),
+    ("show", "parts"),
+    ("asking",),
     ("planning",),
+    ("running",),
     ("commands",),
-    ("main", "__main__"),
-)  # fmt: skip
+    ("main",),
+    ("entry",),
+    ("__main__",),
+)
 DOORS = {
     "subprocess": {"process"},
     "doit": {"graph"},

@@ -1,0 +1,92 @@
+"""The part of planning that asks others: base digests, images at the registry, builds there."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from sandboxfile import plan
+from sandboxfile.app import Session
+from sandboxfile.errors import NotAllowed, Unreachable
+from sandboxfile.events import Notice
+from sandboxfile.lockfile import Entry
+from sandboxfile.parts import Parts
+from sandboxfile.pipeline import Pipeline, manifest_name
+from sandboxfile.plan import Decision, Found
+from sandboxfile.resolve import JOB
+from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.targets import Publisher
+
+AT_ONCE = 8  # against one registry more gains nothing
+
+
+def pins(session: Session, survey: Survey) -> Mapping[str, str]:
+    """Return the digests of bases that the lock does not have. Raises as `Resolver.pins`."""
+    return Parts(session).resolver().pins(survey)
+
+
+def changed(session: Session, surveyed: Surveyed, entry: Entry) -> Mapping[str, tuple[str, ...]]:
+    """Name the files that differ from those of the build in the lock, by part."""
+    name = manifest_name(session.target.name, surveyed.template.name)
+    files: dict[str, tuple[str, ...]] = {}
+    for change in Parts(session).manifests().changes(name, entry.image_key, surveyed.contents):
+        files[change.part] = (*files.get(change.part, ()), change.path)
+    return files
+
+
+def refined(
+    session: Session,
+    survey: Survey,
+    decisions: tuple[Decision, ...],
+    *,
+    strict: bool,
+) -> tuple[Decision, ...]:
+    """Ask registry and service for what the lock does not have, several at a time.
+
+    When they cannot be asked, `strict` raises (NotAllowed, Unreachable); else a notice is given.
+    """
+    if session.args.offline and session.target.provider != "local":
+        return decisions
+    stale = [d for d in decisions if d.action in {"build", "snapshot"} and not d.forced and d.keys]
+    if not stale:
+        return decisions
+    parts = Parts(session)
+    try:
+        publisher = parts.publisher()
+        releases = parts.pipeline(survey, {})
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = pool.map(lambda d: _found(session, publisher, releases, d), stale)
+            smaller = {d.template: plan.refine(d, f) for d, f in zip(stale, found, strict=True)}
+    except (NotAllowed, Unreachable) as error:
+        if strict:
+            raise
+        text = f"the plan is made without asking registry and service: {error.message}"
+        session.emit(Notice(job=JOB, text=text, level="warning"))
+        return decisions
+    return tuple(smaller.get(d.template, d) for d in decisions)
+
+
+def _found(session: Session, publisher: Publisher, releases: Pipeline, decision: Decision) -> Found:
+    release = releases.release(decision)
+    image = publisher.find_image(release)
+    there = publisher.find_snapshot(release)
+    return Found(
+        image=image,
+        # The legacy line has a new name for the image at each build: absence says nothing.
+        lost=image is None and release.image is not None and session.target.api != "v1",
+        template_id=there.template_id if there else None,
+        build_id=there.build_id if there else None,
+    )
+
+
+def moved(
+    session: Session,
+    survey: Survey,
+    decisions: tuple[Decision, ...],
+    resolved: Mapping[str, str],
+) -> Mapping[str, str]:
+    """Return new pins for bases of templates to be built that are not to be had as pinned."""
+    bases = Parts(session).resolver()
+    found: dict[str, str] = {}
+    for decision in decisions:
+        if decision.action == "build":
+            found |= bases.moved(survey[decision.template], resolved)
+    return found

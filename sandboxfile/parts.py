@@ -1,0 +1,192 @@
+"""The real parts of a run, each opened when it is first needed: engine, registry, publisher."""
+
+from collections.abc import Mapping
+
+from sandboxfile import __version__, account, app, credentials
+from sandboxfile.account import Account
+from sandboxfile.app import Session
+from sandboxfile.engines import Engine, choose
+from sandboxfile.errors import NotAllowed, UsageError
+from sandboxfile.journal import Journal
+from sandboxfile.manifests import Manifests
+from sandboxfile.model import Login, Secret, Target
+from sandboxfile.pipeline import Pipeline
+from sandboxfile.registry import Registry
+from sandboxfile.resolve import Resolver
+from sandboxfile.service import TemplateService
+from sandboxfile.survey import Survey
+from sandboxfile.targets import Publisher
+from sandboxfile.targets.local import LocalPublisher
+from sandboxfile.targets.novita_v1 import NovitaV1
+from sandboxfile.targets.novita_v3 import NovitaV3
+from sandboxfile.web import Web
+
+USER_AGENT = f"sandboxfile/{__version__}"
+
+
+class Parts:
+    """Everything outside that a session talks to; safe to ask from several threads."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._environ: Mapping[str, str] = session.args.environ
+
+    def engine(self) -> Engine:
+        """Return the engine. Raises Unreachable."""
+        return self._session.once(
+            "engine",
+            lambda: choose.choose(
+                self._session.workspace.engine,
+                environ=self._environ,
+                network=self._environ.get("SANDBOXFILE_NETWORK") or None,
+            ),
+        )
+
+    def web(self) -> Web:
+        session = self._session
+        return session.once(
+            "web", lambda: Web(user_agent=USER_AGENT, cancel=session.cancel, emit=session.emit)
+        )
+
+    def registry(self) -> Registry:
+        return self._session.once("registry", lambda: Registry(self.web(), self.login))
+
+    def login(self, host: str) -> Login | None:
+        """Return the login for a registry: the target's from the environment, else Docker's."""
+        found = self._own_login(host)
+        if found is None:
+            home = self._session.args.home
+            found = credentials.login_for(host, environ=self._environ, home=home)
+        if found is not None:
+            self._session.redactor.add(found.password)
+        return found
+
+    def _own_login(self, host: str) -> Login | None:
+        user = self._environ.get("SANDBOXFILE_REGISTRY_USERNAME")
+        password = self._environ.get("SANDBOXFILE_REGISTRY_PASSWORD")
+        mine = (self._session.target.registry or "").partition("/")[0]
+        if not user or not password or host != mine:
+            return None
+        return Login(username=user, password=Secret(password))
+
+    def manifests(self) -> Manifests:
+        return Manifests(self._session.state / "manifests")
+
+    def resolver(self) -> Resolver:
+        """Return what finds the digests of bases."""
+        session = self._session
+        return Resolver(
+            engine=self.engine,
+            registry=self.registry,
+            logins=self.login,
+            bootstrap_cache=app.cache(self._environ, session.args.home) / "bootstrap",
+            mirror=self._environ.get("SANDBOXFILE_MIRROR") or None,
+            offline=session.args.offline,
+            emit=session.emit,
+            cancel=session.cancel,
+        )
+
+    def pipeline(
+        self, survey: Survey, resolved: Mapping[str, str], *, no_cache: bool = False
+    ) -> Pipeline:
+        """Return what turns a plan into jobs."""
+        session = self._session
+        return Pipeline(
+            workspace=session.workspace,
+            survey=survey,
+            resolved=resolved,
+            target=session.target.name,
+            lock=session.lock_path,
+            known=session.entries(),
+            generated=session.state / "generated",
+            manifests=self.manifests(),
+            engine=self.engine,
+            publisher=self.publisher,
+            resolver=self.resolver(),
+            digests=session.digests(),
+            secrets=session.secret,
+            no_cache=no_cache,
+            emit=session.emit,
+            cancel=session.cancel,
+        )
+
+    # --- publishing --------------------------------------------------------------------------
+
+    def publisher(self) -> Publisher:
+        """Return what publishes to the session's target. Raises NotAllowed, UsageError."""
+        return self._session.once("publisher", self._publisher)
+
+    def _publisher(self) -> Publisher:
+        session = self._session
+        target = session.target
+        path = session.state / "journal" / f"{target.name}.jsonl"
+        if target.provider == "local":
+            return LocalPublisher(
+                engine=self.engine(),
+                data=app.data(self._environ, session.args.home),
+                journal=path,
+                target=target,
+                logins=self.login,
+            )
+        service = self._service(target)
+        journal = Journal.open(path)
+        if target.api == "v1":
+            return NovitaV1(
+                service=service,
+                journal=journal,
+                registry=self.registry(),
+                engine=self.engine,
+                target=target,
+                logins=self.login,
+                token=self._account().token,
+                known={name: entry.template_id for name, entry in session.entries().items()},
+            )
+        return NovitaV3(
+            service=service,
+            journal=journal,
+            registry=self.registry(),
+            engine=self.engine,
+            target=target,
+            logins=self.login,
+        )
+
+    def _service(self, target: Target) -> TemplateService:
+        trusted = app.trusted_hosts(self._environ, self._session.args.home)
+        assert target.api_url is not None
+        account.check_trusted(target.api_url, trusted, at=target.at)
+        _check_buildable(target)
+        found = self._account()
+        return TemplateService(
+            self.web(),
+            target.api_url,
+            key=found.key,
+            token=found.token,
+            key_source=found.source,
+        )
+
+    def _account(self) -> Account:
+        """Return the account to publish with. Raises NotAllowed when there is none."""
+        found = account.find(self._environ, self._session.args.home)
+        if found is None:
+            raise NotAllowed(
+                f"no API key for target `{self._session.target.name}`",
+                hint="set `NOVITA_API_KEY`, or build for this machine with `--target local`",
+            )
+        self._session.redactor.add(found.key, found.token)
+        return found
+
+
+def _check_buildable(target: Target) -> None:
+    """Refuse a target for which images would have to be built elsewhere."""
+    if target.api == "v1" or (target.registry and target.builder == "docker"):
+        return
+    if target.registry:
+        raise UsageError(
+            f"target `{target.name}` wants images built by the service (`builder: remote`), "
+            "which this version cannot do",
+            hint="leave `builder` out: images are built here and pushed to its registry",
+        )
+    raise UsageError(
+        f"target `{target.name}` names no registry, and this version builds images here only",
+        hint=f"give target `{target.name}` a `registry`, for example `ghcr.io/acme/sandboxes`",
+    )

@@ -1,0 +1,63 @@
+"""Carry out a plan: the jobs of the stale templates on the graph, and how they ended."""
+
+from dataclasses import dataclass
+
+from sandboxfile import graph
+from sandboxfile.app import Session
+from sandboxfile.graph import Outcome
+from sandboxfile.parts import Parts
+from sandboxfile.planning import Planned
+from sandboxfile.results import Ending
+from sandboxfile.show import Reports
+
+SNAPSHOTS_AT_ONCE = 16  # the service does the work; its own limit is 20 builds of a team
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended."""
+
+    outcomes: tuple[Outcome, ...]
+    code: int
+
+    def of(self, template: str) -> Ending:
+        """Return how the jobs of a template ended, the first failure first."""
+        mine = [each for each in self.outcomes if each.name.partition(":")[2] == template]
+        bad = [each for each in mine if each.status not in {"done", "up to date"}]
+        bad.sort(key=lambda each: each.status != "failed")
+        seconds = sum(each.seconds for each in mine)
+        if not bad:
+            return Ending(seconds=seconds)
+        error = str(bad[0].error) if bad[0].error else None
+        return Ending(status=bad[0].status, error=error, seconds=seconds)
+
+
+def run(
+    session: Session,
+    reports: Reports,
+    planned: Planned,
+    *,
+    builds: int,
+    no_cache: bool,
+    keep_going: bool,
+) -> Ended:
+    """Run what the plan says; `builds` images at once."""
+    pipeline = Parts(session).pipeline(planned.survey, planned.resolved, no_cache=no_cache)
+    results = graph.run(
+        pipeline.jobs(planned.stale),
+        settled=reports.settled,
+        started=reports.started,
+        cancel=session.cancel,
+        limits={
+            "generate": builds,
+            "build": builds,
+            "push": builds,
+            "snapshot": SNAPSHOTS_AT_ONCE,
+            "tag": builds,
+        },
+    )
+    actions = {decision.template: decision.action for decision in planned.decisions}
+    code = reports.finish(
+        actions, keep_going=keep_going, interrupted=results.interrupted is not None
+    )
+    return Ended(outcomes=tuple(results.outcomes.values()), code=code)
