@@ -52,10 +52,15 @@ def source(file: str) -> str | None:
     """Return the text of a file that an error points into, None if it cannot be read."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as stream:
+    except OSError:
+        return None
+    try:
+        with os.fdopen(handle, "rb", closefd=False) as stream:
             return stream.read(_MAX_SOURCE).decode("utf-8", "replace")
     except OSError:
         return None
+    finally:
+        os.close(handle)
 
 
 def error_text(
