@@ -3,7 +3,7 @@
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 
 from sandboxfile.cancel import Cancel
@@ -34,6 +34,7 @@ class Builder:
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._jobs: dict[str, _Job] = {}
         self._workers = 0
+        self._is_watched = False
         self._lock = Lock()
         self._look = Event()
         self._stopped = False
@@ -43,7 +44,8 @@ class Builder:
         job = _Job(build=build, recipe=recipe)
         with self._lock:
             self._jobs[build.id] = job
-            if not self._workers:
+            if not self._is_watched:
+                self._is_watched = True
                 Thread(target=self._watch, daemon=True).start()
             if self._workers < self._parallel:
                 self._workers += 1
@@ -78,6 +80,7 @@ class Builder:
         with self._lock:
             self._stopped = True
             jobs = list(self._jobs.values())
+            self._drop_queued()
             for _ in range(self._workers):
                 self._queue.put(None)
         for job in jobs:
@@ -87,6 +90,11 @@ class Builder:
         deadline = time.monotonic() + timeout_s
         while self._jobs and time.monotonic() < deadline:
             time.sleep(0.01)
+
+    def _drop_queued(self) -> None:
+        with suppress(Empty):
+            while job := self._queue.get_nowait():
+                self._jobs.pop(job.build.id, None)
 
     def _watch(self) -> None:
         while not self._stopped:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from threading import Thread
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -176,4 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name: `127.0.0.1.example.org` is one, too
+        return False

@@ -1,0 +1,189 @@
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from sandboxfile.errors import SandboxfileError, UsageError
+from sandboxfile.local import server
+from sandboxfile.local.server import Server
+from sandboxfile.local.wire import Answer, Request, answer
+
+
+def echo(request: Request) -> Answer:
+    if request.path == "/empty":
+        return Answer(status=202)
+    if request.path == "/none":
+        return Answer(status=204)
+    if request.path == "/defect":
+        raise ZeroDivisionError
+    return answer(
+        200,
+        {
+            "method": request.method,
+            "path": request.path,
+            "query": dict(request.query),
+            "key": request.headers.get("x-api-key"),
+            "size": len(request.body),
+        },
+    )
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    running = Server(echo)
+    yield running.url
+    running.stop()
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[http.client.HTTPConnection]:
+    opened = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    yield opened
+    opened.close()
+
+
+def ask(
+    connection: http.client.HTTPConnection, line: str, body: bytes | None = None, **headers: str
+) -> tuple[int, bytes]:
+    method, target = line.split()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, target, body=body, headers=named)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def test_a_request_arrives_as_a_value(connection: http.client.HTTPConnection) -> None:
+    status, body = ask(connection, "POST /a%2Fb/c?x=1&y=&x=2", b"{}", X_API_Key="k")
+    assert status == 200
+    assert json.loads(body) == {
+        "method": "POST",
+        "path": "/a%2Fb/c",
+        "query": {"x": "2", "y": ""},
+        "key": "k",
+        "size": 2,
+    }
+
+
+def test_one_connection_serves_many_requests(connection: http.client.HTTPConnection) -> None:
+    assert ask(connection, "GET /empty") == (202, b"")
+    first = connection.sock
+    assert ask(connection, "DELETE /none", b'{"a": 1}') == (204, b"")
+    assert ask(connection, "GET /x")[0] == 200
+    assert ask(connection, "HEAD /x") == (200, b"")
+    assert connection.sock is first
+
+
+def test_a_chunked_body_is_read(connection: http.client.HTTPConnection) -> None:
+    connection.request("POST", "/x", body=iter([b"ab", b"c"]), encode_chunked=True)
+    assert json.loads(connection.getresponse().read())["size"] == 3
+    assert ask(connection, "GET /empty")[0] == 202
+
+
+def test_a_chunked_upload_is_501(connection: http.client.HTTPConnection) -> None:
+    connection.request("PUT", "/x", body=iter([b"ab"]), encode_chunked=True)
+    assert connection.getresponse().status == 501
+
+
+def test_a_body_may_have_16_mib_and_no_more(
+    url: str, connection: http.client.HTTPConnection
+) -> None:
+    assert ask(connection, "POST /x", b"x" * server.BODY_LIMIT)[0] == 200
+    head = f"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {server.BODY_LIMIT + 1}\r\n\r\n"
+    assert raw(url, head.encode()).startswith(b"HTTP/1.1 413 ")
+    chunk = f"{server.BODY_LIMIT + 1:x}"
+    chunked = (
+        f"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\n"
+    )
+    assert raw(url, chunked.encode()).startswith(b"HTTP/1.1 413 ")
+
+
+def raw(url: str, data: bytes) -> bytes:
+    """Send bytes, close our side, return all that comes back."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        answered = b""
+        while part := client.recv(65536):
+            answered += part
+    return answered
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: x\r\n\r\n",
+        b"Content-Length: -1\r\n\r\n",
+        b"Content-Length: 10\r\n\r\nshort",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+    ],
+)
+def test_a_broken_body_is_refused_and_the_connection_closed(url: str, rest: bytes) -> None:
+    answered = raw(url, b"POST /x HTTP/1.1\r\nHost: localhost\r\n" + rest)
+    assert int(answered.split()[1]) in {400, 413}
+    assert b"Connection: close" in answered
+
+
+def test_what_is_no_http_gets_json(url: str) -> None:
+    answered = raw(url, b"NONSENSE\r\n\r\n")
+    assert json.loads(answered.partition(b"\r\n\r\n")[2] or answered)["code"] == 400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Host: attacker.example",
+        "Host: 127.0.0.1.attacker.example",
+        "Host: localhost\r\nOrigin: https://attacker.example",
+        "Host: localhost\r\nOrigin: null",
+        "X: y",
+    ],
+)
+def test_web_pages_are_kept_out(url: str, headers: str) -> None:
+    answered = raw(url, f"GET /x HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+    assert answered.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["Host: localhost:1", "Host: [::1]", "Host: 127.0.0.1\r\nOrigin: http://localhost:3000"],
+)
+def test_programs_on_this_machine_are_answered(url: str, headers: str) -> None:
+    answered = raw(url, f"GET /x HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n".encode())
+    assert answered.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_defect_of_ours_is_500(
+    connection: http.client.HTTPConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, body = ask(connection, "GET /defect")
+    assert (status, json.loads(body)["message"]) == (500, "internal server error")
+    assert "ZeroDivisionError" in caplog.text
+    assert ask(connection, "GET /empty")[0] == 202
+
+
+def test_a_client_that_hangs_up_is_no_news(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.sendall(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert raw(url, b"") == b""
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "example.org", ""])
+def test_it_listens_on_loopback_alone(host: str) -> None:
+    with pytest.raises(UsageError, match="does not listen on"):
+        Server(echo, host=host)
+
+
+def test_a_port_that_is_taken_is_said(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    with pytest.raises(SandboxfileError, match=f"cannot listen on 127.0.0.1:{port}") as caught:
+        Server(echo, port=port)
+    assert "another port" in caught.value.hint
+    with pytest.raises(SandboxfileError, match=r"cannot listen on .*:70000"):
+        Server(echo, port=70000)
