@@ -37,7 +37,12 @@ def find(environ: Mapping[str, str], home: Path) -> Account | None:
         if key or token:
             name = f"{prefix}_API_KEY" if key else f"{prefix}_ACCESS_TOKEN"
             return Account(key=Secret(key or token), token=Secret(token or key), source=name)
-    return _logged_in(home / _LOGIN_FILE)
+    return _logged_in(login_file(home))
+
+
+def login_file(home: Path) -> Path:
+    """Return where Novita's CLI keeps its login."""
+    return home / _LOGIN_FILE
 
 
 def _logged_in(file: Path) -> Account | None:

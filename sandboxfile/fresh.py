@@ -58,9 +58,7 @@ def remember(
     """Keep what this run looked at and said; nothing if some of it is too young to be trusted."""
     paths = sorted(set(paths))
     marks = _marks(paths)
-    newest = max(
-        (max(_STAT.unpack_from(marks, i)[:2]) for i in range(0, len(marks), 40)), default=0
-    )
+    newest = max((max(mark[:2]) for mark in _STAT.iter_unpack(marks)), default=0)
     if newest + SLACK_NS > time.time_ns():
         return
     record = ("\0".join(paths), marks, text)
@@ -79,7 +77,7 @@ def remember(
 def _kept() -> "dict[str, tuple[str, bytes, str]]":
     try:
         with open(FILE, "rb") as file:  # noqa: PTH123
-            kept: dict[str, tuple[str, bytes, str]] = marshal.loads(file.read())  # noqa: S302
+            kept = marshal.loads(file.read())  # noqa: S302
     except (OSError, ValueError, EOFError, TypeError):
         return {}
     return kept if isinstance(kept, dict) else {}

@@ -148,6 +148,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         command, args = parse(argv)
         args.environ = environ
+        args.given = list(argv)
         args.home = Path(environ.get("HOME") or "/")
         if args.directory:
             _change_directory(args.directory)

@@ -81,9 +81,9 @@ class Show:
             self.reporter.emit(event)
 
     def say(self, text: str) -> None:
-        """Say one sentence, unless the user wants to hear of errors only."""
+        """Say something, newline and all, unless the user wants to hear of errors only."""
         if not self._args.quiet and self._args.progress not in {"quiet", "json"}:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(text)
 
     def close(self) -> None:
         if self._open:

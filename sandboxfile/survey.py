@@ -14,6 +14,7 @@ from sandboxfile.model import (
     BootstrapBase,
     DockerfileBase,
     ImageBase,
+    InstallProject,
     RemoteBase,
     Template,
     TemplateBase,
@@ -38,6 +39,23 @@ class Surveyed:
     keys: Keys | None
     contents: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
+
+    @property
+    def looked_at(self) -> frozenset[str]:
+        """Everything whose `lstat` must stay for all this to stay as it is, absolute paths."""
+        paths: set[str] = set()
+        for selection in (*self.selections.values(), *filter(None, [self.context])):
+            paths |= selection.looked_at
+            paths.update(entry.path for entry in selection.entries)
+        for instruction in self.template.instructions:
+            if isinstance(
+                instruction, InstallProject
+            ):  # a lock file may appear beside its manifest
+                sources = (instruction.copy.root / source for source in instruction.copy.sources)
+                paths.update(str(source.parent) for source in sources)
+        if isinstance(self.template.base, DockerfileBase):
+            paths.add(str(self.template.base.dockerfile))
+        return frozenset(paths)
 
     @property
     def parent(self) -> str | None:

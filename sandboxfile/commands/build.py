@@ -4,10 +4,13 @@ import argparse
 import json
 import sys
 import time
+from pathlib import Path
 
-from sandboxfile import app, errors, planning, results
+from sandboxfile import __version__, account, app, errors, fresh, planning, results, tags
 from sandboxfile.app import Session
 from sandboxfile.errors import UsageError
+from sandboxfile.model import Target
+from sandboxfile.planning import Planned
 from sandboxfile.show import Show
 
 
@@ -33,15 +36,15 @@ def run(args: argparse.Namespace) -> int:
     session = Session(
         args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
     )
-    if not args.quiet and args.progress != "json":
-        sys.stderr.write(f"target {target.name}: {why}\n")
+    show.say(_heading(target, why))
     try:
         if args.frozen:
             entries = planning.frozen(session, names)
-            return _nothing(args, show, results.of_lock(target.name, entries), began)
+            _nothing(args, show, results.of_lock(target.name, entries), began)
+            return errors.DONE
         if args.dry_run:
             return _dry_run(args, session, names)
-        return _build(args, session, show, names, began)
+        return _build(args, session, show, names, began, why)
     except KeyboardInterrupt:
         session.cancel.set()
         raise
@@ -75,13 +78,17 @@ def _build(
     show: Show,
     names: tuple[str, ...],
     began: float,
+    why: str,
 ) -> int:
+    target = session.target
     planned = planning.make(session, names, force=args.force, building=not args.locked)
     if args.locked:
         planning.check_locked(session, planned)
     if not planned.stale:
         found = results.of(planned.decisions, session.entries())
-        return _nothing(args, show, found, began)
+        text = _nothing(args, show, found, began)
+        _remember(args, session, planned, f"{_heading(target, why)}{text}")
+        return errors.DONE
     planning.record_pins(session, planned.pins)
     from sandboxfile import running
 
@@ -103,12 +110,32 @@ def _build(
 
 def _nothing(
     args: argparse.Namespace, show: Show, found: list[results.Result], began: float
-) -> int:
+) -> str:
     """End a run in which nothing was to be done, without opening anything."""
     if args.json:
         _print(found, began)
-    show.say(f"{len(found)} up to date, nothing to do")
-    return errors.DONE
+    text = f"{len(found)} up to date, nothing to do\n"
+    show.say(text)
+    return text
+
+
+def _heading(target: Target, why: str) -> str:
+    return f"target {target.name}: {why}\n"
+
+
+def _remember(args: argparse.Namespace, session: Session, planned: Planned, text: str) -> None:
+    """Let the first stage answer the next run, if this is one that it can answer."""
+    workspace, target = session.workspace, session.target
+    wanted = [*target.tags, *(tag for t in workspace.templates.values() for tag in t.tags)]
+    if args.json or args.quiet or Path.cwd() != workspace.root or tags.uses_git(wanted):
+        return
+    paths = {
+        str(workspace.file),
+        *(str(workspace.root / lock) for lock in (app.LOCK, app.LOCAL_LOCK)),
+    }
+    paths.add(str(account.login_file(args.home)))
+    paths.update(*(each.looked_at for each in planned.survey.templates.values()))
+    fresh.remember(__version__, args.given, args.environ, paths=list(paths), text=text)
 
 
 def _print(found: list[results.Result], began: float) -> None:
