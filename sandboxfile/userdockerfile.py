@@ -65,8 +65,9 @@ class UserDockerfile:
     """A Dockerfile as read for one target stage.
 
     `images` are those that the target stage is made of, as written but with variables replaced;
-    `stages` the names of all stages, "" for those without; `secrets` the ids of the secrets that it mounts; `needs` what not every builder can do;
-    `syntax` the frontend that the file asks for, an image that BuildKit fetches by itself.
+    `stages` the names of all stages, "" for those without; `secrets` the ids of the secrets that
+    it mounts; `needs` what not every builder can do; `syntax` the frontend that the file asks
+    for, an image that BuildKit fetches by itself.
     """
 
     text: str
