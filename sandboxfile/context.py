@@ -74,13 +74,15 @@ class Selection:
 
     `single` says that it is one file, named without a glob: it arrives as the destination itself
     when that does not end in `/`. `dockerfile` is the name in a context of the Dockerfile, `root`
-    the directory of the workspace.
+    the directory of the workspace. `looked_at` has the directories and ignore files, there or
+    not, that decide with the entries what is taken: while their stat stays, so does the selection.
     """
 
     copy: Copy | None
     entries: tuple[Entry, ...]
     at: Position
     root: str
+    looked_at: frozenset[str]
     single: bool = False
     dockerfile: str | None = None
 
@@ -119,6 +121,7 @@ def select(copy: Copy, workspace_root: Path) -> Selection:
         entries=gathered.finish(),
         at=copy.at,
         root=gathered.root,
+        looked_at=gathered.looked_at,
         single=single and len(copy.sources) == 1,
     )
 
@@ -130,7 +133,9 @@ def select_context(base: DockerfileBase, workspace_root: Path) -> Selection:
     """
     gathered = _Gathered(workspace_root, base.at, Ignore([]))
     own = base.dockerfile.with_name(base.dockerfile.name + ".dockerignore")
-    ignore = gathered.ignore(own if own.is_file() else base.context / ".dockerignore")
+    ignore = gathered.ignore(own)
+    if not own.exists():
+        ignore = gathered.ignore(base.context / ".dockerignore")
     root = _Place(os.fspath(base.context), "", ignore)
     if gathered.is_inside(root.path, "the context"):
         gathered.contents(root)
@@ -140,6 +145,7 @@ def select_context(base: DockerfileBase, workspace_root: Path) -> Selection:
         entries=gathered.finish(),
         at=base.at,
         root=gathered.root,
+        looked_at=gathered.looked_at,
         dockerfile=base.dockerfile.relative_to(base.context).as_posix() if inside else None,
     )
 
@@ -183,6 +189,11 @@ class _Gathered:
         self._left_out = {f"{self.root}/{lock}" for lock in LOCKS}
         self._problems: list[Problem] = []
         self._unreadable: list[str] = []
+        self._looked_at: set[str] = set()
+
+    @property
+    def looked_at(self) -> frozenset[str]:
+        return frozenset(self._looked_at)
 
     def finish(self) -> tuple[Entry, ...]:
         """Return all entries, sorted by the bytes of their names, or raise all problems."""
@@ -207,6 +218,7 @@ class _Gathered:
     def ignore(self, file: Path) -> Ignore:
         """Read an ignore file once; absent, nothing is ignored."""
         if file not in self._ignores:
+            self._looked_at |= {os.fspath(file), os.path.realpath(file)}
             try:
                 text = file.read_bytes().decode("utf-8", "surrogateescape")
             except FileNotFoundError:
@@ -234,7 +246,7 @@ class _Gathered:
 
     def is_ours(self, path: str) -> bool:
         """Say whether it is something that sandboxfile itself writes."""
-        return path.endswith("/" + STATE) or path in self._left_out
+        return path in self._left_out or f"/{STATE}/" in f"{path[len(self.root) :]}/"
 
     def file(self, place: _Place, stat: os.stat_result) -> Rule | None:
         """Take one file or link under its own name, or return the rule that leaves it out."""
@@ -269,6 +281,7 @@ class _Gathered:
 
     def listed(self, directory: str) -> Iterator["os.DirEntry[str]"]:
         """Yield what is in a directory; unreadable ones are noted."""
+        self._looked_at.add(directory)
         try:
             with os.scandir(directory) as found:
                 yield from found

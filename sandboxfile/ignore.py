@@ -85,9 +85,6 @@ class Ignore:
             raise ConfigError(problems)
         return cls(rules)
 
-    def __bool__(self) -> bool:
-        return bool(self.rules)
-
     def excludes(self, path: str) -> bool:
         """Say whether the path is left out."""
         return self.rule(path) is not None
