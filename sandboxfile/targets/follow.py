@@ -92,8 +92,9 @@ class Following:
         """
         if not doubtful and self._fire(fire):
             return True
-        if self._leaves_waiting(self._patience.settle) or self._fire(fire):
+        if self._leaves_waiting(self._patience.settle):
             return True
+        self._fire(fire)
         return self._leaves_waiting(self._patience.resettle)
 
     def to_end(self) -> BuildStatus:

@@ -69,6 +69,11 @@ class Build:
     body: Any = None
     registered: Any = None
 
+    def settle(self, state: str) -> None:
+        """Put the build into a state in which it stays."""
+        self.state = state
+        self.script.clear()
+
 
 def error(status: int, message: str, **headers: str) -> Answer:
     return Answer(status=status, body={"code": status, "message": message}, headers=headers)
@@ -145,8 +150,8 @@ class FakeService:
         return digest
 
     def _end(self, build: Build, message: str) -> None:
-        build.state, build.reason = "error", {"message": message}
-        build.script.clear()
+        build.settle("error")
+        build.reason = {"message": message}
 
     # --- answering ---------------------------------------------------------------------------
 
@@ -222,7 +227,7 @@ class FakeService:
         found = self.builds.get(build)
         if found is None:
             return error(400, f"Build '{build}' not found")
-        if found.state != "waiting" and found.script:
+        if (found.state != "waiting" or found.triggers) and found.script:
             found.state = found.script.popleft()
         offset = int(request.query.get("logsOffset", "0"))
         is_waiting = found.state == "waiting"
@@ -287,6 +292,7 @@ def serving(service: FakeService) -> Iterator[FakeService]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)

@@ -1,0 +1,610 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sandboxfile import __version__
+from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.model import Login, Secret
+from sandboxfile.service import (
+    BuildRow,
+    BuildStep,
+    Busy,
+    Denied,
+    Failing,
+    LogEntry,
+    NameTaken,
+    Registration,
+    Rejected,
+    Start,
+    TagEntry,
+    TemplateRow,
+    TemplateService,
+)
+from sandboxfile.web import AnswerLost, Web
+from tests.fakes.service import Answer, FakeService, error, serving
+
+TEMPLATE = "wu9ol3m99x5h2d9y63rc"
+BUILD = "3c52915f-59fc-4890-beeb-f249c4ae906c"
+IDS = Registration(template_id=TEMPLATE, build_id=BUILD)
+ANSWER = {"templateID": TEMPLATE, "buildID": BUILD}
+
+Call = Callable[[TemplateService], object]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeService]:
+    with serving(FakeService()) as running:
+        yield running
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    made = Web(user_agent="someone-else/9", sleep=lambda _: None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def service(fake: FakeService, web: Web) -> TemplateService:
+    return TemplateService(web, fake.url + "/", Secret("the-key"), Secret("the-token"))
+
+
+# --- what is sent ----------------------------------------------------------------------------
+
+CALLS: list[tuple[Call, Answer, str, str, object]] = [
+    (
+        lambda s: s.register("api", tags=("sf-1",), cpu=2, memory=1024),
+        Answer(status=202, body=ANSWER),
+        "POST",
+        "/v3/templates",
+        {"name": "api", "tags": ["sf-1"], "cpuCount": 2, "memoryMB": 1024},
+    ),
+    (
+        lambda s: s.register_v2("api", cpu=2, memory=1024),
+        Answer(status=202, body=ANSWER),
+        "POST",
+        "/v2/templates",
+        {"alias": "api", "cpuCount": 2, "memoryMB": 1024},
+    ),
+    (
+        lambda s: s.register_v1(dockerfile="FROM x\n", alias="api", cpu=2, memory=1024),
+        Answer(status=202, body=ANSWER),
+        "POST",
+        "/templates",
+        {"dockerfile": "FROM x\n", "alias": "api", "cpuCount": 2, "memoryMB": 1024},
+    ),
+    (
+        lambda s: s.register_v1(
+            dockerfile="FROM x\n",
+            alias="api",
+            template_id=TEMPLATE,
+            start="a",
+            ready="b",
+            cpu=2,
+            memory=1024,
+        ),
+        Answer(status=202, body=ANSWER),
+        "POST",
+        f"/templates/{TEMPLATE}",
+        {
+            "dockerfile": "FROM x\n",
+            "alias": "api",
+            "startCmd": "a",
+            "readyCmd": "b",
+            "cpuCount": 2,
+            "memoryMB": 1024,
+        },
+    ),
+    (
+        lambda s: s.trigger(IDS, Start(template="code:v1", force=True)),
+        Answer(status=202),
+        "POST",
+        f"/v2/templates/{TEMPLATE}/builds/{BUILD}",
+        {"fromTemplate": "code:v1", "steps": [], "force": True},
+    ),
+    (
+        lambda s: s.trigger_v1(IDS),
+        Answer(status=202),
+        "POST",
+        f"/templates/{TEMPLATE}/builds/{BUILD}",
+        None,
+    ),
+    (
+        lambda s: s.assign_tags(f"api:{BUILD}", ("a", "b")),
+        Answer(status=201, body={"tags": ["a", "b"], "buildID": BUILD}),
+        "POST",
+        "/templates/tags",
+        {"target": f"api:{BUILD}", "tags": ["a", "b"]},
+    ),
+    (
+        lambda s: s.delete_tags("api", ("a",)),
+        Answer(status=204),
+        "DELETE",
+        "/templates/tags",
+        {"name": "api", "tags": ["a"]},
+    ),
+    (
+        lambda s: s.delete(TEMPLATE),
+        Answer(status=204),
+        "DELETE",
+        f"/templates/{TEMPLATE}",
+        None,
+    ),
+    (lambda s: s.tags("a/b"), Answer(body=[]), "GET", "/templates/a%2Fb/tags", None),
+    (
+        lambda s: s.find("a/b"),
+        Answer(body={"templateID": TEMPLATE, "public": False}),
+        "GET",
+        "/templates/aliases/a%2Fb",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "answer", "method", "path", "body"), CALLS)
+def test_each_call_is_one_request(  # noqa: PLR0917 - fixtures and a table
+    fake: FakeService,
+    service: TemplateService,
+    call: Call,
+    answer: Answer,
+    method: str,
+    path: str,
+    body: object,
+) -> None:
+    fake.fail(method, "", answer)
+    call(service)
+    (sent,) = fake.requests
+    assert (sent.method, sent.path, sent.body) == (method, path, body)
+    assert sent.headers["user-agent"] == f"sandboxfile/{__version__}"
+    assert sent.headers["x-api-key"] == "the-key"
+
+
+V1_CALLS: list[tuple[Call, bool]] = [
+    (lambda s: s.register("api", tags=(), cpu=2, memory=1024), False),
+    (lambda s: s.register_v1(dockerfile="F", alias="a", cpu=2, memory=1024), True),
+    (lambda s: s.trigger_v1(IDS), True),
+    (lambda s: s.trigger(IDS, Start(image="i")), False),
+    (lambda s: s.status(IDS), True),
+    (lambda s: s.find("api"), False),
+    (lambda s: s.tags("api"), False),
+]
+
+
+@pytest.mark.parametrize(("call", "has_token"), V1_CALLS)
+def test_the_token_goes_where_it_is_taken(
+    fake: FakeService, service: TemplateService, call: Call, *, has_token: bool
+) -> None:
+    body = {**ANSWER, "status": "ready"}
+    fake.fail("GET", "/tags", Answer(body=[]))
+    fake.fail("GET", "", Answer(body=body))
+    fake.fail("POST", "", Answer(body=body))
+    call(service)
+    expected = "Bearer the-token" if has_token else None
+    assert fake.requests[0].headers.get("authorization") == expected
+
+
+def test_a_token_alone_goes_everywhere(fake: FakeService, web: Web) -> None:
+    service = TemplateService(web, fake.url, None, Secret("the-token"))
+    service.find("api")
+    assert fake.requests[0].headers["authorization"] == "Bearer the-token"
+    assert "x-api-key" not in fake.requests[0].headers
+
+
+def test_a_key_stands_in_for_a_missing_token(fake: FakeService, web: Web) -> None:
+    service = TemplateService(web, fake.url, Secret("the-key"))
+    fake.fail("POST", "", Answer(status=202))
+    service.trigger_v1(IDS)
+    assert fake.requests[0].headers["authorization"] == "Bearer the-key"
+    assert service.token == Secret("the-key")
+
+
+def test_a_trigger_says_everything_it_is_given() -> None:
+    start = Start(
+        image="r/i@sha256:00",
+        login=Login(username="u", password=Secret("p")),
+        steps=(BuildStep(type="RUN", args=("ls", "root"), force=True),),
+        start="a",
+        ready="b",
+        pre_boot="c",
+    )
+    assert start.body() == {
+        "fromImage": "r/i@sha256:00",
+        "fromImageRegistry": {"type": "registry", "username": "u", "password": "p"},
+        "steps": [{"type": "RUN", "args": ["ls", "root"], "force": True}],
+        "force": False,
+        "startCmd": "a",
+        "readyCmd": "b",
+        "preBootScript": "c",
+    }
+
+
+BAD_IDS: list[Call] = [
+    lambda s: s.delete("api:v1"),
+    lambda s: s.delete("../teams"),
+    lambda s: s.template("a/b"),
+    lambda s: s.status(Registration(template_id="API", build_id=BUILD)),
+    lambda s: s.status(Registration(template_id=TEMPLATE, build_id="x")),
+    lambda s: s.register_v1(dockerfile="F", alias="a", template_id="a:b", cpu=1, memory=128),
+]
+
+
+@pytest.mark.parametrize("call", BAD_IDS)
+def test_what_is_no_id_never_reaches_an_address(
+    fake: FakeService, service: TemplateService, call: Call
+) -> None:
+    with pytest.raises(SandboxfileError, match="is not a"):
+        call(service)
+    assert not fake.requests
+
+
+# --- repeating -------------------------------------------------------------------------------
+
+EFFECTS: list[Call] = [
+    lambda s: s.register("api", tags=(), cpu=2, memory=1024),
+    lambda s: s.trigger(IDS, Start(image="i")),
+    lambda s: s.trigger_v1(IDS),
+]
+
+
+@pytest.mark.parametrize("call", EFFECTS)
+def test_an_effect_is_never_repeated_by_itself(
+    fake: FakeService, service: TemplateService, call: Call
+) -> None:
+    fake.lose("POST", "", carried_out=False)
+    with pytest.raises(AnswerLost):
+        call(service)
+    fake.fail("POST", "", error(503, "busy"))
+    with pytest.raises(Failing):
+        call(service)
+    assert len(fake.requests) == 2
+
+
+def test_tags_may_be_assigned_again(fake: FakeService, service: TemplateService) -> None:
+    fake.register("api", ())
+    fake.lose("POST", "", carried_out=True)
+    service.assign_tags(f"api:{BUILD}", ("a",))
+    assert len(fake.requests) == 2
+
+
+# --- status and logs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("waiting", "waiting"),
+        ("building", "building"),
+        ("ready", "ready"),
+        ("error", "error"),
+        ("uploading", "building"),
+    ],
+)
+def test_an_unknown_state_is_not_final(
+    fake: FakeService, service: TemplateService, text: str, state: str
+) -> None:
+    fake.fail("GET", "/status", Answer(body={**ANSWER, "status": text}))
+    assert service.status(IDS).state == state
+
+
+def test_a_status_asks_for_one_page_of_the_log(fake: FakeService, service: TemplateService) -> None:
+    fake.fail("GET", "/status", Answer(body={"status": "building"}))
+    service.status(IDS, offset=7, limit=3)
+    assert fake.requests[0].query == {"logsOffset": "7", "limit": "3"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ({"message": "exit status 1", "step": "2"}, ("exit status 1", "2")),
+        ({"message": "gone \x1b[31mwrong"}, ("gone wrong", "")),
+        ("a text", ("a text", "")),
+        (None, ("", "")),
+        ({"message": 3, "step": ["x"]}, ("", "")),
+    ],
+)
+def test_a_failure_has_its_reason(
+    fake: FakeService, service: TemplateService, reason: object, expected: tuple[str, str]
+) -> None:
+    fake.fail("GET", "/status", Answer(body={"status": "error", "reason": reason}))
+    status = service.status(IDS)
+    assert (status.reason, status.step) == expected
+
+
+def test_log_entries_are_read_leniently(fake: FakeService, service: TemplateService) -> None:
+    entries = [
+        {"timestamp": "t", "message": "a\n", "level": "warn", "step": "1"},
+        {"message": 5, "level": None},
+    ]
+    fake.fail("GET", "/status", Answer(body={"status": "building", "logEntries": entries}))
+    status = service.status(IDS)
+    assert status.entries == (
+        LogEntry(message="a", timestamp="t", level="warn", step="1"),
+        LogEntry(message=""),
+    )
+    assert status.count == 2
+
+
+def test_a_v1_log_is_lines_of_text(fake: FakeService, service: TemplateService) -> None:
+    lines = ["[2026-01-01T00:00:00Z] a\n", "[x] b\n", 7]
+    fake.fail("GET", "/status", Answer(body={"status": "building", "logs": lines}))
+    assert service.status(IDS).entries == (
+        LogEntry(message="a", timestamp="2026-01-01T00:00:00Z"),
+        LogEntry(message="[x] b"),
+    )
+
+
+def test_a_whole_log_is_read_page_by_page(fake: FakeService, service: TemplateService) -> None:
+    build = fake.register("api", ())
+    build.settle("ready")
+    build.logs = [{"message": f"{number}"} for number in range(250)]
+    ids = Registration(template_id=build.template, build_id=build.id)
+    assert [entry.message for entry in service.logs(ids)] == [str(n) for n in range(250)]
+
+
+def test_a_log_without_end_ends(fake: FakeService, service: TemplateService) -> None:
+    page = Answer(body={"status": "ready", "logEntries": [{"message": "again"}]})
+    fake.fail("GET", "/status", *[page] * 300)
+    assert len(list(service.logs(IDS))) == 200
+
+
+# --- names, tags, listings -------------------------------------------------------------------
+
+
+def test_a_name_leads_to_its_template(fake: FakeService, service: TemplateService) -> None:
+    build = fake.register("api", ())
+    assert service.find("api") == build.template
+    assert service.find("web") is None
+
+
+def test_a_name_that_cannot_be_looked_up_is_an_error(
+    fake: FakeService, service: TemplateService
+) -> None:
+    fake.fail("GET", "", error(400, "Invalid alias format: x"))
+    with pytest.raises(Rejected, match="Invalid alias format"):
+        service.find("x")
+
+
+def test_tags_have_their_builds(fake: FakeService, service: TemplateService) -> None:
+    build = fake.register("api", ("a",))
+    assert service.tags(build.template) == (
+        TagEntry(tag="a", build_id=build.id, created="2026-01-01T00:00:00Z"),
+    )
+
+
+ROW = {
+    "templateID": TEMPLATE,
+    "buildID": BUILD,
+    "aliases": ["api"],
+    "names": ["acme/api", "api"],
+    "cpuCount": 2,
+    "memoryMB": 1024,
+    "public": True,
+    "buildStatus": "ready",
+    "createdAt": "2026-01-01",
+    "updatedAt": "2026-01-02",
+}
+READ = TemplateRow(
+    template_id=TEMPLATE,
+    names=("api", "acme/api"),
+    build_id=BUILD,
+    state="ready",
+    cpu=2,
+    memory=1024,
+    public=True,
+    created="2026-01-01",
+    updated="2026-01-02",
+)
+
+
+def test_a_paged_listing_is_read_to_its_end(fake: FakeService, service: TemplateService) -> None:
+    page = Answer(body={"templates": [ROW], "totalPages": 2})
+    fake.fail("GET", "/v2/templates", page, page)
+    assert service.templates() == (READ, READ)
+    assert [sent.query["page"] for sent in fake.requests] == ["1", "2"]
+
+
+def test_a_listing_with_a_cursor_is_read_to_its_end(
+    fake: FakeService, service: TemplateService
+) -> None:
+    fake.fail("GET", "/v2/templates", Answer(body=[ROW], headers={"X-Next-Token": "a/b"}))
+    fake.fail("GET", "/v2/templates", Answer(body=[ROW]))
+    assert service.templates() == (READ, READ)
+    assert fake.requests[1].query["nextToken"] == "a/b"
+
+
+def test_a_listing_without_end_ends(fake: FakeService, service: TemplateService) -> None:
+    page = Answer(body=[], headers={"X-Next-Token": "again"})
+    fake.fail("GET", "/v2/templates", *[page] * 300)
+    assert service.templates() == ()
+
+
+def test_an_old_listing_will_do(fake: FakeService, service: TemplateService) -> None:
+    build = fake.register("api", ())
+    assert service.templates() == (TemplateRow(template_id=build.template, names=("api",)),)
+
+
+def test_a_name_is_found_in_the_old_listing(fake: FakeService, service: TemplateService) -> None:
+    build = fake.register("api", ())
+    assert service.find_v1("api") == build.template
+    assert service.find_v1("web") is None
+    fake.fail("GET", "/templates", error(404, "no such route"))
+    assert service.find_v1("api") is None
+
+
+def test_one_template_comes_with_its_builds(fake: FakeService, service: TemplateService) -> None:
+    row = {
+        **ROW,
+        "builds": [{"buildID": BUILD, "status": "ready", "cpuCount": 2, "memoryMB": "x"}],
+    }
+    fake.fail("GET", "", Answer(body=row))
+    found = service.template(TEMPLATE)
+    assert found is not None
+    assert found.builds == (BuildRow(build_id=BUILD, state="ready", cpu=2),)
+    assert service.template(TEMPLATE) is None
+
+
+def test_a_template_that_cannot_be_read_is_an_error(
+    fake: FakeService, service: TemplateService
+) -> None:
+    fake.fail("GET", "", error(400, "no"))
+    with pytest.raises(Rejected):
+        service.template(TEMPLATE)
+
+
+def test_deleting_what_is_gone_is_no_error(fake: FakeService, service: TemplateService) -> None:
+    fake.fail("DELETE", "", Answer(status=204), error(404, "not found"))
+    assert service.delete(TEMPLATE)
+    assert not service.delete(TEMPLATE)
+
+
+def test_a_template_in_use_is_not_deleted(fake: FakeService, service: TemplateService) -> None:
+    fake.fail("DELETE", "", error(400, "cannot delete template 'x' because there are running"))
+    with pytest.raises(Rejected, match="because there are running"):
+        service.delete(TEMPLATE)
+
+
+# --- nonsense --------------------------------------------------------------------------------
+
+NONSENSE: list[tuple[object, str]] = [
+    (None, "something that is not JSON"),
+    ([], "an object was expected"),
+    ({}, "`templateID` is missing"),
+    ({"templateID": TEMPLATE}, "`buildID` is missing"),
+    ({"templateID": 7, "buildID": BUILD}, "`templateID` is missing"),
+    ({"templateID": "../x", "buildID": BUILD}, "`templateID` is not a template's ID"),
+    ({"templateID": TEMPLATE + "\n/x", "buildID": BUILD}, "`templateID` is not a template's ID"),
+    ({"templateID": "a" * 65, "buildID": BUILD}, "`templateID` is not a template's ID"),
+    ({"templateID": TEMPLATE, "buildID": "latest"}, "`buildID` is not a build's ID"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), NONSENSE)
+def test_ids_are_read_strictly(
+    fake: FakeService, service: TemplateService, body: object, message: str
+) -> None:
+    fake.fail("POST", "", Answer(status=202, body=body))
+    with pytest.raises(Unreachable) as caught:
+        service.register("api", tags=(), cpu=2, memory=1024)
+    assert message in caught.value.message
+    assert caught.value.exit_code == 6
+
+
+MORE_NONSENSE: list[tuple[Call, object, str]] = [
+    (lambda s: s.status(IDS), {}, "`status` is missing"),
+    (lambda s: s.status(IDS), {"status": "ready", "logEntries": 7}, "a list was expected"),
+    (lambda s: s.status(IDS), {"status": "ready", "logEntries": [7]}, "an object was expected"),
+    (
+        lambda s: s.status(IDS),
+        {"status": "ready", "buildID": BUILD.replace("3", "4")},
+        "another build than asked for",
+    ),
+    (lambda s: s.tags("api"), {}, "a list was expected"),
+    (lambda s: s.tags("api"), [{"tag": "a"}], "`buildID` is missing"),
+    (lambda s: s.tags("api"), [{"buildID": BUILD}], "`tag` is missing"),
+    (lambda s: s.find("api"), {"templateID": "A"}, "is not a template's ID"),
+    (lambda s: s.templates(), {"templates": 3}, "a list was expected"),
+]
+
+
+@pytest.mark.parametrize(("call", "body", "message"), MORE_NONSENSE)
+def test_every_answer_is_read_strictly(
+    fake: FakeService, service: TemplateService, call: Call, body: object, message: str
+) -> None:
+    fake.fail("GET", "", Answer(body=body))
+    with pytest.raises(Unreachable, match=message):
+        call(service)
+
+
+# --- errors (protocol, 7) --------------------------------------------------------------------
+
+ERRORS: list[tuple[int, str, type[SandboxfileError], int, str]] = [
+    (400, "Invalid name: X", Rejected, 1, "/v3/templates` answered 400: Invalid name: X"),
+    (404, "Template 'x' not found", Rejected, 1, "answered 404: Template 'x' not found"),
+    (409, "Public template name is taken", Rejected, 1, "answered 409: Public"),
+    (403, "Alias 'a' already used", NameTaken, 1, "the template name is taken: Alias 'a'"),
+    (409, "Alias 'a' is already used", NameTaken, 1, "the template name is taken: Alias 'a'"),
+    (401, "bad key", Denied, 5, "does not accept the key from MY_KEY: bad key"),
+    (403, "team blocked", Denied, 5, "the key from MY_KEY may not do this at `127."),
+    (429, "you have reached the maximum", Busy, 5, "has no room for more requests: you have"),
+    (500, "Error when x", Failing, 6, "answered 500: Error when x"),
+    (502, "", Failing, 6, "/v3/templates` answered 502"),
+    (503, "no build client", Failing, 6, "answered 503: no build client"),
+]
+
+
+@pytest.mark.parametrize(("status", "text", "kind", "exit_code", "message"), ERRORS)
+def test_each_error_has_one_message_and_exit_code(  # noqa: PLR0917 - fixtures and a table
+    fake: FakeService,
+    web: Web,
+    status: int,
+    text: str,
+    kind: type[SandboxfileError],
+    exit_code: int,
+    message: str,
+) -> None:
+    service = TemplateService(web, fake.url, Secret("the-key"), key_source="MY_KEY")
+    fake.fail("POST", "", error(status, text))
+    with pytest.raises(SandboxfileError) as caught:
+        service.register("api", tags=(), cpu=2, memory=1024)
+    assert type(caught.value) is kind
+    assert caught.value.exit_code == exit_code
+    assert message in caught.value.message
+    assert vars(caught.value)["status"] == status
+    assert vars(caught.value)["text"] == text
+
+
+def test_a_missing_key_is_told_as_such(fake: FakeService, web: Web) -> None:
+    service = TemplateService(web, fake.url, None, key_source="MY_KEY")
+    fake.fail("GET", "", error(401, ""))
+    with pytest.raises(NotAllowed, match="wants a key") as caught:
+        service.find("api")
+    assert caught.value.hint == "set MY_KEY"
+
+
+def test_a_redirect_is_not_followed_with_a_key(fake: FakeService, service: TemplateService) -> None:
+    fake.fail("GET", "", Answer(status=302, headers={"location": "https://evil.example/x?a=b"}))
+    with pytest.raises(Unreachable, match=r"redirects to `evil\.example`; a key is not sent"):
+        service.find("api")
+    assert len(fake.requests) == 1
+
+
+def test_a_redirect_to_nowhere_is_told(fake: FakeService, service: TemplateService) -> None:
+    fake.fail("GET", "", Answer(status=307))
+    with pytest.raises(Unreachable, match="redirects to `elsewhere`"):
+        service.find("api")
+
+
+BODIES: list[tuple[Answer, str]] = [
+    (Answer(status=400, body={"message": "a \x1b]0;x\x07 b"}), "a ^[]0;x^G b"),
+    (Answer(status=400, body={"error": "plain"}), "plain"),
+    (Answer(status=400, body={"message": "x" * 5000}), "x" * 2048),
+    (Answer(status=400, body=b"only text"), "only text"),
+    (Answer(status=400, body=b"\xff text"), "\ufffd text"),
+    (Answer(status=400, body=["list"]), '["list"]'),
+    (Answer(status=400, body=b"<p>", headers={"content-type": "text/html"}), ""),
+    (Answer(status=400), ""),
+]
+
+
+@pytest.mark.parametrize(("answer", "text"), BODIES)
+def test_the_text_of_an_error_is_made_fit_to_show(
+    fake: FakeService, service: TemplateService, answer: Answer, text: str
+) -> None:
+    fake.fail("GET", "", answer)
+    with pytest.raises(Rejected) as caught:
+        service.find("api")
+    assert caught.value.text == text
+
+
+def test_no_error_shows_the_key(fake: FakeService, service: TemplateService) -> None:
+    fake.fail("GET", "", error(401, "bad"))
+    with pytest.raises(NotAllowed) as caught:
+        service.find("api")
+    assert "the-key" not in str(caught.value)
+
+
+def test_a_message_is_matched_without_regard_to_case() -> None:
+    rejected = Rejected("x")
+    rejected.text = "Build Is Not In Waiting State"
+    assert rejected.says("not in waiting state")
+    assert not rejected.says("not found")
