@@ -5,10 +5,10 @@ bounded. It is built from the parser's events, without recursion: no input is to
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -21,10 +21,11 @@ DEPTH = 64
 ALIASES = 64
 EXPANDED = 10_000  # nodes that aliases may add in all
 WIDEST = 120  # columns of a line that an excerpt shows at least
+FARTHEST = 2000  # column up to which a line is shown at all
 DIGITS = 18  # of an integer: beyond it nothing we read makes sense
 
 Scalar = str | int | float | bool | None
-Content = "Scalar | tuple[Node, ...] | Mapping[str, Node]"
+Content: TypeAlias = "Scalar | tuple[Node, ...] | Mapping[str, Node]"
 
 _NOTHING: Mapping[str, "Node"] = MappingProxyType({})
 
@@ -34,14 +35,13 @@ class Node:
     """A value and its place.
 
     `key_at` and `key_raw` are the place and the written form of the key that names it, `raw` the
-    written form of a scalar (with its quotes), `end` the place just behind the value.
+    written form of a scalar, with its quotes.
     """
 
-    content: "Scalar | tuple[Node, ...] | Mapping[str, Node]"
+    content: Content
     at: Position
     key_at: Position | None = None
     raw: str = ""
-    end: Position | None = None
     key_raw: str = ""
 
     @property
@@ -123,6 +123,8 @@ def complaint(text: str, at: Position, message: str, hint: str = "", width: int 
     """Return a Problem with its excerpt of `text`, in which secrets are masked."""
     width = min(width, WIDEST)
     last = max(WIDEST, at.column + width + WIDEST // 4)
+    if at.column > FARTHEST:
+        return Problem(at, message, hint, width)
     shown = tuple(
         (number, leaks.mask(INVISIBLE.sub("\ufffd", _cut(line, last))))
         for number, line in excerpt(text, at.line)
@@ -252,15 +254,19 @@ def read(text: str, file: str, *, limit: int = LIMIT) -> tuple[Node, tuple[Probl
         decode(text.encode("utf-8", "replace"), file, limit=limit)
     _refuse_text(text, file)
     builder = _Builder(text, file)
-    parser = _Parser(text)
+    _feed(builder)
+    return builder.root or Node(None, Position(file, 1, 1)), tuple(builder.problems)
+
+
+def _feed(builder: "_Builder") -> None:
+    parser = _Parser(builder.text)
     try:
         while (event := parser.get_event()) is not None:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
-        raise ConfigError([_syntax(text, file, error)]) from None
+        raise ConfigError([_syntax(builder.text, builder.file, error)]) from None
     finally:
         parser.dispose()
-    return builder.root or Node(None, Position(file, 1, 1)), tuple(builder.problems)
 
 
 class _Builder:
@@ -328,9 +334,10 @@ class _Builder:
         if frame is not None and frame.entries is not None and frame.key is None:
             self._key(event, frame, value, raw)
             return
-        node = Node(value, self._at(event.start_mark), None, raw, self._at(event.end_mark))
         self._counted += 1
-        self._add(node, event.anchor, 1)
+        node = self._add(value, self._at(event.start_mark), raw)
+        if event.anchor:
+            self._anchors[event.anchor] = (node, 1)
 
     def _refuse_tag(self, event: Any) -> None:
         if event.tag is None:
@@ -371,15 +378,17 @@ class _Builder:
         at = self._at(event.start_mark)
         self._open.append(_Frame(at, event.anchor, self._counted, as_key, entries))
 
-    def _end(self, event: Any) -> None:
+    def _end(self, _: Any) -> None:
         frame = self._open.pop()
-        content = tuple(frame.items) if frame.entries is None else frame.entries
-        node = Node(content, frame.at, None, "", self._at(event.end_mark))
         if frame.as_key:
             self._open[-1].key = _Key(None, frame.at, "")
-        else:
-            self._counted += 1
-            self._add(node, frame.anchor, self._counted - frame.counted)
+            return
+        self._counted += 1
+        node = self._add(
+            tuple(frame.items) if frame.entries is None else frame.entries, frame.at, ""
+        )
+        if frame.anchor:
+            self._anchors[frame.anchor] = (node, self._counted - frame.counted)
 
     def _alias(self, event: Any) -> None:
         name = event.anchor
@@ -405,21 +414,24 @@ class _Builder:
             self._complain(event, "a key must be text", "not an alias")
             frame.key = _Key(None, self._at(event.start_mark), "")
             return
-        self._add(node, None, size)
+        self._add(node.content, node.at, node.raw)
 
-    def _add(self, node: Node, anchor: str | None, size: int) -> None:
-        if anchor:
-            self._anchors[anchor] = (node, size)
-        if not self._open:
-            self.root = node
-            return
-        frame = self._open[-1]
-        if frame.entries is None:
-            frame.items.append(node)
-            return
+    def _add(self, content: "Content", at: Position, raw: str) -> Node:
+        """Put a value where it belongs: under the key that waits for it, or into the list."""
+        frame = self._open[-1] if self._open else None
+        if frame is None or frame.entries is None:
+            node = Node(content, at, None, raw)
+            if frame is None:
+                self.root = node
+            else:
+                frame.items.append(node)
+            return node
         key, frame.key = frame.key, None
-        if key is not None and key.name is not None:
-            frame.entries[key.name] = replace(node, key_at=key.at, key_raw=key.raw)
+        assert key is not None
+        node = Node(content, at, key.at, raw, key.raw)
+        if key.name is not None:
+            frame.entries[key.name] = node
+        return node
 
 
 def _untextual_key(value: Scalar, raw: str) -> tuple[str, str]:
@@ -515,12 +527,3 @@ def _bad_start(character: str) -> tuple[str, str]:
         return "a tab cannot indent", "use spaces"
     named = "a backtick" if character == "`" else f"`{character}`"
     return f"{named} cannot begin a value", "put the value in quotes"
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """Yield a node and everything below it."""
-    waiting = [node]
-    while waiting:
-        current = waiting.pop()
-        yield current
-        waiting.extend(reversed(current.items or tuple(current.entries.values())))

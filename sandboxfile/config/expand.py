@@ -143,7 +143,8 @@ def interpolate(node: Node, problems: Problems, *, in_tags: bool = False) -> Nod
             return _text(node, problems, in_tags=in_tags)
         case tuple():
             items = tuple(interpolate(n, problems, in_tags=in_tags) for n in node.content)
-            return replace(node, content=items)
+            same = all(a is b for a, b in zip(items, node.content, strict=True))
+            return node if same else replace(node, content=items)
         case dict():
             entries = {
                 key: n
@@ -151,7 +152,8 @@ def interpolate(node: Node, problems: Problems, *, in_tags: bool = False) -> Nod
                 else interpolate(n, problems, in_tags=in_tags or key == "tags")
                 for key, n in node.content.items()
             }
-            return replace(node, content=entries)
+            same = all(n is entries[key] for key, n in node.content.items())
+            return node if same else replace(node, content=entries)
         case _:
             return node
 

@@ -18,7 +18,7 @@ _KNOWN = re.compile(
     r"|(?P<npm>\bnpm_[A-Za-z0-9]{36})"
     r"|(?P<python>\bpypi-[A-Za-z0-9_-]{50,})"
     r"|(?P<pem>-----BEGIN [A-Z ]{0,24}PRIVATE KEY-----[^\n]*)"
-    r"|(?P<jwt>\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})"
+    r"|(?P<jwt>\beyJ[A-Za-z0-9_-]{8,999}\.[A-Za-z0-9_-]{8,9999}\.[A-Za-z0-9_-]{8,})"
 )
 _KINDS = {
     "aws": "an AWS access key",
@@ -38,7 +38,7 @@ _USERINFO = re.compile(r"://([^\s/:@\"'$]*:[^\s/@\"'$]+)@")
 _ASSIGNED = re.compile(r"(?:=|: ?|[Bb]earer )[\"']?([A-Za-z0-9+_-]{20,}={0,2})(?![A-Za-z0-9/.])")
 _WHOLE = re.compile(r"(?![./])[A-Za-z0-9+/_-]{20,}={0,2}")
 # Only for masking: where a password or a random text may stand in a file that is otherwise wrong.
-_BARE = re.compile(r"[\w.+-]+:([^\s/@\"'$,{}]+)@(?!sha256:)[\w.-]")
+_BARE = re.compile(r"[\w.+-]{1,64}:([^\s/@\"'$,{}]{1,200})@(?!sha256:)[\w.-]")
 _VALUE = re.compile(r"(?:=|: ?)[\"']?((?![./])[A-Za-z0-9+/_-]{20,}={0,2})")
 _NAMED = re.compile(
     r"(?i)\b\w*(?:password|passwd|token|secret|api_?key|credentials)[\"']?[:=] *([^\s,{}]+)"

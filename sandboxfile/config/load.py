@@ -1,8 +1,10 @@
 """From the path of a `novita.yaml` to a Workspace, or to everything that is wrong with it."""
 
+import gc
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -85,6 +87,13 @@ def load(
     before, which then is not loaded; `remember` is given the digest after a check without
     problems. Everything but the structure is checked every time.
     """
+    with _without_collector():
+        return _load(path, validated or (lambda _: False), remember or (lambda _: None))
+
+
+def _load(
+    path: Path, validated: Callable[[bytes], bool], remember: Callable[[bytes], None]
+) -> Workspace:
     shown = _shown(path)
     data = _bytes(path, shown)
     text = document.decode(data, shown)
@@ -95,15 +104,27 @@ def load(
     scope = Scope(problems=problems, root=directory, directory=directory)
     loaded = _workspace(root, directory / path.name, scope)
     digest = sha256(f"sandboxfile {__version__}\0".encode() + data).digest()
-    is_new = validated is None or not validated(digest)
-    if problems or is_new:
+    is_known = validated(digest)
+    if problems or not is_known:
         from sandboxfile.config import schema
 
         schema.check(root, problems)
     problems.end()
-    if is_new and remember is not None:
+    if not is_known:
         remember(digest)
     return loaded
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector from walking a growing tree again and again: half the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _bytes(path: Path, shown: str) -> bytes:
@@ -244,7 +265,7 @@ def _short(root: Node, scope: Scope) -> dict[str, Node]:
     if name is None:
         name = "template"
     named = root.entries.get("name", root)
-    return {name: Node(entries, root.at, named.key_at or root.at, "", root.end, named.key_raw)}
+    return {name: Node(entries, root.at, named.key_at or root.at, "", named.key_raw)}
 
 
 def _short_name(root: Node, scope: Scope) -> str | None:

@@ -88,7 +88,7 @@ def _chomped(node: Node | None) -> Node | None:
     """Take the line break away that `start: |` leaves at the end of a single line."""
     if node is None or node.text is None:
         return node
-    return Node(node.text.rstrip("\n"), node.at, node.key_at, node.raw, node.end, node.key_raw)
+    return Node(node.text.rstrip("\n"), node.at, node.key_at, node.raw, node.key_raw)
 
 
 def tags(node: Node | None, scope: Scope) -> tuple[str, ...]:

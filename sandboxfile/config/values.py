@@ -1,7 +1,8 @@
 """The grammars of single values: text in, a Fault or None out; no file, no place, no network.
 
 Every rule matches the whole text. What ends in a shell, a Dockerfile or a request has an
-allow-list of characters (design section 3; protocol reference, sections 4 and 6).
+allow-list of characters (design section 3; protocol reference, sections 4 and 6). Patterns are
+compiled by `re` at first use: most files need few of them.
 """
 
 import re
@@ -14,52 +15,54 @@ from sandboxfile.model import NAME, TAG, UUID
 from sandboxfile.reference import ImageReference
 
 COMMAND_LIMIT = 8 << 10  # bytes of a start or ready command
+VALUE_LIMIT = 32 << 10  # characters of a variable's value
 SCRIPT_LIMIT = 64 << 10  # bytes of a script that runs while building
 CPU_LIMIT = 32  # protocol reference, section 6
 MEMORY_LEAST = 128  # MiB
 DELAY_LIMIT = 600  # seconds after which the service stops waiting for readiness
 
 _NAME_LIMIT = 128
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONTROL = r"[\x00-\x1f]"
+_NOT_IN_SCRIPT = r"[\x00-\x08\x0b-\x1f]"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _OURS = ("NOVITA_", "E2B_", "SANDBOXFILE_")
-_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_ID = re.compile(r"0|[1-9][0-9]{0,9}")
+_USER = r"[a-z_][a-z0-9_-]{0,31}"
+_ID = r"0|[1-9][0-9]{0,9}"
 _ID_LIMIT = 2**32 - 2
-_MODE = re.compile(r"0?[0-7]{3,4}")
-_IN_IMAGE = re.compile(r"/[A-Za-z0-9._/@+ -]*")
-_IN_WORKSPACE = re.compile(r"[A-Za-z0-9._/@+ -]+")
-_GLOB = re.compile(r"[A-Za-z0-9._/@+ *?\[\]^!-]+")
-_APT = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+](?::[a-z0-9]+)?(?:=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
+_MODE = r"0?[0-7]{3,4}"
+_IN_IMAGE = r"/[A-Za-z0-9._/@+ -]*"
+_IN_WORKSPACE = r"[A-Za-z0-9._/@+ -]+"
+_GLOB = r"[A-Za-z0-9._/@+ *?\[\]^!-]+"
+_APT = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+](?::[a-z0-9]+)?(?:=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?"
 # The plain majority, without the import of a whole parser.
-_SIMPLE_PIP = re.compile(
+_SIMPLE_PIP = (
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[a-z0-9]+(?:,[a-z0-9]+)*\])?"
     r"(?:(?:==|>=|<=|~=|!=)[0-9]+\.[0-9]+(?:\.[0-9]+)*)?"
 )
-_NPM = re.compile(
+_NPM = (
     r"(?:@[a-z0-9~][a-z0-9._~-]*/)?[a-z0-9~][a-z0-9._~-]*"
     r"(?:@[A-Za-z0-9^~*<>=][A-Za-z0-9^~*<>=|.+_ -]*)?"
 )
 _NPM_LIMIT = 214
-_DIRECT = re.compile(
-    r"://|^(?:git|file|https?|npm|github)[+:]|^\.{0,2}/|@ *\w+:|\.(?:deb|whl|tgz)$"
-)
-_HOST = re.compile(
+_DIRECT = r"://|^(?:git|file|https?|npm|github)[+:]|^\.{0,2}/|@ *\w+:|\.(?:deb|whl|tgz)$"
+_HOST = (
     r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
 )
-_REGISTRY = re.compile(
-    r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+_REGISTRY = (
+    r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+    r"(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
 )
-_REMOTE = re.compile(r"(?:[a-z0-9][a-z0-9_-]*/)?[a-z0-9][a-z0-9_-]{0,127}(?::[a-z0-9._-]{1,128})?")
-_STAGE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]{1,3}")
-_SUITE = re.compile(r"[a-z][a-z0-9-]*")
-_COMPONENT = re.compile(r"[a-z][a-z0-9-]*")
-_SNAPSHOT = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-_SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_MEMORY = re.compile(r"([0-9]{1,9})(MiB|GiB)")
-_LOOSE_MEMORY = re.compile(r"([0-9]{1,9}) *([KMGT]?i?B?|[kmgt]i?b?)")
-_DELAY = re.compile(r"([0-9]{1,6})(ms|s|m)")
+_REMOTE = r"(?:[a-z0-9][a-z0-9_-]*/)?[a-z0-9][a-z0-9_-]{0,127}(?::[a-z0-9._-]{1,128})?"
+_STAGE = r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]{1,3}"
+_SUITE = r"[a-z][a-z0-9-]*"
+_COMPONENT = r"[a-z][a-z0-9-]*"
+_SNAPSHOT = r"[0-9]{8}T[0-9]{6}Z"
+_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+_MEMORY = r"([0-9]{1,9})(MiB|GiB)"
+_LOOSE_MEMORY = r"([0-9]{1,9}) *([KMGT]?i?B?|[kmgt]i?b?)"
+_DELAY = r"([0-9]{1,6})(ms|s|m)"
 # Unknown names are complained of where `$` is replaced.
-_INTERPOLATED = re.compile(r"\$\{(?:key|[A-Za-z_][\w-]*(?:\.[\w-]+)+)\}")
+_INTERPOLATED = r"\$\{(?:key|[A-Za-z_][\w-]*(?:\.[\w-]+)+)\}"
 
 
 def _folded(text: str) -> str:
@@ -83,7 +86,7 @@ def name(text: str, what: str = "template") -> Fault | None:
 
 def tag(text: str) -> Fault | None:
     """Check a tag, which may still contain `${key}` and `${git.sha}`."""
-    meant = _INTERPOLATED.sub("0", text)
+    meant = re.sub(_INTERPOLATED, "0", text)
     if UUID.fullmatch(text.lower()):
         return Fault(f"{quoted(text)} is a UUID, which the service reads as a build ID")
     if text == "default":
@@ -101,13 +104,12 @@ def tag(text: str) -> Fault | None:
 
 def invisible(text: str, *, newlines: bool = False) -> Fault | None:
     """Refuse control characters: each would end or change a line somewhere else."""
-    allowed = "\n\t" if newlines else ""
-    for character in text:
-        if character not in allowed and (character < " " or INVISIBLE.match(character)):
-            named = {"\n": "a line break", "\t": "a tab"}
-            said = named.get(character, f"the character U+{ord(character):04X}")
-            return Fault(f"{said} is not accepted here", "write one line of visible text")
-    return None
+    found = re.search(_NOT_IN_SCRIPT if newlines else _CONTROL, text) or INVISIBLE.search(text)
+    if found is None:
+        return None
+    named = {"\n": "a line break", "\t": "a tab"}
+    said = named.get(found.group(), f"the character U+{ord(found.group()):04X}")
+    return Fault(f"{said} is not accepted here", "write visible text")
 
 
 # --- environment -----------------------------------------------------------------------------
@@ -115,11 +117,11 @@ def invisible(text: str, *, newlines: bool = False) -> Fault | None:
 
 def variable(text: str) -> Fault | None:
     """Check the name of an environment variable."""
-    if not _VARIABLE.fullmatch(text):
+    if not re.fullmatch(_VARIABLE, text):
         message = f"{quoted(text)} is not the name of an environment variable"
         folded = re.sub(r"[^A-Za-z0-9_]", "_", text)
         hint = "names have letters, digits and `_`, no digit first"
-        is_near = text.isascii() and _VARIABLE.fullmatch(folded)
+        is_near = text.isascii() and re.fullmatch(_VARIABLE, folded)
         return Fault(message, f"write `{folded}`" if is_near else hint)
     if text.startswith(_OURS):
         hint = "choose another name; keys are given when a sandbox starts"
@@ -129,6 +131,9 @@ def variable(text: str) -> Fault | None:
 
 def variable_value(variable_name: str, text: str) -> Fault | None:
     """Check the value of an environment variable, which is taken literally."""
+    if len(text) > VALUE_LIMIT:
+        message = f"a value has at most {VALUE_LIMIT} characters, not {len(text)}"
+        return Fault(message, "copy a file with `files`")
     if fault := invisible(text):
         return fault
     if variable_name == "PATH" and "$" in text:
@@ -149,11 +154,11 @@ def _leak(leak: leaks.Leak | None) -> Fault | None:
 
 def user(text: str) -> Fault | None:
     """Check a user's name or numeric id."""
-    if _USER.fullmatch(text) or (_ID.fullmatch(text) and int(text) <= _ID_LIMIT):
+    if re.fullmatch(_USER, text) or (re.fullmatch(_ID, text) and int(text) <= _ID_LIMIT):
         return None
     if ":" in text:
         return Fault(f"{quoted(text)} is not a user", "write the user without its group")
-    if _USER.fullmatch(text.lower()):
+    if re.fullmatch(_USER, text.lower()):
         return Fault(f"{quoted(text)} is not a user", f"write `{text.lower()}`")
     hint = "a-z first, then a-z, 0-9, `-` and `_`, at most 32; or a numeric id"
     return Fault(f"{quoted(text)} is not a user", hint)
@@ -169,7 +174,7 @@ def owner(text: str) -> Fault | None:
 
 def mode(text: str) -> Fault | None:
     """Check permissions in octal digits."""
-    if _MODE.fullmatch(text):
+    if re.fullmatch(_MODE, text):
         return None
     return Fault(f"{quoted(text)} is not a file mode", 'write octal digits, for instance "0755"')
 
@@ -187,11 +192,11 @@ def image_path(text: str) -> Fault | None:
     return None
 
 
-def _outside(text: str, allowed: re.Pattern[str]) -> Fault | None:
+def _outside(text: str, allowed: str) -> Fault | None:
     """Refuse a path with a character that a shell on the way could take for its own."""
-    if allowed.fullmatch(text):
+    if re.fullmatch(allowed, text):
         return None
-    bad = next(c for c in text if not allowed.fullmatch("/" + c))
+    bad = next(c for c in text if not re.fullmatch(allowed, "/" + c))
     message = f"{quoted(bad)} is not accepted in a path"
     return Fault(message, "letters, digits, space and . _ / @ + - are", bad)
 
@@ -206,7 +211,7 @@ def path(text: str) -> Fault | None:
     return _inside(text, _IN_WORKSPACE)
 
 
-def _inside(text: str, allowed: re.Pattern[str]) -> Fault | None:
+def _inside(text: str, allowed: str) -> Fault | None:
     if not text:
         return Fault("a path must not be empty", "write `.` for the whole directory")
     if text.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]|[a-z+]+:", text):
@@ -237,20 +242,20 @@ def package(manager: str, text: str) -> Fault | None:
         return fault
     if text.startswith("-"):
         return Fault(f"{quoted(text)} is an option, not a package", "use a step in `run` for it")
-    if _DIRECT.search(text):
+    if re.search(_DIRECT, text):
         hint = "copy files with `files`, or install it in `run`"
         return Fault(f"{quoted(text)} is a file or a URL, not a package", hint)
     match manager:
         case "apt":
             return (
                 None
-                if _APT.fullmatch(text)
+                if re.fullmatch(_APT, text)
                 else _not_a_package(text, "an apt", "`git` or `git=1:2.39.5-0`")
             )
         case "pip" | "uv":
             return _pip(text)
         case _:
-            fits = _NPM.fullmatch(text) and len(text.rpartition("@")[0] or text) <= _NPM_LIMIT
+            fits = re.fullmatch(_NPM, text) and len(text.rpartition("@")[0] or text) <= _NPM_LIMIT
             return None if fits else _not_a_package(text, "an npm", "`typescript@5.6.3`")
 
 
@@ -259,7 +264,7 @@ def _not_a_package(text: str, kind: str, example: str) -> Fault:
 
 
 def _pip(text: str) -> Fault | None:
-    if _SIMPLE_PIP.fullmatch(text):
+    if re.fullmatch(_SIMPLE_PIP, text):
         return None
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -313,40 +318,42 @@ def image(text: str) -> Fault | None:
 
 def remote(text: str) -> Fault | None:
     """Check `name` or `name:tag` of a template at a target."""
-    if _REMOTE.fullmatch(text):
+    if re.fullmatch(_REMOTE, text):
         return None
     return Fault(f"{quoted(text)} is not a template at a target", "write `name` or `name:tag`")
 
 
 def stage(text: str) -> Fault | None:
     """Check the name or the number of a Dockerfile's stage."""
-    return None if _STAGE.fullmatch(text) else Fault(f"{quoted(text)} is not the name of a stage")
+    return (
+        None if re.fullmatch(_STAGE, text) else Fault(f"{quoted(text)} is not the name of a stage")
+    )
 
 
 def suite(text: str) -> Fault | None:
     """Check a distribution's code name."""
-    if _SUITE.fullmatch(text):
+    if re.fullmatch(_SUITE, text):
         return None
     return Fault(f"{quoted(text)} is not a suite", "write its code name, for instance `bookworm`")
 
 
 def component(text: str) -> Fault | None:
     """Check a component of a distribution."""
-    if _COMPONENT.fullmatch(text):
+    if re.fullmatch(_COMPONENT, text):
         return None
     return Fault(f"{quoted(text)} is not a component", "write for instance `main`")
 
 
 def snapshot(text: str) -> Fault | None:
     """Check a timestamp of a snapshot archive."""
-    if _SNAPSHOT.fullmatch(text):
+    if re.fullmatch(_SNAPSHOT, text):
         return None
     return Fault(f"{quoted(text)} is not a time", "write it like `20240115T000000Z`")
 
 
 def argument(text: str) -> Fault | None:
     """Check the name of a build argument."""
-    if _VARIABLE.fullmatch(text):
+    if re.fullmatch(_VARIABLE, text):
         return None
     hint = "names have letters, digits and `_`, no digit first"
     return Fault(f"{quoted(text)} is not the name of a build argument", hint)
@@ -354,7 +361,7 @@ def argument(text: str) -> Fault | None:
 
 def build_argument(text: str) -> Fault | None:
     """Check a build argument's value, which stays in the image's history."""
-    return invisible(text) or _leak(leaks.find_value(text))
+    return variable_value("", text)
 
 
 # --- addresses -------------------------------------------------------------------------------
@@ -396,7 +403,7 @@ def service_url(text: str) -> Fault | None:
 
 def domain(text: str) -> Fault | None:
     """Check a domain of the service."""
-    if _HOST.fullmatch(text):
+    if re.fullmatch(_HOST, text):
         return None
     bare = text.partition("://")[2] or text
     bare = bare.partition("/")[0].rpartition("@")[2].lower()
@@ -405,7 +412,7 @@ def domain(text: str) -> Fault | None:
     if "://" in text or "/" in text:
         hint = f"write `{bare.removeprefix('api.')}`, or use `api_url`"
         return Fault(f"{quoted(text)} is a URL, not a domain", hint)
-    hint = f"write `{bare}`" if _HOST.fullmatch(bare) else "write `host.example.com`"
+    hint = f"write `{bare}`" if re.fullmatch(_HOST, bare) else "write `host.example.com`"
     return Fault(f"{quoted(text)} is not a domain", hint)
 
 
@@ -418,7 +425,7 @@ def registry(text: str) -> Fault | None:
         return Fault("this registry contains credentials", hint)
     if "://" in text:
         return Fault(f"{quoted(text)} is a URL", f"write `{text.partition('://')[2].rstrip('/')}`")
-    if _REGISTRY.fullmatch(text):
+    if re.fullmatch(_REGISTRY, text):
         host = text.partition("/")[0]
         if "." in host or ":" in host or host == "localhost":
             return None
@@ -428,12 +435,12 @@ def registry(text: str) -> Fault | None:
     head, _, last = bare.rpartition("/")
     bare = f"{head}/{last.partition(':')[0]}" if head else bare
     message = f"{quoted(text)} is not a registry and a repository"
-    return Fault(message, f"write `{bare}`" if _REGISTRY.fullmatch(bare) else "")
+    return Fault(message, f"write `{bare}`" if re.fullmatch(_REGISTRY, bare) else "")
 
 
 def secret_id(text: str) -> Fault | None:
     """Check the id of a build secret."""
-    if _SECRET.fullmatch(text):
+    if re.fullmatch(_WORD, text):
         return None
     hint = "ids have letters, digits, `_`, `.` and `-`, at most 64"
     return Fault(f"{quoted(text)} is not the id of a secret", hint)
@@ -441,7 +448,7 @@ def secret_id(text: str) -> Fault | None:
 
 def secret_variable(text: str) -> Fault | None:
     """Check the variable that a build secret is read from: never one with our own keys."""
-    if not _VARIABLE.fullmatch(text):
+    if not re.fullmatch(_VARIABLE, text):
         return variable(text)
     if text.startswith(_OURS):
         hint = "a build could send it away: give the build a variable of its own"
@@ -479,10 +486,10 @@ def memory(number: int) -> Fault | None:
 
 def mebibytes(text: str) -> int | Fault:
     """Read a memory size with its unit as MiB."""
-    if match := _MEMORY.fullmatch(text):
+    if match := re.fullmatch(_MEMORY, text):
         return int(match[1]) * (1024 if match[2] == "GiB" else 1)
     message = f"{quoted(text)} is not a size of memory"
-    if match := _LOOSE_MEMORY.fullmatch(text):
+    if match := re.fullmatch(_LOOSE_MEMORY, text):
         unit = match[2][:1].upper()
         if unit in ("M", "G"):
             return Fault(message, f"write `{match[1]}{unit}iB`")
@@ -493,7 +500,7 @@ def mebibytes(text: str) -> int | Fault:
 
 def seconds(text: str) -> int | Fault:
     """Read a delay with its unit as whole seconds."""
-    match = _DELAY.fullmatch(text)
+    match = re.fullmatch(_DELAY, text)
     if match is None:
         hint = f"write `{text}s`" if text.isascii() and text.isdigit() else "write `20s` or `2m`"
         return Fault(f"{quoted(text)} is not a delay", hint)
@@ -527,6 +534,6 @@ def process(text: str) -> Fault | None:
 
 def builder(text: str) -> Fault | None:
     """Check the name of a buildx builder."""
-    if _SECRET.fullmatch(text):
+    if re.fullmatch(_WORD, text):
         return None
     return Fault(f"{quoted(text)} is not the name of a builder", "`docker buildx ls` shows them")
