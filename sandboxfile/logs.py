@@ -44,7 +44,9 @@ def configure(
     ]
     renderer: Any = structlog.processors.JSONRenderer(sort_keys=True)
     if form == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=colour, exception_formatter=_plain)
+        # Plain tracebacks: rich's would show local variables, and what is in them.
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=colour, exception_formatter=plain)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -106,10 +108,3 @@ def _defused(
 
 def _lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
-
-
-def _plain(sio: TextIO, exc_info: Any) -> None:
-    """Leave tracebacks as text; ConsoleRenderer would draw them with rich and show locals."""
-    import structlog
-
-    structlog.dev.plain_traceback(sio, exc_info)

@@ -12,10 +12,10 @@ from typing import Any, Literal, Protocol, TextIO
 
 from sandboxfile import console, errors
 from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError
-from sandboxfile.events import Event, Log, Notice, StepDone, StepStarted
+from sandboxfile.events import Event, Log, StepDone, StepStarted
 from sandboxfile.graph import Outcome, Status
 from sandboxfile.model import NAME
-from sandboxfile.redact import Redactor
+from sandboxfile.redact import Redactor, defuse
 
 TAIL = 20
 _GROUP_LINES = 1000
@@ -188,6 +188,9 @@ class Screen(Protocol):
     def failure(self, job: str, text: str, data: Mapping[str, object]) -> None:
         """Show why a job failed."""
 
+    def group(self, title: str, lines: Iterable[str]) -> None:
+        """Show lines that GitHub folds under a title."""
+
     def end(self, text: str, data: Mapping[str, object]) -> None:
         """Show the summary."""
 
@@ -220,7 +223,10 @@ class Quiet:
     def failure(self, job: str, text: str, data: Mapping[str, object]) -> None:
         del data
         step, _, template = job.partition(":")
-        self.line(f"\n{template}: {step} failed\n{text}" if job else text)
+        self.line(f"\n{template}: {step} failed\n{text}")
+
+    def group(self, title: str, lines: Iterable[str]) -> None:
+        self.line("\n".join([f"::group::{title}", *lines, "::endgroup::"]))
 
     def end(self, text: str, data: Mapping[str, object]) -> None:
         """Say nothing."""
@@ -275,6 +281,9 @@ class Json:
 
     def failure(self, job: str, text: str, data: Mapping[str, object]) -> None:
         self._write("error", job, text=text, **data)
+
+    def group(self, title: str, lines: Iterable[str]) -> None:
+        """Say nothing: programs find the log by its path."""
 
     def end(self, text: str, data: Mapping[str, object]) -> None:
         self._write("summary", "", text=text, **data)
@@ -355,23 +364,22 @@ class Tty(Quiet):
 
     def _table(self) -> Any:
         """Draw what is running; on the thread of the live display."""
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        table = Table.grid(padding=(0, 2))
+        rows = list(self._running.values())
+        room = max(1, self._console.size.height - 2)
+        table = Table.grid(padding=(0, 2), expand=True)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        rows = list(self._running.values())
-        room = max(1, self._console.size.height - 2)
         for row in rows[:room]:
-            time_text = console.duration(self._now() - row.since)
-            cells = (row.template, row.step, time_text, row.text)
-            table.add_row(*(Text(cell) for cell in cells))
-        if len(rows) > room:
-            table.add_row(Text(f"and {len(rows) - room} more"))
-        return table
+            took = console.duration(self._now() - row.since)
+            table.add_row(*(Text(cell) for cell in (row.template, row.step, took, row.text)))
+        more = len(rows) - room
+        return Group(table, Text(f"and {more} more")) if more > 0 else table
 
 
 @dataclass(slots=True, kw_only=True)
@@ -410,7 +418,7 @@ def screen(
             return Plain(stream)
         case "json":
             return Json(stream)
-        case "quiet":
+        case _:
             return Quiet(stream)
 
 
@@ -445,18 +453,19 @@ class Reporter:
         with self._lock:
             match event:
                 case StepStarted(job=job, step=step):
-                    self._keep(job, f"=> {step}")
-                    self.screen.step(job, self._ready(step))
+                    self.screen.step(job, self._safe(self._keep(job, f"=> {step}")[3:]))
                 case StepDone(job=job, step=step, cached=cached, seconds=seconds):
                     took = "cached" if cached else console.duration(seconds)
                     self._keep(job, f"=> {step} ({took})")
                 case Log(job=job, text=text):
-                    self._keep(job, text, tail=True)
-                    self.screen.doing(job, self._ready(text))
+                    line = self._safe(self._keep(job, text))
+                    self._tails.setdefault(job, deque(maxlen=TAIL)).append(line)
+                    self.screen.doing(job, line)
                     if self.verbose:
-                        self.screen.log(job, self._ready(text))
-                case Notice(job=job, text=text, level=level):
-                    self.screen.notice(job, level, self._ready(text))
+                        self.screen.log(job, line)
+                case _:
+                    line = self.redactor.line(event.text.replace("\n", " "))
+                    self.screen.notice(event.job, event.level, self._safe(line))
 
     def started(self, job: str) -> None:
         """Take note that a job began, from any thread."""
@@ -512,14 +521,14 @@ class Reporter:
         change = Change(job=job, state=state, seconds=seconds, elapsed=elapsed, because=because)
         self.screen.change(change)
 
-    def _ready(self, text: str) -> str:
-        return self.redactor.line(text.replace("\n", " "), ci=self.github)
-
-    def _keep(self, job: str, text: str, *, tail: bool = False) -> None:
+    def _keep(self, job: str, text: str) -> str:
+        """Write a line to the job's log; return it defused and redacted."""
         line = self.redactor.line(text)
         self._files.write(job, line)
-        if tail:
-            self._tails.setdefault(job, deque(maxlen=TAIL)).append(line)
+        return line
+
+    def _safe(self, line: str) -> str:
+        return defuse(line) if self.github else line
 
     def _failure(self, outcome: Outcome, log: Path | None) -> None:
         error, job = outcome.error, outcome.name
@@ -538,13 +547,12 @@ class Reporter:
             lines = deque(file, maxlen=_GROUP_LINES)
         step, _, template = job.partition(":")
         body = [self.redactor.line(line.rstrip("\n"), ci=True) for line in lines]
-        group = "\n".join([f"::group::log of {step} {template}", *body, "::endgroup::"])
-        self.screen.failure("", group, {})
+        self.screen.group(f"log of {step} {template}", body)
 
 
 def _failure_data(error: BaseException, log: Path | None) -> Mapping[str, object]:
     at = error.at if isinstance(error, SandboxfileError) else None
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError) and error.problems:
         at = error.problems[0].at
     return {
         "at": str(at) if at else None,

@@ -1,0 +1,401 @@
+"""What a run did is shown in four forms, logged whole, and summed up in one line and one code."""
+
+import io
+import json
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import report
+from sandboxfile.console import Screen as Kind
+from sandboxfile.errors import (
+    BuildFailed,
+    Cancelled,
+    ConfigError,
+    NotAllowed,
+    SandboxfileError,
+    Unreachable,
+)
+from sandboxfile.events import Log, Notice, StepDone, StepStarted
+from sandboxfile.graph import Outcome, Status
+from sandboxfile.places import Position, Problem
+from sandboxfile.redact import Redactor
+from sandboxfile.report import LogFiles, Reporter, exit_code, screen, summary, tally
+
+SECRET = "hunter2-hunter3"
+
+
+class Clock:
+    """A clock that moves by a second at every look."""
+
+    def __init__(self) -> None:
+        self.time = -1.0
+
+    def __call__(self) -> float:
+        self.time += 1.0
+        return self.time
+
+
+def reporter(kind: Kind, **values: object) -> tuple[Reporter, io.StringIO]:
+    stream = io.StringIO()
+    clock = Clock()
+    shown = screen(kind, stream, now=clock)
+    defaults: dict[str, object] = {"redactor": Redactor([SECRET]), "now": clock}
+    return Reporter(screen=shown, **{**defaults, **values}), stream  # type: ignore[arg-type]
+
+
+def outcome(name: str, status: Status = "done", error: BaseException | None = None) -> Outcome:
+    because = ("build:web",) if status == "skipped" else ()
+    return Outcome(name=name, status=status, error=error, because=because, seconds=1.5)
+
+
+FAILED = BuildFailed("`run` failed", status=3, hint="look")
+ACTIONS = {"api": "build", "web": "build", "old": "up to date"}
+
+
+def play(run: Reporter) -> int:
+    """Let two templates be built, of which one fails, and one be up to date."""
+    run.emit(Notice(job="", text="the registry is slow", level="warning"))
+    run.started("build:api")
+    run.emit(StepStarted(job="build:api", step="[1/2] RUN make"))
+    run.emit(Log(job="build:api", text=f"password {SECRET}"))
+    run.emit(StepDone(job="build:api", step="[1/2] RUN make", seconds=2.0))
+    run.emit(StepDone(job="build:api", step="[2/2] RUN x", cached=True))
+    run.settled(outcome("build:api"))
+    run.emit(Notice(job="push:api", text="trying\nagain"))
+    run.started("build:web")
+    run.emit(Log(job="build:web", text="\x1b[31m::error::no\x07"))
+    error = BuildFailed("`run` failed", status=3, hint="look")
+    run.settled(outcome("build:web", "failed", error))
+    run.settled(outcome("push:web", "skipped"))
+    return run.finish(ACTIONS)
+
+
+# --- screens ---------------------------------------------------------------------------------
+
+PLAIN = """\
+         warning: the registry is slow
+   1.0s  api: build started
+   2.0s  api: build done in 1.5s
+         api: trying again
+   3.0s  web: build started
+   4.0s  web: build failed in 1.5s
+   5.0s  web: push skipped, since build:web failed
+
+web: build failed
+error: `run` failed
+exit status: 3
+last line of the log:
+  | ::error::no^G
+hint: look
+1 failed, 1 built, 1 up to date in 6.0s
+"""
+QUIET = """\
+warning: the registry is slow
+
+web: build failed
+error: `run` failed
+exit status: 3
+last line of the log:
+  | ::error::no^G
+hint: look
+"""
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("plain", PLAIN), ("quiet", QUIET)])
+def test_lines_tell_what_happened(kind: Kind, expected: str) -> None:
+    run, stream = reporter(kind)
+    assert play(run) == 1
+    assert stream.getvalue() == expected
+
+
+def test_log_lines_are_shown_when_asked_for() -> None:
+    run, stream = reporter("plain", verbose=True)
+    play(run)
+    assert "         api: password ***\n" in stream.getvalue()
+    assert "         web: ::error::no^G\n" in stream.getvalue()
+
+
+def events(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_json_lines_tell_the_same() -> None:
+    run, stream = reporter("json")
+    play(run)
+    assert [event["event"] for event in events(stream)] == [
+        "notice", "started", "step", "done", "notice", "started", "failed", "skipped", "error",
+        "summary",
+    ]  # fmt: skip
+    told = {str(event["event"]): event for event in events(stream)}
+    assert told["done"] == {
+        "event": "done", "job": "build:api", "template": "api", "seconds": 1.5
+    }  # fmt: skip
+    assert told["step"]["text"] == "[1/2] RUN make"
+    assert told["skipped"]["because"] == ["build:web"]
+    assert told["error"]["hint"] == "look"
+    assert told["error"]["exit_code"] == 1
+    assert told["summary"] == {
+        "event": "summary",
+        "text": "1 failed, 1 built, 1 up to date in 6.0s",
+        "seconds": 6.0,
+        "counts": {"built": 1, "failed": 1, "up to date": 1},
+    }
+
+
+def test_json_has_log_lines_when_asked_for() -> None:
+    run, stream = reporter("json", verbose=True)
+    play(run)
+    assert [event["text"] for event in events(stream) if event["event"] == "log"] == [
+        "password ***",
+        "::error::no^G",
+    ]
+
+
+def test_a_terminal_has_a_live_table_and_ends_in_order() -> None:
+    run, stream = reporter("tty", verbose=True)
+    run.emit(Log(job="build:other", text="not running"))
+    play(run)
+    shown = stream.getvalue()
+    for text in (
+        "  warning: the registry is slow",
+        "  api: password ***",
+        "✓ api: build done in 1.5s",
+        "  api: trying again",
+        "✗ web: build failed in 1.5s",
+        "- web: push skipped, since build:web failed",
+        "1 failed, 1 built, 1 up to date in",
+    ):
+        assert text in shown
+    assert SECRET not in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+    run.close()
+
+
+def test_the_live_table_shows_what_runs_and_how_many_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LINES", "5")
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = io.StringIO()
+    tty = report.Tty(stream, colour=False, now=lambda: 0.0)
+    run = Reporter(screen=tty, now=lambda: 0.0)
+    for number in range(5):
+        run.started(f"build:t{number}")
+    run.emit(StepStarted(job="build:t0", step="[1/2] " + "x" * 100))
+    tty._console.print(tty._table())
+    run.close()
+    lines = stream.getvalue().split("\n")
+    assert any("t0  build  0.0s  [1/2] xxx" in line and line.endswith("…") for line in lines)
+    assert any(line.startswith("and 2 more") for line in lines)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_colours_are_used_on_request(*, colour: bool) -> None:
+    stream = io.StringIO()
+    run = Reporter(screen=screen("tty", stream, colour=colour), now=Clock())
+    run.started("build:a")
+    run.settled(outcome("build:a"))
+    run.close()
+    assert ("\x1b[32m" in stream.getvalue()) is colour
+
+
+def test_github_reads_no_commands_and_folds_the_log(tmp_path: Path) -> None:
+    run, stream = reporter("plain", github=True, logs=tmp_path, verbose=True)
+    play(run)
+    lines = stream.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("::")] == [
+        "::group::log of build web",
+        "::endgroup::",
+    ]
+    assert lines[lines.index("::group::log of build web") + 1] == "│ ::error::no^G"
+    assert "         web: │ ::error::no^G" in lines
+
+
+def test_github_folds_nothing_for_programs(tmp_path: Path) -> None:
+    run, stream = reporter("json", github=True, logs=tmp_path)
+    play(run)
+    assert [event["event"] for event in events(stream)].count("error") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "at", "code"),
+    [
+        (SandboxfileError("x", at=Position("a", 1, 2)), "a:1:2", 1),
+        (ConfigError([Problem(Position("b", 3, 4), "x")]), "b:3:4", 3),
+        (ConfigError([]), None, 3),
+        (ValueError("x"), None, 70),
+    ],
+)
+def test_json_says_where_and_with_which_code(
+    error: BaseException, at: str | None, code: int
+) -> None:
+    run, stream = reporter("json")
+    run.settled(outcome("build:a", "failed", error))
+    assert run.finish({"a": "build"}) == code
+    told = events(stream)[1]
+    assert (told["at"], told["exit_code"]) == (at, code)
+
+
+# --- logs ------------------------------------------------------------------------------------
+
+
+def test_whole_logs_are_kept_redacted_for_the_user_alone(tmp_path: Path) -> None:
+    run, stream = reporter("plain", logs=tmp_path / "logs")
+    play(run)
+    path = tmp_path / "logs/api/build.log"
+    assert path.read_text() == (
+        "=> [1/2] RUN make\npassword ***\n=> [1/2] RUN make (2.0s)\n=> [2/2] RUN x (cached)\n"
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert f"whole log: {tmp_path}/logs/web/build.log" in stream.getvalue()
+    assert not (tmp_path / "logs/api/push.log").exists()
+
+
+def test_what_the_engine_knows_of_a_failure_is_not_overwritten(tmp_path: Path) -> None:
+    error = BuildFailed("x", tail=("its own",), log=tmp_path / "own.log")
+    run, _ = reporter("quiet", logs=tmp_path)
+    run.emit(Log(job="build:a", text="ours"))
+    run.settled(outcome("build:a", "failed", error))
+    run.finish({"a": "build"})
+    assert (error.tail, error.log) == (("its own",), tmp_path / "own.log")
+
+
+def test_the_end_of_the_log_is_twenty_lines() -> None:
+    error = BuildFailed("x")
+    run, _ = reporter("quiet")
+    for number in range(30):
+        run.emit(Log(job="build:a", text=f"line {number}"))
+    run.settled(outcome("build:a", "failed", error))
+    run.finish({"a": "build"})
+    assert error.tail == tuple(f"line {number}" for number in range(10, 30))
+
+
+def test_a_new_run_empties_the_log(tmp_path: Path) -> None:
+    for text in ("first, longer", "second"):
+        files = LogFiles(tmp_path)
+        files.write("build:a", text)
+        files.close()
+    assert (tmp_path / "a/build.log").read_text() == "second\n"
+
+
+def test_a_log_is_cut_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_LOG_BYTES", 2 << 20)
+    files = LogFiles(tmp_path)
+    for _ in range(5):
+        files.write("build:a", "x" * (1 << 20))
+    files.close()
+    lines = (tmp_path / "a/build.log").read_text().splitlines()
+    assert [len(line) for line in lines[:-1]] == [1 << 20]
+    assert lines[-1] == "… (this log is cut at 2 MiB)"
+
+
+@pytest.mark.parametrize("job", ["", "resolve", "build:../../etc", "build:", "../x:a", "Build:a"])
+def test_no_log_is_written_outside_its_directory(job: str, tmp_path: Path) -> None:
+    files = LogFiles(tmp_path / "logs")
+    files.write(job, "x")
+    assert files.end(job) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_linked_log_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "victim").write_text("keep")
+    (tmp_path / "a/build.log").symlink_to(tmp_path / "victim")
+    files = LogFiles(tmp_path)
+    files.write("build:a", "x")
+    assert files.end("build:a") is None
+    assert (tmp_path / "victim").read_text() == "keep"
+
+
+def test_lines_after_the_end_are_dropped(tmp_path: Path) -> None:
+    files = LogFiles(tmp_path)
+    files.write("build:a", "one")
+    assert files.end("build:a") == tmp_path / "a/build.log"
+    files.write("build:a", "late")
+    files.close()
+    assert (tmp_path / "a/build.log").read_text() == "one\n"
+    assert files.end("build:never") is None
+
+
+# --- summary and exit code -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], {"api": "built", "web": "built", "old": "up to date"}),
+        ([outcome("build:api"), outcome("build:web", "failed"), outcome("push:web", "skipped")],
+         {"api": "built", "web": "failed", "old": "up to date"}),
+        ([outcome("build:api", "skipped"), outcome("tag:web", "cancelled"),
+          outcome("push:web", "skipped")],
+         {"api": "skipped", "web": "cancelled", "old": "up to date"}),
+    ],
+)  # fmt: skip
+def test_each_template_has_one_result(outcomes: list[Outcome], expected: Mapping[str, str]) -> None:
+    assert tally(ACTIONS, outcomes) == expected
+
+
+@pytest.mark.parametrize(
+    ("results", "text"),
+    [
+        ({}, "nothing to do in 12.3s"),
+        ({str(n): "up to date" for n in range(96)} | {"a": "built", "b": "snapshot"},
+         "1 built, 1 snapshot, 96 up to date in 12.3s"),
+        ({"a": "failed", "b": "skipped", "c": "cancelled", "d": "adopted", "e": "retagged"},
+         "1 failed, 1 cancelled, 1 skipped, 1 adopted, 1 retagged in 12.3s"),
+        ({"a": "something new"}, "1 something new in 12.3s"),
+    ],
+)  # fmt: skip
+def test_the_summary_counts_what_there_is(results: Mapping[str, str], text: str) -> None:
+    assert summary(results, 12.34) == text
+
+
+def bad(error: BaseException, name: str = "build:web") -> Outcome:
+    return outcome(name, "failed", error)
+
+
+DONE = outcome("build:api")
+STOPPED = outcome("build:x", "cancelled", Cancelled("stopped"))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "keep_going", "interrupted", "code"),
+    [
+        ([], False, False, 0),
+        ([DONE], True, False, 0),
+        ([DONE, bad(FAILED)], False, False, 1),
+        ([DONE, bad(FAILED)], True, False, 7),
+        ([bad(FAILED)], True, False, 1),
+        ([outcome("generate:web"), bad(FAILED)], True, False, 1),
+        ([bad(Unreachable("x")), bad(Unreachable("y"), "build:b")], False, False, 6),
+        ([bad(NotAllowed("x")), outcome("push:web", "skipped")], False, False, 5),
+        ([bad(NotAllowed("x")), bad(Unreachable("y"), "build:b")], False, False, 1),
+        ([bad(NotAllowed("x")), bad(FAILED, "build:b")], False, False, 1),
+        ([DONE, bad(ValueError("x"))], True, False, 70),
+        ([DONE, STOPPED], True, False, 130),
+        ([DONE, STOPPED, bad(FAILED)], False, True, 130),
+        ([DONE], False, True, 130),
+    ],
+)
+def test_the_exit_code_sums_up_the_failures(
+    *, outcomes: list[Outcome], keep_going: bool, interrupted: bool, code: int
+) -> None:
+    assert exit_code(outcomes, keep_going=keep_going, interrupted=interrupted) == code
+
+
+def test_templates_with_nothing_to_do_came_through() -> None:
+    run, _ = reporter("quiet")
+    run.settled(bad(FAILED))
+    assert run.finish({"web": "build", "old": "up to date"}, keep_going=True) == 7
+
+
+@pytest.mark.parametrize("kind", ["tty", "plain", "json", "quiet"])
+def test_a_screen_may_be_closed_twice(kind: Kind) -> None:
+    run, _ = reporter(kind)
+    close: Callable[[], None] = run.close
+    close()
+    close()
