@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 from sandboxfile.events import Emit, Event
-from sandboxfile.redact import Redactor, printable
+from sandboxfile.redact import Redactor
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["console", "json"]
@@ -31,16 +31,17 @@ def configure(
 ) -> None:
     """Send what `bind` loggers and `logging.getLogger("sandboxfile…")` say to a stream.
 
-    Every value is defused before, every line redacted after it is rendered.
+    Every text is defused and redacted before it is rendered, and redacted again afterwards.
     """
     import structlog
 
+    redactor = redactor or Redactor()
     silence()
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _defused,
+        _safe(redactor),
     ]
     renderer: Any = structlog.processors.JSONRenderer(sort_keys=True)
     if form == "console":
@@ -52,7 +53,7 @@ def configure(
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Redacting(formatter, redactor or Redactor()))
+    handler.setFormatter(_Redacting(formatter, redactor))
     ours = logging.getLogger(ROOT)
     ours.handlers[:] = [handler]
     ours.setLevel(level.upper())
@@ -98,13 +99,15 @@ class _Redacting(logging.Formatter):
         return self._redactor.text(self._inner.format(record))
 
 
-def _defused(
-    _logger: object, _method: str, values: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    return {
-        name: _lines(value) if isinstance(value, str) else value for name, value in values.items()
-    }
+def _safe(redactor: Redactor) -> Any:
+    """Return a processor that defuses and redacts every text before it is rendered."""
 
+    def process(
+        _logger: object, _method: str, values: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        return {
+            name: redactor.lines(value) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
-def _lines(text: str) -> str:
-    return "\n".join(printable(line) for line in text.split("\n"))
+    return process

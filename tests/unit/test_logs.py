@@ -80,7 +80,7 @@ def test_secrets_and_control_characters_do_not_get_through(form: str) -> None:
     secret = 'hunt"er2\\hunter3'
     stream = configured(level="debug", form=form, redactor=Redactor([secret]))
     logger = logs.bind("engine", key=secret)
-    logger.warning("said " + secret + "\x1b[2J", nested={"inner": [secret]}, text="a\nb\x07")
+    logger.warning("said %s", secret + "\x1b[2J", nested={"inner": [secret]}, text="a\nb\x07")
     try:
         int(secret)
     except ValueError:
