@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from posixpath import basename, normpath
 from shlex import join, quote
-from typing import Literal
+from typing import Literal, assert_never
 
 from sandboxfile.model import (
     Account,
@@ -66,8 +66,8 @@ class Rendered:
         if name is None:
             return None
         steps = [each for each in self.steps if name.is_classic or each.is_numbered]
-        index = name.index(len(steps))
-        return None if index is None else steps[index].at
+        index = max(0, name.index(len(steps)))  # what comes before is of the base
+        return steps[index].at if index < len(steps) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +93,10 @@ class StepName:
                 return cls(number=number, total=total, stage=stage, is_classic=is_classic)
         return None
 
-    def index(self, count: int) -> int | None:
-        """Return which of `count` steps it is, from 0; None if it is none of them."""
+    def index(self, count: int) -> int:
+        """Return which of the `count` steps of a file it is, from 0; others are none of them."""
         # What a builder adds comes last in the classic one (labels), first in BuildKit (ONBUILD).
-        index = self.number - 1
-        if not self.is_classic:
-            index += count - self.total
-        return index if 0 <= index < count else None
+        return self.number - 1 + (0 if self.is_classic else count - self.total)
 
 
 # With several platforms, BuildKit writes `[linux/amd64 builder 2/4]`.
@@ -219,6 +216,8 @@ class _Draft:
                 self.command(instruction)
             case Workdir():
                 self.enter(instruction)
+            case _:
+                assert_never(instruction)
 
     def environment(self, env: Env) -> None:
         for name, value in env.values.items():
@@ -283,6 +282,8 @@ def _title(instruction: Instruction) -> str:
             return "commands"
         case Workdir():
             return "working directory"
+        case _:
+            assert_never(instruction)
 
 
 # --- quoting ---------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class UserDockerfile:
             return None
         found = self._instructions if name.is_classic else self._numbered(name.stage)
         index = name.index(len(found))
-        return None if index is None else found[index].at
+        return found[index].at if 0 <= index < len(found) else None
 
     def _numbered(self, name: str) -> list[Instruction]:
         """Return what BuildKit counts in a stage; without a name the second one is `stage-1`."""

@@ -312,6 +312,7 @@ def test_a_single_stage_has_no_name_in_its_steps() -> None:
     [
         ("", 1, 1, "the Dockerfile has no `FROM`"),
         ("# x\nRUN true\n", 1, 1, "the Dockerfile has no `FROM`"),
+        ("# syntax=x", 1, 1, "the Dockerfile has no `FROM`"),
         ("FROM\n", 1, 1, "`FROM` takes an image or a stage, and `AS name` after it"),
         ("FROM a b\n", 1, 1, "`FROM` takes an image or a stage, and `AS name` after it"),
         ("FROM a TO b\n", 1, 1, "`FROM` takes an image or a stage, and `AS name` after it"),
