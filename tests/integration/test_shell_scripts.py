@@ -1,5 +1,6 @@
 """The shell text that we write, run by the shells that images have."""
 
+import ast
 import http.server
 import os
 import shlex
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import ready
+from sandboxfile import dockerfile, ready
 from sandboxfile.model import Ready, ReadyKind
 from sandboxfile.places import Position
 
@@ -193,3 +194,117 @@ def test_an_image_without_a_client_says_so(tmp_path: Path) -> None:
         1,
         "ready: the image has neither curl, wget nor python3\n",
     )
+
+
+# --- the environment at run time --------------------------------------------------------------
+
+HOSTILE = {
+    "PATH": os.environ["PATH"],
+    "PLAIN": "value",
+    "EMPTY": "",
+    "_LEADING": "underscore",
+    "lower_9": "x",
+    "SINGLE": "it's 'quoted' and '\\'' escaped",
+    "DOUBLE": 'say "so"',
+    "DOLLAR": "$HOME ${PATH} $(id) `id` $$ \\$X",
+    "BACKSLASH": "a\\b\\\\c \\n \\",
+    "EQUALS": "a=b==",
+    "HASH": "# not a comment",
+    "DASH": "-n -e --",
+    "SPACES": "  two  ",
+    "TAB": "a\tb\t",
+    "NEWLINES": "one\n\nFAKE=1\nexport FAKE=2\n",
+    "UNICODE": "žluťoučký 🐎 \u00a0",
+    "GLOB": "* ? [a-z] {a,b} ~",
+    "AMPERSAND": "a&b;c|d>e<f \\& \\1",
+    "PERCENT": "%s %d %%",
+    "BANG": "!! !x",
+    "LONG": "x" * 20_000,
+}
+LEFT_OUT = {
+    "HOME": "/root",
+    "HOSTNAME": "h",
+    "PWD": "/",
+    "OLDPWD": "/",
+    "SHLVL": "7",
+    "_": "/bin/x",
+    "TERM": "dumb",
+    "SF_E1": "a build argument",
+    "SOURCE_DATE_EPOCH": "0",
+    "https_proxy": "http://user:password@proxy",
+    "container": "podman",
+    "BAD-NAME": "x",
+    "1BAD": "x",
+    "BAD NAME": "x",
+    "DOTTED.NAME": "x",
+}
+
+
+def keep_environment(shell: list[str], directory: Path, values: dict[str, str]) -> tuple[str, str]:
+    """Run the script in this environment; return what it wrote."""
+    profile, environment = directory / "profile.d" / "env.sh", directory / "environment"
+    script = dockerfile.environment_script(
+        frozenset({"NO_PROXY"}), profile=str(profile), environment=str(environment)
+    )
+    subprocess.run([*shell, "-c", script], env=values, check=True)
+    assert [path.stat().st_mode & 0o777 for path in (profile, environment)] == [0o644, 0o644]
+    return profile.read_text(), environment.read_text()
+
+
+def exported(shell: list[str], profile: Path) -> dict[str, str]:
+    """Return the environment of a program that is started after the profile was read."""
+    ran = subprocess.run(
+        [
+            *shell,
+            "-c",
+            f". {profile}; exec {sys.executable} -c 'import os; print(dict(os.environ))'",
+        ],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not ran.stderr
+    return dict(ast.literal_eval(ran.stdout))
+
+
+def test_the_environment_is_kept_exactly(shell: list[str], tmp_path: Path) -> None:
+    given = HOSTILE | LEFT_OUT | {"NO_PROXY": "localhost"}
+    profile, _ = keep_environment(shell, tmp_path, given)
+    expected = HOSTILE | {"NO_PROXY": "localhost"}
+    assert profile.count("\nexport ") + 1 == len(expected) + 1  # one is inside of NEWLINES
+    for reader in (["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]):
+        found = exported(reader, tmp_path / "profile.d" / "env.sh")
+        assert {name: found.get(name) for name in expected} == expected
+        shells_own = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
+        assert found.keys() - shells_own == expected.keys()
+
+
+def test_the_plain_file_has_what_it_can_hold(shell: list[str], tmp_path: Path) -> None:
+    _, environment = keep_environment(shell, tmp_path, HOSTILE | LEFT_OUT)
+    held = {k: v for k, v in HOSTILE.items() if v and "\n" not in v and '"' not in v}
+    assert environment == "".join(f"{name}={held[name]}\n" for name in sorted(held))
+
+
+def test_every_shell_writes_the_same_bytes(tmp_path: Path) -> None:
+    written = set()
+    for index, each in enumerate(SHELLS):
+        directory = tmp_path / str(index)
+        directory.mkdir()
+        values = dict(reversed(HOSTILE.items())) if index else HOSTILE
+        written.add(keep_environment(each.split(), directory, values))
+    assert len(written) == 1
+
+
+def test_names_that_bash_forbids_to_set_make_no_noise(shell: list[str], tmp_path: Path) -> None:
+    given = {"PATH": os.environ["PATH"], "UID": "7", "EUID": "7", "PPID": "7"}
+    _, environment = keep_environment(shell, tmp_path, given)
+    assert "UID=7\n" in environment
+    assert exported(["bash"], tmp_path / "profile.d" / "env.sh")["PATH"] == os.environ["PATH"]
+
+
+def test_files_that_are_there_are_replaced(shell: list[str], tmp_path: Path) -> None:
+    (tmp_path / "environment").write_text("OLD=1\n")
+    (tmp_path / "environment").chmod(0o600)
+    _, environment = keep_environment(shell, tmp_path, {"PATH": os.environ["PATH"]})
+    assert environment == f"PATH={os.environ['PATH']}\n"
