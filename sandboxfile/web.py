@@ -111,7 +111,7 @@ class Web:
         self._budget = self._retries.budget
         self._lock = threading.Lock()
         self._user_agent = user_agent
-        self._client: Any = None
+        self._clients: dict[str, Any] = {}
 
     def send(
         self,
@@ -162,8 +162,8 @@ class Web:
     def close(self) -> None:
         """Give back all connections."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
             client.close()
 
     def _persist(self, request: _Request, retry: Retry) -> Reply:
@@ -220,10 +220,11 @@ class Web:
         return exchange.result()
 
     def _pool(self, url: str) -> Any:
+        scheme = "http" if url.lower().startswith("http://") else "https"
         with self._lock:
-            if self._client is None:
-                self._client = _client(self._user_agent, url)
-            return self._client
+            if scheme not in self._clients:
+                self._clients[scheme] = _client(self._user_agent, url, scheme)
+            return self._clients[scheme]
 
 
 class _Exchange:
@@ -369,8 +370,10 @@ def _timeout(seconds: float) -> Any:
     return httpx.Timeout(seconds, connect=min(CONNECT_S, seconds))
 
 
-def _client(user_agent: str, url: str) -> Any:
+def _client(user_agent: str, url: str, scheme: str) -> Any:
     """Make the pool: proxies and CA files of the environment, no cookies, own machine direct."""
+    import ssl
+
     import httpx
 
     for name in ("httpx", "httpcore"):  # both log whole addresses, with their query
@@ -378,7 +381,10 @@ def _client(user_agent: str, url: str) -> Any:
     jar = CookieJar(policy=DefaultCookiePolicy(allowed_domains=()))
     direct = ("all://127.0.0.1", "all://localhost", "all://[::1]")
     try:
+        # Reading all CA certificates takes longer than everything else; without TLS, trust none.
+        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if scheme == "http" else True
         return httpx.Client(
+            verify=verify,
             headers={"user-agent": user_agent, "accept-encoding": "identity"},
             cookies=jar,
             follow_redirects=False,
