@@ -1,6 +1,7 @@
 """Publish on the legacy line: register first, push to the service's own registry, then trigger."""
 
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 from sandboxfile import ready
 from sandboxfile.cancel import Cancel
@@ -173,8 +174,24 @@ class NovitaV1:
         if self._target.registry is not None:
             root = self._target.registry
             return root, self._logins(root.partition("/")[0])
-        host = f"docker.{self._target.domain}"
+        host = registry_host(self._target)
         return f"{host}/{REPOSITORY}", self._logins(host) or registry_login(self._token)
+
+
+def registry_host(target: Target) -> str:
+    """Return the host of a v1 service's own registry: the neighbour of its API, `docker.<domain>`.
+
+    The token goes there, so it is the address that was checked for trust that decides, not
+    `domain`, which may be written beside it. Raises SandboxfileError when there is no such host.
+    """
+    host = urlsplit(target.api_url or f"https://api.{target.domain}").hostname or ""
+    if not host.startswith("api."):
+        raise SandboxfileError(
+            f"target `{target.name}` names no registry to push images to",
+            hint="add `registry: host/repository`, one that the service can pull from",
+            at=target.at,
+        )
+    return "docker." + host.removeprefix("api.")
 
 
 def registry_login(token: Secret | None) -> Login | None:

@@ -8,7 +8,7 @@ from sandboxfile.journal import Journal, Record, Step
 from sandboxfile.model import Login, RemoteBase, Secret, Target
 from sandboxfile.service import NameTaken
 from sandboxfile.targets import Release, Snapshot
-from sandboxfile.targets.novita_v1 import registry_login
+from sandboxfile.targets.novita_v1 import registry_host, registry_login
 from tests.fakes.publishing import AT, CONTENT, PLACES, World, release
 from tests.fakes.service import Answer, Build, error
 
@@ -101,6 +101,28 @@ def test_without_a_registry_the_image_goes_to_that_of_the_service(world: World) 
             Login(username="_e2b_access_token", password=Secret("token-1234")),
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("domain", "api_url", "host"),
+    [
+        ("sandbox.example", None, "docker.sandbox.example"),
+        ("sandbox.example", "https://api.sandbox.example", "docker.sandbox.example"),
+        ("evil.example", "https://api.sandbox.example:8443/x", "docker.sandbox.example"),
+    ],
+)
+def test_the_token_goes_next_to_the_address_that_is_trusted(
+    domain: str, api_url: str | None, host: str
+) -> None:
+    target = Target(name="old", provider="novita", domain=domain, api_url=api_url)
+    assert registry_host(target) == host
+
+
+def test_a_service_elsewhere_needs_a_registry_of_its_own() -> None:
+    target = Target(name="old", provider="novita", api_url="http://127.0.0.1:8080", at=AT)
+    with pytest.raises(SandboxfileError, match="target `old` names no registry") as caught:
+        registry_host(target)
+    assert caught.value.at == AT
 
 
 def test_a_key_alone_is_also_the_token(world: World) -> None:
