@@ -1,0 +1,345 @@
+import os
+import threading
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import statcache
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.statcache import SLACK_NS, NoCache, StatCache
+
+Later = Callable[[], int]
+
+
+def later() -> int:
+    """A clock by which everything written just now is old enough to be trusted."""
+    return time.time_ns() + 2 * SLACK_NS
+
+
+def opened(root: Path, clock: Later = later) -> StatCache:
+    return StatCache.open(root / "cache", root=root, clock=clock)
+
+
+def digest(cache: StatCache | NoCache, path: Path) -> str:
+    return cache.digest(os.fspath(path), path.lstat())
+
+
+def sha(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    return path
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Change the content only: same size, mtime and inode."""
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 20])
+def test_a_digest_is_the_sha256_of_the_content(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "f").write_bytes(content)
+    assert digest(NoCache(), tmp_path / "f") == sha(content)
+    assert digest(opened(tmp_path), tmp_path / "f") == sha(content)
+
+
+def test_what_cannot_be_opened_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    for name in ("nowhere", "link"):
+        with pytest.raises(OSError, match=name):
+            statcache.read(os.fspath(tmp_path / name))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(SandboxfileError, match="changed while being read"):
+            statcache.read(os.fspath(path))
+
+
+def test_a_file_that_never_holds_still_is_an_error() -> None:
+    """A file of the kernel has more in it than its size says, however often it is read."""
+    with pytest.raises(SandboxfileError, match="`/proc/self/status` changed while") as caught:
+        statcache.read("/proc/self/status")
+    assert caught.value.hint == "run again when nothing writes to it"
+
+
+@pytest.mark.parametrize("size", [10, 3 << 20])
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_size_that_is_not_the_contents_gives_no_digest(
+    tmp_path: Path, size: int, wrong: int
+) -> None:
+    (tmp_path / "f").write_bytes(bytes(size))
+    with (tmp_path / "f").open("rb") as file:
+        assert statcache._hash(file.fileno(), size + wrong) is None
+        file.seek(0)
+        assert statcache._hash(file.fileno(), size) == sha256(bytes(size)).digest()
+
+
+def test_a_digest_is_always_of_one_state_of_the_file(tmp_path: Path) -> None:
+    """A file replaced all the time by other whole files is read as one of them, never as a mix."""
+    path = tmp_path / "f"
+    contents = [bytes([65 + n]) * (3000 + n) for n in range(5)]
+    path.write_bytes(contents[0])
+    stop = threading.Event()
+
+    def replace() -> None:
+        while not stop.is_set():
+            for content in contents:
+                (tmp_path / "new").write_bytes(content)
+                (tmp_path / "new").replace(path)
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    try:
+        for _ in range(300):
+            stat, found = statcache.read(os.fspath(path))
+            assert found == sha256(contents[stat.st_size - 3000]).digest()
+    finally:
+        stop.set()
+        thread.join()
+
+
+# --- remembering -----------------------------------------------------------------------------
+
+
+def test_a_file_whose_stat_is_the_same_is_not_read_again(tmp_path: Path, file: Path) -> None:
+    cache = opened(tmp_path)
+    digest(cache, file)
+    cache.save()
+    stat = file.lstat()
+    file.unlink()
+    assert opened(tmp_path).digest(os.fspath(file), stat) == sha(b"one")
+
+
+def test_content_changed_under_the_same_size_and_mtime_is_seen(tmp_path: Path, file: Path) -> None:
+    cache = opened(tmp_path)
+    digest(cache, file)
+    cache.save()
+    rewrite(file, b"two")
+    assert digest(opened(tmp_path), file) == sha(b"two")
+    assert digest(cache, file) == sha(b"two")
+
+
+def test_another_file_of_the_same_size_and_times_is_seen(tmp_path: Path, file: Path) -> None:
+    cache = opened(tmp_path)
+    stat = file.lstat()
+    cache.digest(os.fspath(file), stat)
+    cache.save()
+    times = {"st_mtime_ns": stat.st_mtime_ns, "st_ctime_ns": stat.st_ctime_ns}
+    other = os.stat_result((stat.st_mode, stat.st_ino + 1, *stat[2:]), times)
+    file.write_bytes(b"two")
+    assert opened(tmp_path).digest(os.fspath(file), other) == sha(b"two")
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "trusted"), [(0, False), (SLACK_NS // 2, False), (SLACK_NS * 2, True)]
+)
+def test_only_what_was_old_when_it_was_read_is_trusted_later(
+    tmp_path: Path, file: Path, age_ns: int, *, trusted: bool
+) -> None:
+    """A rewrite within one tick of a coarse clock leaves the stat as it was: simulate that."""
+    cache = opened(tmp_path, lambda: time.time_ns() + age_ns)
+    stat = file.lstat()
+    cache.digest(os.fspath(file), stat)
+    file.write_bytes(b"two")
+    cache.save()
+    found = opened(tmp_path).digest(os.fspath(file), stat)
+    assert found == sha(b"one" if trusted else b"two")
+
+
+def test_a_young_mtime_is_not_trusted_even_with_an_old_ctime(tmp_path: Path, file: Path) -> None:
+    os.utime(file, ns=(0, later() + SLACK_NS))
+    cache = opened(tmp_path)
+    stat = file.lstat()
+    cache.digest(os.fspath(file), stat)
+    cache.save()
+    file.write_bytes(b"two")
+    assert opened(tmp_path).digest(os.fspath(file), stat) == sha(b"two")
+
+
+def test_what_was_trusted_and_is_young_again_is_forgotten(tmp_path: Path, file: Path) -> None:
+    cache = opened(tmp_path)
+    digest(cache, file)
+    cache.save()
+    rewrite(file, b"two")
+    again = opened(tmp_path, time.time_ns)
+    young = file.lstat()
+    digest(again, file)
+    again.save()
+    file.write_bytes(b"six")
+    assert opened(tmp_path).digest(os.fspath(file), young) == sha(b"six")
+
+
+def test_one_run_sees_a_file_as_of_one_moment(tmp_path: Path, file: Path) -> None:
+    for cache in (opened(tmp_path, time.time_ns), NoCache()):
+        file.write_bytes(b"one")
+        stat = file.lstat()
+        assert cache.digest(os.fspath(file), stat) == sha(b"one")
+        file.write_bytes(b"two")
+        assert cache.digest(os.fspath(file), stat) == sha(b"one")
+        assert digest(cache, file) == sha(b"two")
+
+
+def test_names_are_relative_to_the_workspace(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / "a/file"
+    path.write_bytes(b"one")
+    cache = opened(tmp_path / "a")
+    digest(cache, path)
+    cache.save()
+    stat = path.lstat()
+    (tmp_path / "a").rename(tmp_path / "c")
+    moved = opened(tmp_path / "c")
+    (tmp_path / "c/file").unlink()
+    assert moved.digest(os.fspath(tmp_path / "c/file"), stat) == sha(b"one")
+
+
+def test_any_name_can_be_kept(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a b", "é", "new\nline", os.fsdecode(b"\xff"))]
+    cache = opened(tmp_path)
+    for path in paths:
+        path.write_text(path.name, errors="surrogateescape")
+        digest(cache, path)
+    cache.save()
+    stats = {path: path.lstat() for path in paths}
+    again = opened(tmp_path)
+    for path in paths:
+        path.unlink()
+        content = path.name.encode(errors="surrogateescape")
+        assert again.digest(os.fspath(path), stats[path]) == sha(content)
+
+
+# --- saving ----------------------------------------------------------------------------------
+
+
+def kept(root: Path) -> set[bytes]:
+    return set(opened(root)._kept)
+
+
+def test_files_not_seen_are_dropped_only_when_the_run_saw_everything(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    cache = opened(tmp_path)
+    digest(cache, tmp_path / "a")
+    digest(cache, tmp_path / "b")
+    cache.save()
+    second = opened(tmp_path)
+    digest(second, tmp_path / "b")
+    second.save()
+    assert kept(tmp_path) == {b"a", b"b"}
+    second.save(whole=True)
+    assert kept(tmp_path) == {b"b"}
+
+
+def test_an_unchanged_cache_is_not_written_again(tmp_path: Path, file: Path) -> None:
+    cache = opened(tmp_path)
+    digest(cache, file)
+    cache.save()
+    before = (tmp_path / "cache").stat()
+    again = opened(tmp_path)
+    digest(again, file)
+    again.save(whole=True)
+    assert (tmp_path / "cache").stat() == before
+
+
+def test_the_same_content_is_the_same_cache_byte_for_byte(tmp_path: Path) -> None:
+    written = []
+    for names in (["a", "b"], ["b", "a"]):
+        cache = StatCache.open(tmp_path / f"cache-{names[0]}", root=tmp_path, clock=later)
+        for name in names:
+            if not (tmp_path / name).exists():
+                (tmp_path / name).write_text(name)
+            digest(cache, tmp_path / name)
+        cache.save()
+        written.append((tmp_path / f"cache-{names[0]}").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_the_directory_of_the_cache_is_made(tmp_path: Path, file: Path) -> None:
+    cache = StatCache.open(tmp_path / "state/deep/cache", root=tmp_path, clock=later)
+    digest(cache, file)
+    cache.save()
+    assert [path.name for path in (tmp_path / "state/deep").iterdir()] == ["cache"]
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    cache = opened(tmp_path)
+    assert digest(cache, file) == sha(b"one")
+    cache.save()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "file"]
+
+
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    lambda data: data[:0],
+    lambda data: data[:20],
+    lambda data: data[:-1],
+    lambda data: data + b"x",
+    lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:],
+    lambda data: b"sfstat9\n" + data[8:],
+    lambda data: data[8:] + b"{}" * 100,
+    lambda data: data[:12] + b"\2" + data[13:],
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_an_empty_one(
+    tmp_path: Path, file: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    cache = opened(tmp_path)
+    digest(cache, file)
+    cache.save()
+    whole = (tmp_path / "cache").read_bytes()
+    (tmp_path / "cache").write_bytes(damage(whole))
+    again = opened(tmp_path)
+    assert not again._kept
+    assert digest(again, file) == sha(b"one")
+    again.save()
+    assert (tmp_path / "cache").read_bytes() == whole
+
+
+def test_an_empty_cache_can_be_saved(tmp_path: Path, file: Path) -> None:
+    cache = opened(tmp_path)
+    digest(cache, file)
+    cache.save()
+    opened(tmp_path).save(whole=True)
+    assert (tmp_path / "cache").stat().st_size > 0
+    assert kept(tmp_path) == set()
+
+
+def test_threads_may_share_a_cache(tmp_path: Path) -> None:
+    paths = [tmp_path / f"f{number}" for number in range(200)]
+    for path in paths:
+        path.write_text(path.name)
+    cache = opened(tmp_path)
+    wrong: list[Path] = []
+
+    def work() -> None:
+        for path in paths:
+            if digest(cache, path) != sha(path.name.encode()):
+                wrong.append(path)
+            cache.save()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert kept(tmp_path) == {path.name.encode() for path in paths}
