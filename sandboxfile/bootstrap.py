@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -257,11 +258,14 @@ def _make(run: _Run, entry: Path) -> Archive:
     partial = entry.with_suffix(".partial")
     run.emit(StepStarted(job=run.job, step=step))
     try:
-        outcome = process.run(
-            _command(run, partial),
-            on_line=lambda text: run.emit(Log(job=run.job, text=text, stream="stderr", step=step)),
-            cancel=run.cancel,
-        )
+        with _workplace() as workplace:
+            outcome = process.run(
+                _command(run, partial, workplace),
+                on_line=lambda line: run.emit(
+                    Log(job=run.job, text=line, stream="stderr", step=step)
+                ),
+                cancel=run.cancel,
+            )
         if outcome.status:
             raise _failure(run.base, outcome)
         made = _keep(partial, entry)
@@ -271,13 +275,46 @@ def _make(run: _Run, entry: Path) -> Archive:
     return made
 
 
-def _command(run: _Run, target: Path) -> Command:
+def _command(run: _Run, target: Path, workplace: Path) -> Command:
     at = run.arguments.index("--") + 2  # the target stands between suite and mirror
+    env = {"SOURCE_DATE_EPOCH": str(run.base.epoch), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     return Command(
         argv=("mmdebstrap", *run.arguments[:at], str(target), *run.arguments[at:]),
-        env={"SOURCE_DATE_EPOCH": str(run.base.epoch), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        env=env | {"TMPDIR": str(workplace)},
         remedy=MISSING,
     )
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    """Make a directory for what mmdebstrap unpacks, which goes even if mmdebstrap is killed."""
+    import tempfile
+
+    directory = Path(tempfile.mkdtemp(prefix="sandboxfile-"))
+    try:
+        directory.chmod(0o755)  # apt works as a user of its own
+        yield directory
+    finally:
+        _clear(directory)
+
+
+def _clear(directory: Path) -> None:
+    """Remove a directory, but nothing through a file system that is still mounted in it."""
+    for mount in reversed(_mounts(directory)):
+        with suppress(SandboxfileError):
+            process.run(Command(argv=("umount", "--lazy", mount)))
+    if not _mounts(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _mounts(directory: Path) -> list[str]:
+    lines = Path("/proc/self/mounts").read_bytes().splitlines()
+    found = [os.fsdecode(re.sub(rb"\\([0-7]{3})", _character, line.split()[1])) for line in lines]
+    return [mount for mount in found if mount.startswith(f"{directory}/")]
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    return bytes([int(escape[1], 8)])
 
 
 def _name(base: BootstrapBase) -> str:

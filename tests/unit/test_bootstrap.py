@@ -375,6 +375,24 @@ def test_stopping_ends_mmdebstrap_and_leaves_nothing(
         os.kill(int((tool.directory / "pid").read_text()), 0)
 
 
+def test_a_mmdebstrap_that_had_to_be_killed_leaves_nothing_either(
+    tool: Tool, make: Make, pressed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("TMPDIR", str(work))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    tool.does(
+        'trap \'\' TERM; mkdir "$TMPDIR/root"; stat -c %a "$TMPDIR" > $here/mode; '
+        "echo started >&2; while :; do sleep 1; done"
+    )
+    cancel, emit = pressed(Log)
+    with pytest.raises(Cancelled):
+        make(cancel=cancel, emit=emit)
+    assert (tool.directory / "mode").read_text() == "755\n"
+    assert list(work.iterdir()) == []
+
+
 def test_runs_that_overlap_make_it_once(tool: Tool, cache: Path) -> None:
     tool.does(f'echo started >&2; while [ ! -e "$here/go" ]; do sleep 0.01; done; {WRITE}')
     started, made = threading.Event(), []
