@@ -145,7 +145,10 @@ def _address(base: BootstrapBase, operators: str | None) -> str | None:
         raise ConfigError(Problem(base.at, text) for text in wrong)
     fitting = [each for each in given if (SNAPSHOT in each) == (base.snapshot is not None)]
     if not fitting and base.snapshot is not None:
-        hint = f"name the distribution's snapshot archive, with `{SNAPSHOT}` for the timestamp"
+        hint = (
+            "name the distribution's snapshot archive there, or in SANDBOXFILE_MIRROR, "
+            f"with `{SNAPSHOT}` for the timestamp"
+        )
         what = f"`snapshot` needs a `mirror` with the place-holder `{SNAPSHOT}`"
         raise ConfigError([Problem(base.at, what, hint=hint)])
     if not fitting and given:
