@@ -35,6 +35,7 @@ OWNER = "sandboxfile.owner"  # label of containers: the process that has to remo
 BASE = "base"
 FINALIZE = "finalize"
 INTERNAL = "An internal error occurred. Please try again or contact support with the build ID."
+_ENGINE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
@@ -177,6 +178,7 @@ class Assembly:
         """Return the id of the first of these images that the engine has or can pull."""
         engine = self._workshop.engine
         for image in images:
+            _check_reference(image)
             if found := engine.find(image):
                 return found
         for image in images:
@@ -193,10 +195,8 @@ class Assembly:
         return found
 
     def _pull(self, image: str) -> None:
-        try:
-            registry = ImageReference.parse(image).registry
-        except ValueError as error:
-            raise _Failed(f"image '{image}' not found: {error}") from None
+        if _ENGINE_ID.fullmatch(image):
+            raise _Failed(f"image '{image}' not found: the engine has no image with this id")
         self._say(f"Pulling {image}")
         given = self._recipe.credentials
         if given is not None and given.login is None:
@@ -204,7 +204,9 @@ class Assembly:
                 f"access denied to '{image}': registry credentials of type '{given.kind}' are not"
                 " supported by the local service"
             )
-        login = given.login if given else self._workshop.logins(registry)
+        login = (
+            given.login if given else self._workshop.logins(ImageReference.parse(image).registry)
+        )
         try:
             self._workshop.engine.ensure(image, login=login, emit=self._pulling, job=self._build.id)
         except SandboxfileError as error:
@@ -335,6 +337,15 @@ class Assembly:
 
     def _say(self, message: str, *, level: Level = "info") -> None:
         self._workshop.store.log(self._build.id, message, level=level, step=self._step)
+
+
+def _check_reference(image: str) -> None:
+    if _ENGINE_ID.fullmatch(image):
+        return
+    try:
+        ImageReference.parse(image)
+    except ValueError as error:
+        raise _Failed(f"image '{image}' not found: {error}") from None
 
 
 def _as(setting: Setting, rest: list[str]) -> Setting:

@@ -85,9 +85,13 @@ class Builder:
                 self._queue.put(None)
         for job in jobs:
             self._workshop.store.fail(job.build.id, Reason(message=CANCELLED))
-            Thread(target=job.cancel.set, daemon=True).start()
-        self._look.set()
+        removals = [Thread(target=job.cancel.set, daemon=True) for job in jobs]
         deadline = time.monotonic() + timeout_s
+        for thread in removals:
+            thread.start()
+        self._look.set()
+        for thread in removals:
+            thread.join(max(0.0, deadline - time.monotonic()))
         while self._jobs and time.monotonic() < deadline:
             time.sleep(0.01)
 

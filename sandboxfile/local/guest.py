@@ -64,8 +64,8 @@ if ! field /etc/passwd "$1" 3 >/dev/null; then
     echo "$1:x:$id:$group::/home/$1:$shell" >>/etc/passwd
     [ ! -e /etc/shadow ] || echo "$1:!:19000:0:99999:7:::" >>/etc/shadow
   fi
-  home=$(field /etc/passwd "$1" 6)
-  mkdir -p "$home" && chown "$1:$group" "$home" 2>/dev/null || chown "$1" "$home"
+  home=$(field /etc/passwd "$1" 6) || exit
+  mkdir -p "$home" && chown "$1:$group" "$home" || exit
 fi
 if [ "$2" = sudo ] && [ -d /etc/sudoers.d ]; then
   echo "$1 ALL=(ALL:ALL) NOPASSWD: ALL" >"/etc/sudoers.d/90-$1"

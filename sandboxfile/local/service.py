@@ -90,6 +90,7 @@ class LocalService:
         self._builder = Builder(workshop, parallel=parallel)
         self._api = Api(self._store, self._builder, key=key, strict=strict)
         self._server: Server | None = None
+        self._is_stopped = False
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on loopback only; the base URL. Raises UsageError, SandboxfileError."""
@@ -99,6 +100,9 @@ class LocalService:
 
     def stop(self) -> None:
         """Stop listening, cancel builds that run, remove their containers; within 2 s or so."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         if self._server:
             self._server.stop()
         self._builder.stop()

@@ -1,0 +1,68 @@
+"""A box without an engine: its commands run on this machine, as this user, in one directory."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sandboxfile.engines import Executed
+
+
+class HostBox:
+    """Runs commands as child processes; `stop` kills them, as removing a container does."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._running: list[subprocess.Popen[str]] = []
+
+    @property
+    def id(self) -> str:
+        return "host"
+
+    def execute(
+        self,
+        argv: tuple[str, ...],
+        *,
+        user: str | None = None,  # noqa: ARG002 - there is but one here
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Executed:
+        command = subprocess.Popen(
+            argv,
+            cwd=workdir or self.directory,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.directory), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._running.append(command)
+        output = ""
+        with command:
+            assert command.stdout is not None
+            for line in command.stdout:
+                output += line
+                if on_line:
+                    on_line(line.rstrip("\n"))
+        return Executed(status=command.returncode % 256, output=output)
+
+    def spawn(self, argv: tuple[str, ...], **_: object) -> str:
+        raise NotImplementedError
+
+    def poll(self, exec_id: str) -> int | None:
+        raise NotImplementedError
+
+    def interact(self, argv: tuple[str, ...], *, tty: bool, **_: object) -> int:
+        raise NotImplementedError
+
+    def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        for command in self._running:
+            with suppress(ProcessLookupError):
+                os.killpg(command.pid, signal.SIGKILL)

@@ -1,0 +1,124 @@
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.errors import Cancelled
+from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
+from sandboxfile.local.guest import Guest
+from sandboxfile.local.records import Level, Setting
+from tests.fakes.hostbox import HostBox
+
+QUICK = Patience(interval_s=0.02, timeout_s=20.0)
+
+
+@dataclass
+class Bench:
+    """Boots on this machine and keeps what was said."""
+
+    guest: Guest
+    directory: Path
+    cancel: Cancel = field(default_factory=Cancel)
+    said: list[str] = field(default_factory=list)
+
+    def say(self, message: str, *, level: Level = "info") -> None:
+        self.said.append(f"{level}: {message}")
+
+    def boot(self, start: str, ready: str, patience: Patience = QUICK) -> None:
+        setting = Setting(user="root", workdir=str(self.directory), env={"WORD": "hello"})
+        what = Boot(start=start, ready=ready, setting=setting)
+        boot(self.guest, what, patience=patience, cancel=self.cancel, say=self.say)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    box = HostBox(tmp_path)
+    yield Bench(Guest(box=box, shell="/bin/sh"), tmp_path)
+    box.stop()
+
+
+@pytest.mark.parametrize(
+    ("start", "ready", "expected"),
+    [
+        ("", "", "sleep 0"),
+        ("serve", "", "sleep 20"),
+        ("serve", "true", "true"),
+        ("", "true", "true"),
+    ],
+)
+def test_the_ready_command_that_stands_for_none(start: str, ready: str, expected: str) -> None:
+    assert Boot(start=start, ready=ready, setting=Setting(user="user")).check == expected
+
+
+def test_a_template_without_commands_is_ready_at_once(bench: Bench) -> None:
+    bench.boot("", "")
+    assert bench.said == [
+        "info: Waiting for template to be ready: sleep 0",
+        "info: Template is ready",
+    ]
+
+
+def test_the_ready_command_is_tried_until_the_start_command_is_up(bench: Bench) -> None:
+    bench.boot(
+        "echo $WORD; sleep 0.2; touch up; sleep 60", "test -e up || { echo not yet; exit 4; }"
+    )
+    assert bench.said[0].startswith("info: Running start command: echo $WORD;")
+    assert "info: [start] [stdout]: hello" in bench.said
+    assert "debug: Template is not ready: exit status 4 not yet" in bench.said
+    assert bench.said[-1] == "info: Template is ready"
+
+
+def test_a_start_command_that_fails_ends_the_wait_at_once(bench: Bench) -> None:
+    with pytest.raises(NotReady) as caught:
+        bench.boot("echo oops; exit 7", "sleep 60")
+    assert (
+        caught.value.message == "start command failed: error running start command: exit status 7"
+    )
+    assert "info: [start] [stdout]: oops" in bench.said
+
+
+def test_a_start_command_that_fails_between_attempts_is_noticed(bench: Bench) -> None:
+    with pytest.raises(NotReady, match="exit status 3"):
+        bench.boot("sleep 0.3; exit 3", "false", Patience(interval_s=60.0, timeout_s=120.0))
+
+
+def test_a_start_command_that_ends_well_is_fine(bench: Bench) -> None:
+    bench.boot("touch done", "sleep 0.2; test -e done")
+    assert bench.said[-1] == "info: Template is ready"
+
+
+def test_a_ready_command_that_never_succeeds_is_given_up(bench: Bench) -> None:
+    with pytest.raises(NotReady) as caught:
+        bench.boot("", "false", Patience(interval_s=0.05, timeout_s=0.5))
+    assert caught.value.message == "ready command failed: ready command timed out after 0.5s"
+
+
+def test_a_ready_command_that_blocks_uses_up_the_time(bench: Bench) -> None:
+    with pytest.raises(NotReady, match=r"timed out after 0\.3s"):
+        bench.boot("", "sleep 60", Patience(interval_s=2.0, timeout_s=0.3))
+
+
+@pytest.mark.parametrize("ready", ["sleep 60", "false"])
+def test_cancelling_ends_the_wait(bench: Bench, ready: str) -> None:
+    threading.Timer(0.2, bench.cancel.set).start()
+    with pytest.raises(Cancelled):
+        bench.boot("sleep 60", ready, Patience(interval_s=60.0, timeout_s=120.0))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.5, "0.5s"),
+        (2, "2s"),
+        (59.9, "59.9s"),
+        (60, "1m0s"),
+        (600, "10m0s"),
+        (3723, "1h2m3s"),
+    ],
+)
+def test_durations_are_written_as_the_service_writes_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
