@@ -7,7 +7,6 @@ while it is sent, and a file that is no longer what the key says ends the archiv
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -19,6 +18,9 @@ DOCKERFILE = "dockerfile"
 
 _BLOCK = 512
 _CHUNK = 1 << 20  # what is read of a file, and about what is yielded, at once
+_PADDING = tuple(bytes(-size % _BLOCK) for size in range(_BLOCK))
+# Neither a link nor a FIFO that took the place of a file is followed or waited for.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NAME = 100
 _SIZE = 8**11  # sizes from here on do not fit into eleven octal digits
 
@@ -115,49 +117,47 @@ def stream(found: Iterable[Member]) -> Iterator[bytes]:
 
 def _pieces(name: bytes, member: Member) -> Iterable[bytes]:
     if member.path is None:
-        header = _header(name, member, len(member.content))
-        return header, member.content, bytes(-len(member.content) % _BLOCK)
+        size = len(member.content)
+        return _header(name, member, size), member.content, _PADDING[size % _BLOCK]
     header = _header(name, member, member.size)
     if member.size > _CHUNK:
         return _large(header, member, member.path)
-    with _opened(member.path) as descriptor:
-        data = os.read(descriptor, member.size + 1)
+    data = _whole(member.path, member.size)
     if len(data) != member.size or sha256(data).hexdigest() != member.digest:
         raise _changed(member.path)
-    return header, data, bytes(-len(data) % _BLOCK)
+    return header, data, _PADDING[len(data) % _BLOCK]
+
+
+def _whole(path: str, size: int) -> bytes:
+    """Read a file of this size, and one byte more if there is one."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            return os.read(descriptor, size + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _changed(path, error.strerror) from None
 
 
 def _large(header: bytes, member: Member, path: str) -> Iterator[bytes]:
-    yield header
     hashed = sha256()
     left = member.size
-    with _opened(path) as descriptor:
-        while left and (data := os.read(descriptor, min(left, _CHUNK))):
-            hashed.update(data)
-            left -= len(data)
-            yield data
+    yield header
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            while left and (data := os.read(descriptor, min(left, _CHUNK))):
+                hashed.update(data)
+                left -= len(data)
+                yield data
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _changed(path, error.strerror) from None
     if left or hashed.hexdigest() != member.digest:
         raise _changed(path)
-    yield bytes(-member.size % _BLOCK)
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    """Open a file, but neither a link nor a FIFO that took its place; errors are a change."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _changed(path, error.strerror) from None
-    try:
-        yield descriptor
-    except OSError as error:
-        raise _changed(path, error.strerror) from None
-    finally:
-        os.close(descriptor)
-
-
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % _BLOCK)
+    yield _PADDING[member.size % _BLOCK]
 
 
 def _changed(path: str, reason: str | None = None) -> SandboxfileError:
@@ -180,6 +180,8 @@ def _header(name: bytes, member: Member, size: int) -> bytes:
     link = as_bytes(member.link)
     if member.kind == "directory":
         name += b"/"
+    if len(name) <= _NAME and len(link) <= _NAME and size < _SIZE:
+        return _ustar(name, member.mode, size, _TYPES[member.kind], link)
     records = {}
     if len(name) > _NAME:
         records[b"path"] = name
@@ -187,9 +189,9 @@ def _header(name: bytes, member: Member, size: int) -> bytes:
         records[b"linkpath"] = link
     if size >= _SIZE:
         records[b"size"] = b"%d" % size
-    extended = _extended(records) if records else b""
-    kept = 0 if size >= _SIZE else size
-    return extended + _ustar(name[:_NAME], member.mode, kept, _TYPES[member.kind], link[:_NAME])
+        size = 0
+    kind = _TYPES[member.kind]
+    return _extended(records) + _ustar(name[:_NAME], member.mode, size, kind, link[:_NAME])
 
 
 def _ustar(name: bytes, mode: int, size: int, kind: bytes, link: bytes) -> bytes:
@@ -202,7 +204,7 @@ def _ustar(name: bytes, mode: int, size: int, kind: bytes, link: bytes) -> bytes
 def _extended(records: Mapping[bytes, bytes]) -> bytes:
     """Return a `pax` extended header; names are put there as they are, UTF-8 or not."""
     body = b"".join(_attribute(key, value) for key, value in records.items())
-    return _ustar(b"pax", 0o644, len(body), b"x", b"") + _padded(body)
+    return _ustar(b"pax", 0o644, len(body), b"x", b"") + body + _PADDING[len(body) % _BLOCK]
 
 
 def _attribute(key: bytes, value: bytes) -> bytes:
