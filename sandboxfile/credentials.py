@@ -13,10 +13,9 @@ from typing import Any
 
 from sandboxfile import process
 from sandboxfile.errors import ConfigError, NotAllowed, SandboxfileError
-from sandboxfile.model import Login, Secret
+from sandboxfile.model import TOKEN_USER, Login, Secret
 from sandboxfile.places import Position, Problem
 
-TOKEN_USER = "<token>"  # noqa: S105 - the name that stands for "the password is a token"
 HUB = "docker.io"
 HUB_KEY = "https://index.docker.io/v1/"  # under which Docker keeps the login of docker.io
 HELPER_S = 10.0

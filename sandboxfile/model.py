@@ -10,6 +10,9 @@ from sandboxfile.places import Position
 
 PLATFORM = "linux/amd64"  # the service boots nothing else (protocol reference, 3.10)
 
+# What a Dockerfile may need of the engine that builds it.
+Feature = Literal["secrets", "cache_export", "cancel", "heredoc", "cache_mounts", "load"]
+
 Manager = Literal["apt", "pip", "npm", "uv", "bun"]
 
 
@@ -300,9 +303,14 @@ class Secret:
         raise TypeError("a Secret is not pickled")
 
 
+# The user name under which credential helpers hand out an identity token instead of a password
+# (docker-credential-helpers, "The credential helper protocol").
+TOKEN_USER = "<token>"  # noqa: S105
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """User and password for one registry."""
+    """User and password for one registry; an identity token has the user `<token>`."""
 
     username: str
     password: Secret

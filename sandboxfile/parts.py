@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sandboxfile import __version__, account, app, credentials
+from sandboxfile import __version__, account, app, credentials, logs
 from sandboxfile.account import Account
 from sandboxfile.app import Session
 from sandboxfile.engines import Engine, choose
@@ -30,6 +30,7 @@ class Parts:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._environ: Mapping[str, str] = session.args.environ
+        logs.silence()  # other people's loggers tell URLs, signed ones too
 
     def engine(self) -> Engine:
         """Return the engine. Raises Unreachable."""

@@ -297,7 +297,6 @@ class Pipeline:
             template_key=release.template_key,
             parts=surveyed.keys.parts,
             parent=surveyed.parent,
-            tags=(),
         )
         self._record(decision.template, entry)
         self.manifests.remember(

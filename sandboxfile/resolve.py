@@ -7,7 +7,7 @@ from pathlib import Path
 from sandboxfile import bootstrap
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
-from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
 from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
 from sandboxfile.places import Position
@@ -70,7 +70,7 @@ class Resolver:
 
     def archive(self, base: BootstrapBase) -> bootstrap.Archive:
         """Make the root filesystem of a bootstrapped base, or take it from the cache."""
-        made = bootstrap.cached(base, self.bootstrap_cache)
+        made = bootstrap.cached(base, self.bootstrap_cache, self.mirror)
         if made is not None:
             return made
         if self.offline:
@@ -93,10 +93,8 @@ class Resolver:
     def _image(self, image: str, name: str, at: Position) -> dict[str, str]:
         """Ask the registry first, it is the truth; then the engine, for images made by hand."""
         try:
-            if self.offline:
-                raise Unreachable(f"`{image}` is not in the lock, and `--offline` is given", at=at)
-            return {name: self.registry().resolve(ImageReference.parse(image)).digest}
-        except (NotAllowed, Unreachable, SandboxfileError) as error:
+            return {name: self._at_registry(image)}
+        except SandboxfileError as error:
             image_id = self._in_engine(image)
             if image_id is None:
                 error.at = error.at or at
@@ -104,6 +102,11 @@ class Resolver:
             text = f"`{image}` is taken from the engine: {error.message}"
             self.emit(Notice(job=JOB, text=text))
             return {ENGINE_PREFIX + name: image_id}
+
+    def _at_registry(self, image: str) -> str:
+        if self.offline:
+            raise Unreachable(f"`{image}` is not in the lock, and `--offline` is given")
+        return self.registry().resolve(ImageReference.parse(image)).digest
 
     def _in_engine(self, image: str) -> str | None:
         try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sandboxfile import graph
 from sandboxfile.app import Session
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.graph import Outcome
 from sandboxfile.parts import Parts
 from sandboxfile.planning import Planned
@@ -60,4 +61,8 @@ def run(
     code = reports.finish(
         actions, keep_going=keep_going, interrupted=results.interrupted is not None
     )
+    for outcome in results.outcomes.values():
+        if outcome.status == "failed" and not isinstance(outcome.error, SandboxfileError):
+            assert outcome.error is not None
+            raise outcome.error  # our own bug: `main` writes its traceback
     return Ended(outcomes=tuple(results.outcomes.values()), code=code)

@@ -121,7 +121,7 @@ def survey(
     Raises ConfigError with the problems of all templates at once.
     """
     done: dict[str, Surveyed] = {}
-    problems: list[Problem] = []
+    problems = list[Problem]()
     for name in ordered(workspace, names):
         try:
             done[name] = _one(workspace, workspace.templates[name], done, resolved, digests)
@@ -145,7 +145,9 @@ def _one(
         number: context.select(copy, workspace.root) for number, copy in dockerfile.copies(template)
     }
     user_file, user_context = _dockerfile(template, workspace.root)
-    base, missing = _base_record(template, done, resolved, digests, user_file, user_context)
+    base, missing = _base_record(
+        template, done, resolved, digests, user_file=user_file, user_context=user_context
+    )
     manifests = {n: keys.manifest(s, digests) for n, s in selections.items()}
     contents = dict(keys.by_part(template, manifests))
     if user_context is not None:
@@ -189,6 +191,7 @@ def _base_record(
     done: Mapping[str, Surveyed],
     resolved: Mapping[str, str],
     digests: Digests,
+    *,
     user_file: UserDockerfile | None,
     user_context: Selection | None,
 ) -> tuple[Mapping[str, object] | None, tuple[str, ...]]:

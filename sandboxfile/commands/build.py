@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             return errors.DONE
         if args.dry_run:
             return _dry_run(args, session, names)
-        return _build(args, session, show, names, began, why)
+        return _build(args, session, show, names, began=began, why=why)
     except KeyboardInterrupt:
         session.cancel.set()
         raise
@@ -77,6 +77,7 @@ def _build(
     session: Session,
     show: Show,
     names: tuple[str, ...],
+    *,
     began: float,
     why: str,
 ) -> int:
@@ -129,11 +130,9 @@ def _remember(args: argparse.Namespace, session: Session, planned: Planned, text
     wanted = [*target.tags, *(tag for t in workspace.templates.values() for tag in t.tags)]
     if args.json or args.quiet or Path.cwd() != workspace.root or tags.uses_git(wanted):
         return
-    paths = {
-        str(workspace.file),
-        *(str(workspace.root / lock) for lock in (app.LOCK, app.LOCAL_LOCK)),
-    }
-    paths.add(str(account.login_file(args.home)))
+    locks = (workspace.root / lock for lock in (app.LOCK, app.LOCAL_LOCK))
+    files = (workspace.file, account.login_file(args.home), *locks)
+    paths = {str(file) for file in files}
     paths.update(*(each.looked_at for each in planned.survey.templates.values()))
     fresh.remember(__version__, args.given, args.environ, paths=list(paths), text=text)
 

@@ -12,7 +12,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines.wire import Message, Refused, Wire, failure, segment
 from sandboxfile.errors import BuildFailed, NotAllowed, Unreachable
 from sandboxfile.events import Emit, Log, Notice
-from sandboxfile.model import PLATFORM, Login
+from sandboxfile.model import PLATFORM, TOKEN_USER, Login
 
 DELAYS_S = (1.0, 4.0, 10.0)
 
@@ -150,7 +150,9 @@ class Transfer:
 
 def _header(login: Login | None, registry: str) -> str:
     fields = {}
-    if login:
+    if login and login.username == TOKEN_USER:  # Docker Engine API, X-Registry-Auth
+        fields = {"identitytoken": login.password.reveal(), "serveraddress": registry}
+    elif login:
         fields = {
             "username": login.username,
             "password": login.password.reveal(),
