@@ -362,6 +362,11 @@ def _text(name: str) -> str:
     return name if _UTF8 else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
+def _spelled(text: str) -> str:
+    """Return UTF-8 text as the file system's names are spelled here: the reverse of `_text`."""
+    return text if _UTF8 else os.fsdecode(as_bytes(text))
+
+
 # --- sources ---------------------------------------------------------------------------------
 
 _Found = tuple[_Place, os.stat_result]
@@ -391,7 +396,7 @@ def _take(gathered: _Gathered, text: str, root: Path) -> bool:
 
 def _source(gathered: _Gathered, text: str, root: str) -> _Source | None:
     """Find out where a source begins; None after a problem."""
-    full = os.path.normpath(f"{root}/{text}")
+    full = os.path.normpath(f"{root}/{_spelled(text)}")
     top = next((d for d in (root, gathered.root) if f"{full}/".startswith(f"{d}/")), None)
     if top is None or text.startswith("/"):
         where = "is an absolute path" if text.startswith("/") else "is outside the workspace"
@@ -408,7 +413,7 @@ def _source(gathered: _Gathered, text: str, root: str) -> _Source | None:
     if not gathered.is_inside(way, f"`{text}`"):
         return None
     try:
-        return _Source(text, start, tuple((part, _component(part)) for part in parts))
+        return _Source(text, start, tuple((part, _component(_text(part))) for part in parts))
     except ValueError as error:
         gathered.problem(f"`{text}` is no pattern: {error}")
         return None

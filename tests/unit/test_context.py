@@ -1,7 +1,10 @@
+import ast
 import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -457,6 +460,43 @@ def test_a_selection_is_the_same_for_any_way_of_making_the_tree(tmp_path: Path) 
         seen.append([(e.name, e.kind, e.executable, e.link, e.size) for e in found])
     assert seen[0] == seen[1] == seen[2]
     assert len(seen[0]) > 9
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from sandboxfile.context import select
+from sandboxfile.model import Copy
+from sandboxfile.places import Position
+
+root = Path(sys.argv[1])
+for source in ("\\u00e9", "*/\\u00fc?", "."):
+    copy = Copy(sources=(source,), to="/", root=root, at=Position("f", 1, 1))
+    print(ascii([(e.name, e.kind, e.link) for e in select(copy, root).entries]))
+"""
+
+
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONUTF8": "1"}]
+)
+def test_a_selection_is_the_same_in_every_locale(tree: Tree, locale: Mapping[str, str]) -> None:
+    root = tree("é/ü1", "é/x/ö")
+    (root / "é" / os.fsdecode(b"\xff")).symlink_to("ß")
+    package = os.fspath(Path(context.__file__).parents[1])
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT, root],
+        env={"PYTHONPATH": package, **locale},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    below = [("é/x", "directory", ""), ("é/x/ö", "file", ""), ("é/ü1", "file", "")]
+    below.append(("é/\udcff", "link", "ß"))
+    assert [ast.literal_eval(line) for line in found.stdout.splitlines()] == [
+        [(name[2:], kind, link) for name, kind, link in below],
+        [("ü1", "file", "")],
+        [("é", "directory", ""), *below],
+    ]
 
 
 def test_what_decides_the_selection_is_known(tree: Tree) -> None:
