@@ -334,18 +334,26 @@ def _script(*commands: str) -> str:
 
 
 def _account(user: str) -> str:
+    """Make a user with a group and a home, by useradd where it is, else (busybox) by hand."""
     name, home = quote(user), quote(f"/home/{user}")
     has_group = f"grep -qs {quote(f'^{user}:')} /etc/group"
     return _script(
         f"if id -u {name} >/dev/null 2>&1; then exit 0; fi",
         "shell=/bin/sh",
         "if [ -x /bin/bash ]; then shell=/bin/bash; fi",
-        "if command -v useradd >/dev/null; "
-        f"then if {has_group}; then group=--gid={name}; else group=--user-group; fi; "
-        f'useradd --no-log-init --create-home --home-dir {home} --shell "$shell" "$group" {name}; '
-        "else mkdir -p /home; touch /etc/passwd /etc/group; "
-        f"{has_group} || addgroup {name}; "
-        f'adduser -D -h {home} -s "$shell" -G {name} {name}; fi',
+        "if command -v useradd >/dev/null",
+        f"then if {has_group}; then group=--gid={name}; else group=--user-group; fi",
+        f'useradd --no-log-init --create-home --home-dir {home} --shell "$shell" "$group" {name}',
+        "exit 0",
+        "fi",
+        "id=1000",
+        'while grep -qs "^[^:]*:[^:]*:$id:" /etc/passwd /etc/group; do id=$((id+1)); done',
+        f"{has_group} || echo {name}:x:$id: >> /etc/group",
+        f"group=$(sed -n {quote(f's/^{user}:[^:]*://p')} /etc/group)",
+        f"echo {name}:x:$id:${{group%%:*}}::{home}:$shell >> /etc/passwd",
+        f"if [ -f /etc/shadow ]; then echo '{user}:!:::::::' >> /etc/shadow; fi",
+        f"mkdir -p {home}",
+        f"chown $id:${{group%%:*}} {home}",
     )
 
 
