@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
-from sandboxfile.credentials import HUB, TOKEN_USER
+from sandboxfile.credentials import HUB
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
-from sandboxfile.model import DIGEST, PLATFORM, Login, ResolvedBase
+from sandboxfile.model import DIGEST, PLATFORM, TOKEN_USER, Login, ResolvedBase
 from sandboxfile.reference import ImageReference
 from sandboxfile.web import Reply, Web, is_loopback
 

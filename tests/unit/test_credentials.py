@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sandboxfile.credentials import TOKEN_USER, config_file, login_for
+from sandboxfile.credentials import config_file, login_for
 from sandboxfile.errors import ConfigError, NotAllowed
+from sandboxfile.model import TOKEN_USER
 
 AUTH = base64.b64encode(b"alice:s3cr:et").decode()
 HUB = "https://index.docker.io/v1/"
