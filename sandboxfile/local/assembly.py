@@ -197,6 +197,11 @@ class Assembly:
     def _pull(self, image: str) -> None:
         if _ENGINE_ID.fullmatch(image):
             raise _Failed(f"image '{image}' not found: the engine has no image with this id")
+        if not self._recipe.image and self._workshop.registry is None:
+            raise _Failed(
+                f"failed to pull build image from registry: '{image}' is not in the engine, and"
+                " the local service was started without a registry"
+            )
         self._say(f"Pulling {image}")
         given = self._recipe.credentials
         if given is not None and given.login is None:

@@ -1,6 +1,8 @@
 """HTTP/1.1 for the local service, on loopback alone; what is answered is decided elsewhere."""
 
 import logging
+import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -17,6 +19,8 @@ from sandboxfile.local.wire import Answer, Request, refusal
 BODY_LIMIT = 16 * 1024 * 1024  # protocol reference, section 6
 LINE_LIMIT = 4096
 IDLE_S = 70.0
+LINGER_S = 1.0
+CHUNK = 65536
 _LOG = logging.getLogger(__name__)
 
 Handle = Callable[[Request], Answer]
@@ -94,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
             _LOG.exception("the local service failed at %s %s", self.command, self.path)
             answer = refusal(500, "internal server error")
         self._send(answer)
+        if self.close_connection:
+            self._linger()
 
     do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = do_HEAD = do_OPTIONS = _answer  # noqa: N815
 
@@ -166,6 +172,15 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
             self.wfile.flush()
+
+    def _linger(self) -> None:
+        """Let the client read the answer: closing with data unread resets the connection."""
+        deadline = time.monotonic() + LINGER_S
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER_S)
+            while time.monotonic() < deadline and self.connection.recv(CHUNK):
+                pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer what is not even HTTP; called by the base class."""

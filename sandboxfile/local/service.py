@@ -8,7 +8,7 @@ from threading import Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, Engine
-from sandboxfile.errors import SandboxfileError
+from sandboxfile.errors import BuildFailed, SandboxfileError
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
 from sandboxfile.local.assembly import OWNER, Workshop
@@ -152,7 +152,8 @@ def open_box(
     """Run a template: a container of its image, its start command running anew and ready.
 
     A local template is a snapshot of the file system; processes are not in it, so the start
-    command runs again at each boot. Raises SandboxfileError, Cancelled.
+    command runs again at each boot. Raises SandboxfileError, BuildFailed with the end of the
+    start command's output, Cancelled.
     """
     build = service.resolve(name_or_ref)
     if engine.find(build.image) is None:
@@ -183,5 +184,6 @@ def _boot(box: Box, build: LocalBuild, patience: Patience, cancel: Cancel) -> No
     try:
         boot(guest, what, patience=patience, cancel=cancel, say=say)
     except NotReady as error:
-        output = "\n".join(tail)
-        raise SandboxfileError(f"the template does not start: {error.message}\n{output}") from None
+        raise BuildFailed(
+            f"the template does not start: {error.message}", step="start", tail=tuple(tail)
+        ) from None

@@ -15,7 +15,7 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
-from sandboxfile.errors import Cancelled, SandboxfileError
+from sandboxfile.errors import BuildFailed, Cancelled, SandboxfileError
 from sandboxfile.events import Event
 from sandboxfile.local.service import LocalBuild, LocalService, open_box
 from sandboxfile.model import ImageBase, Login, Ready, Resources, Secret, Target, Template
@@ -246,6 +246,7 @@ def test_a_failure_is_told_at_its_step(
         (Start(template="a b"), "invalid template reference: "),
         (Start(template="itself:v1"), "tag 'v1' does not exist for template 'itself'"),
         (Start(image="Not An Image"), "image 'Not An Image' not found: "),
+        (Start(image="sha256:" + "0" * 64), "image 'sha256:000"),
     ],
 )
 def test_a_base_that_is_not_there_fails_at_base(
@@ -390,6 +391,38 @@ def test_a_v1_build_that_was_never_pushed_fails(serve: Serve, registry: str) -> 
     status = running.end(ids)
     assert (status.state, status.step) == ("error", "base")
     assert status.reason.startswith("failed to pull build image from registry: ")
+
+
+def test_a_v1_build_without_any_registry_asks_nobody(running: Running) -> None:
+    ids = running.client.register_v1(dockerfile="FROM x", alias="legacy", cpu=1, memory=128)
+    running.client.trigger_v1(ids)
+    assert "was started without a registry" in running.end(ids).reason
+
+
+def test_credentials_of_a_kind_we_cannot_use_are_named(running: Running, registry: str) -> None:
+    ids = running.register("app")
+    image = f"{registry}/never:1"
+    web = Web(user_agent="sandboxfile-tests")
+    reply = web.send(
+        "POST",
+        f"{running.url}/v2/templates/{ids.template_id}/builds/{ids.build_id}",
+        json={"fromImage": image, "fromImageRegistry": {"type": "oci"}},
+    )
+    web.close()
+    assert reply.status == 202
+    status = running.end(ids)
+    assert status.step == "base"
+    assert status.reason.startswith(
+        f"access denied to '{image}': registry credentials of type 'oci'"
+    )
+
+
+def test_an_image_that_its_registry_does_not_have_is_not_found(
+    running: Running, registry: str
+) -> None:
+    status = running.build("app", Start(image=f"{registry}/never:1"))
+    assert status.step == "base"
+    assert status.reason.startswith(f"image '{registry}/never:1' not found: ")
 
 
 # --- ending early ----------------------------------------------------------------------------
@@ -559,11 +592,11 @@ def test_a_template_that_no_longer_starts_says_so_with_its_output(
     once = "if test -e seen; then echo seen before; exit 5; fi; touch seen; sleep 600"
     running.build("once", Start(image=busybox, start=once, ready="test -e seen && sleep 0.5"))
     with (
-        pytest.raises(SandboxfileError, match="does not start: start command failed") as caught,
+        pytest.raises(BuildFailed, match="does not start: start command failed") as caught,
         open_box(running.service, engine, "once"),
     ):
         pytest.fail("it started")
-    assert "seen before" in caught.value.message
+    assert "[start] [stdout]: seen before" in caught.value.tail
     engine.untag(running.service.resolve("once").image)
 
 
