@@ -333,13 +333,19 @@ def _listens(port: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def busybox(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image of a static busybox, with the users root and `user`, and /tmp."""
+def busybox_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root filesystem: a static busybox, the users root and `user`, and /tmp."""
     archive = tmp_path_factory.mktemp("busybox") / "busybox.tar"
     with tarfile.open(archive, "w") as tar:
         _add_busybox(tar, set())
+    return archive
+
+
+@pytest.fixture(scope="session")
+def busybox(engine: Engine, busybox_archive: Path) -> str:
+    """An image of `busybox_archive`."""
     tag = "sandboxfile-tests/busybox:1"
-    engine.load_root(archive, tag, labels={"sandboxfile.tests": "busybox"})
+    engine.load_root(busybox_archive, tag, labels={"sandboxfile.tests": "busybox"})
     return tag
 
 

@@ -41,6 +41,7 @@ def box(
     except Refused as refused:
         raise BuildFailed(f"no container of `{image}`: {refused.reason}") from refused
     try:
+        _check_shell(wire, identifier, image)
         _start(wire, identifier, image)
         yield DockerBox(wire, identifier, image)
     finally:
@@ -71,15 +72,21 @@ def _created(
     return str(wire.ask("POST", "/containers/create", body=body)["Id"])
 
 
+def _check_shell(wire: Wire, identifier: str, image: str) -> None:
+    """Look before starting: the start would succeed, and init fail a moment later."""
+    try:
+        wire.ask("HEAD", f"/containers/{identifier}/archive", params={"path": IDLE[0]})
+    except Refused as refused:
+        raise BuildFailed(
+            f"`{image}` has no {IDLE[0]}, which running commands in it needs",
+            hint="use a base image with a shell",
+        ) from refused
+
+
 def _start(wire: Wire, identifier: str, image: str) -> None:
     try:
         wire.ask("POST", f"/containers/{identifier}/start")
     except Refused as refused:
-        if "/bin/sh" in refused.reason:
-            raise BuildFailed(
-                f"`{image}` has no /bin/sh, which running commands in it needs",
-                hint="use a base image with a shell",
-            ) from refused
         raise BuildFailed(f"`{image}` does not start: {refused.reason}") from refused
 
 

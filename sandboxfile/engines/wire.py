@@ -2,6 +2,7 @@
 
 import errno
 import json
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class Wire:
         timeout: tuple[float, float | None] = CALL_TIMEOUT,
     ) -> Any:
         try:
+            _check_listening(self.address)
             with self._session.request(
                 method, self._base + path, params=params, json=body, timeout=timeout
             ) as response:
@@ -124,6 +126,7 @@ class Wire:
         cancel.check()
         data = body if body is None or isinstance(body, bytes) else _guarded(body, cancel)
         try:
+            _check_listening(self.address)
             with self._session.post(
                 self._base + self.version + path,
                 params=params,
@@ -188,6 +191,15 @@ def failure(message: Message) -> tuple[str, int | None] | None:
     code = detail.get("code")
     text = detail.get("message") or message.get("error") or "no reason given"
     return str(text), code if isinstance(code, int) and code else None
+
+
+def _check_listening(address: Address) -> None:
+    """Connect and hang up (30 µs), as the SDK never closes a socket that could not connect."""
+    parts = urlsplit(address.url)
+    if parts.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as attempt:
+            attempt.settimeout(PROBE_TIMEOUT[0])
+            attempt.connect(parts.path)
 
 
 def _guarded(body: Iterable[bytes], cancel: Cancel) -> Iterator[bytes]:
