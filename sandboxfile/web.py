@@ -400,6 +400,7 @@ def _client(user_agent: str, url: str, scheme: str) -> Any:
 
 def _failure(host: str, error: Exception | None, *, sent: bool) -> Unreachable:
     """Turn a transport failure into one of ours; library texts may quote whole addresses."""
+    import socket
     import ssl
 
     import httpx
@@ -419,6 +420,10 @@ def _failure(host: str, error: Exception | None, *, sent: bool) -> Unreachable:
         return Unreachable(f"the proxy does not let us through to `{host}`")
     system = next((c for c in causes if isinstance(c, OSError) and c.strerror), None)
     why = system.strerror if system else "no connection in time"
+    if isinstance(system, socket.gaierror) and system.errno == socket.EAI_NONAME:
+        return _Refused(  # the resolver's last word; what may pass is EAI_AGAIN (RFC 3493, 6.1)
+            f"cannot reach `{host}`: {why}", hint="check the name, and the network"
+        )
     return Unreachable(f"cannot reach `{host}`: {why}")
 
 
