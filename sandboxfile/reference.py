@@ -72,7 +72,7 @@ def _refuse_what_only_looks_alike(text: str) -> None:
         raise ValueError("it is empty")
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("it contains a space or another character that no reference has")
-    if "@" in text and "/" in text.rpartition("@")[2]:
+    if "@" in text and "/" in text.partition("@")[2]:
         raise ValueError("it contains credentials; they belong into Docker's configuration")
     if "://" in text:
         raise ValueError("it is a URL; a reference starts with the host and has no scheme")

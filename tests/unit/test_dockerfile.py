@@ -119,6 +119,7 @@ CASES: Mapping[str, Rendered] = {
         env(NODE_ENV="production"),
         run("npm prune", user="user"),
         run('cat > /etc/motd <<EOF\nhello "$USER"\nEOF'),
+        run("echo příliš > ~/ž", user="user"),
         Workdir(path="/srv/my app", at=at(1)),
         user="node",
     ),

@@ -48,6 +48,7 @@ def test_a_reference_is_read_as_docker_reads_it(text: str, expected: str) -> Non
         ("http://ghcr.io/x", "is a URL"),
         ("https://user:hunter2@ghcr.io/x", "credentials"),
         ("user:hunter2@ghcr.io/x", "credentials"),
+        (f"user:hunter2@ghcr.io/x@{DIGEST}", "credentials"),
         ("python:", "tag after `:` is empty"),
         ("python:-x", "the tag `-x`"),
         ("x:" + "t" * 129, "1 to 128"),

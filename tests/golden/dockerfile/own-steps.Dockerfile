@@ -17,8 +17,11 @@ ENV NODE_ENV="production"
 RUN ["/bin/sh", "-c", "npm prune"]
 USER root
 RUN ["/bin/sh", "-c", "cat > /etc/motd <<EOF\nhello \"$USER\"\nEOF"]
+USER user
+RUN ["/bin/sh", "-c", "echo příliš > ~/ž"]
 
 # working directory
+USER root
 WORKDIR "/srv/my app"
 
 # the environment, for shells at run time
