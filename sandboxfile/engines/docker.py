@@ -1,7 +1,6 @@
 """Docker Engine by its API, building through BuildKit; Podman's socket by the same calls."""
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -12,27 +11,19 @@ from typing import Any
 import requests.adapters
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo, Kind
+from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo
 from sandboxfile.engines.box import box, remove
+from sandboxfile.engines.building import Build, ContextUnread
 from sandboxfile.engines.buildx import REMEDY, Client
+from sandboxfile.engines.probe import probe, refuse
 from sandboxfile.engines.quirks import DOCKER, PODMAN, Quirks
-from sandboxfile.engines.trace import Narrator
 from sandboxfile.engines.transfer import DELAYS_S, Transfer, split
-from sandboxfile.engines.wire import (
-    Address,
-    Message,
-    Refused,
-    Wire,
-    failure,
-    segment,
-)
+from sandboxfile.engines.wire import Address, Refused, Wire, failure, segment
 from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
-from sandboxfile.events import Emit, Notice
-from sandboxfile.model import PLATFORM, Feature, Login, Resources
+from sandboxfile.events import Emit
+from sandboxfile.model import PLATFORM, Login, Resources
 
 POOL = 32  # connections kept; one per thread of the widest run
-BUILDKIT_API = (1, 39)
-HEREDOC_MAJOR, HEREDOC_API = 23, (1, 42)  # the frontend built into 20.10 is too old
 CHUNK = 1024 * 1024
 
 
@@ -85,13 +76,21 @@ class DockerEngine:
         self._why = why or f"found at {address}"
         self._delays_s = retry_delays_s
         self._info: EngineInfo | None = None
+        self._needs_session = False  # turns out at the first build
         self._lock = Lock()
 
     def info(self) -> EngineInfo:
         """Ask the engine what it is, once. Raises Unreachable, Unsupported."""
         with self._lock:
             if self._info is None:
-                self._info = self._asked()
+                if self._builder == "buildx":
+                    self._client()
+                self._info = probe(
+                    self._wire,
+                    self._builder,
+                    has_client=lambda: any(client.works() for client in self._clients),
+                    why=self._why,
+                )
             return self._info
 
     def close(self) -> None:
@@ -131,8 +130,19 @@ class DockerEngine:
         filters = json.dumps({"label": [f"{key}={value}" for key, value in labels.items()]})
         found = self._ready().ask("GET", "/images/json", params={"filters": filters})
         for image in found:
-            self.untag(image["Id"])
+            # By name, not by id: an id is refused while another image is built on it, whereas
+            # without names an image goes together with the last one that needs it.
+            names = [*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ())]
+            for name in [each for each in names if "<none>" not in each] or [image["Id"]]:
+                self._unname(name)
         return len(found)
+
+    def _unname(self, name: str) -> None:
+        try:
+            self.untag(name)
+        except Refused as refused:
+            if refused.status != requests.codes.conflict:  # still needed by another image
+                raise
 
     def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
         """Import a root filesystem archive as image `tag`; its id."""
@@ -203,78 +213,26 @@ class DockerEngine:
         info = self.info()
         refuse(spec, info)
         started = time.monotonic()
-        if info.builder == "buildx" or spec.secrets or "secrets" in spec.needs:
-            self._client().build(spec, network=self._network, emit=emit, cancel=cancel)
-            image_id = self._confirmed(spec.tag)
-        else:
-            image_id = self._built(spec, info, emit, cancel)
+        image_id = self._confirmed(self._built(spec, info, emit, cancel))
         return Built(tag=spec.tag, image_id=image_id, seconds=time.monotonic() - started)
 
     def _built(self, spec: BuildSpec, info: EngineInfo, emit: Emit, cancel: Cancel) -> str:
-        narrator = Narrator(spec.job, emit)
-        if not self._quirks.cancels_builds:
-            cancel_notice = _warn_on_cancel(spec.job, emit)
-        else:
-            cancel_notice = _nothing
-        image_id = ""
-        try:
-            with (
-                cancel.on_cancel(cancel_notice),
-                self._wire.stream(
-                    "/build",
-                    params=self._parameters(spec, info.builder),
-                    headers={"Content-Type": "application/x-tar", "X-Registry-Config": "e30="},
-                    body=spec.context(),
-                    cancel=cancel,
-                ) as messages,
-            ):
-                for message in messages:
-                    image_id = self._told(message, narrator) or image_id
-        except Refused as refused:
-            raise narrator.failure(refused.reason) from refused
-        narrator.close()
-        if not image_id:
-            raise Unreachable(
-                f"the engine at `{self._wire.address}` ended the build without an image",
-                hint="it may have been stopped; look at its log",
+        """Build by the engine's API, or by a docker client where that is needed."""
+        session = bool(spec.secrets) or "secrets" in spec.needs
+        if info.builder != "buildx" and not session and not self._needs_session:
+            build = Build(
+                wire=self._wire,
+                builder=info.builder,
+                quirks=self._quirks,
+                network=self._network,
             )
-        return self._confirmed(image_id)
-
-    def _parameters(self, spec: BuildSpec, builder: BuilderKind) -> dict[str, Any]:
-        buildkit = builder == "buildkit"
-        args = {"SOURCE_DATE_EPOCH": "0", **spec.args} if buildkit else dict(spec.args)
-        params: dict[str, Any] = {
-            "t": spec.tag,
-            "dockerfile": spec.dockerfile,
-            "buildargs": json.dumps(args),
-            "labels": json.dumps(dict(spec.labels)),
-            "platform": spec.platform,
-            "rm": "1",
-            "forcerm": "1",
-        }
-        if self._quirks.version_parameter:
-            params["version"] = "2" if buildkit else "1"
-        optional = {"target": spec.stage, "networkmode": self._network}
-        params |= {key: value for key, value in optional.items() if value}
-        if spec.no_cache:
-            params["nocache"] = "1"
-        return params
-
-    def _told(self, message: Message, narrator: Narrator) -> str:
-        """Pass one message on; return the image's id if it is the one that says it."""
-        if failed := failure(message):
-            text, code = failed
-            if "no active session" in text:
-                raise _no_session(text)
-            raise narrator.failure(text, code, hint=_hint(text))
-        aux = message.get("aux")
-        if message.get("id") == "moby.buildkit.trace" and isinstance(aux, str):
-            narrator.trace(aux)
-        elif isinstance(aux, dict) and "ID" in aux:
-            return str(aux["ID"])
-        elif message.get("stream"):
-            narrator.text(str(message["stream"]))
-        return ""
+            try:
+                return build.run(spec, emit=emit, cancel=cancel)
+            except ContextUnread:
+                self._client()  # which raises where there is none
+                self._needs_session = True
+        self._client().build(spec, network=self._network, emit=emit, cancel=cancel)
+        return spec.tag
 
     def _client(self) -> Client:
         only_buildx = self._builder == "buildx"
@@ -335,126 +293,6 @@ class DockerEngine:
         if found is None:
             raise Unreachable(f"the engine lost the image `{name}` that it said it made")
         return found
-
-    def _asked(self) -> EngineInfo:
-        version = self._wire.probe()
-        system = self._wire.ask("GET", "/info")
-        podman = any(
-            part.get("Name") == "Podman Engine" for part in version.get("Components") or ()
-        )
-        api = str(version["ApiVersion"])
-        builder = self._builder or ("podman" if podman else "buildkit")
-        if version.get("Os", "linux") != "linux":
-            raise Unsupported(
-                f"the engine at `{self._wire.address}` runs {version['Os']} containers",
-                hint="switch it to Linux containers",
-            )
-        if builder == "buildkit" and _numbers(api) < BUILDKIT_API:
-            raise Unsupported(
-                f"the engine at `{self._wire.address}` is too old for BuildKit (API {api})",
-                hint="use Docker Engine 20.10 or newer",
-            )
-        if builder == "buildx":
-            self._client()
-        number = str(version.get("Version", ""))
-        kind: Kind = "podman" if podman else "buildx" if builder == "buildx" else "docker"
-        return EngineInfo(
-            kind=kind,
-            builder=builder,
-            version=number,
-            api=api,
-            store=_store(system or {}),
-            can=frozenset(self._features(builder, number, api)),
-            address=str(self._wire.address),
-            why=self._why,
-        )
-
-    def _features(self, builder: BuilderKind, version: str, api: str) -> Iterator[Feature]:
-        yield "load"
-        if builder != "podman":
-            yield "cancel"
-        if builder == "classic":
-            return
-        yield "cache_mounts"
-        if _heredoc(builder, version, api):
-            yield "heredoc"
-        if builder == "buildx" or (
-            builder == "buildkit" and any(client.works() for client in self._clients)
-        ):
-            yield "secrets"
-
-
-def refuse(spec: BuildSpec, info: EngineInfo) -> None:
-    """Raise Unsupported when the engine cannot do what the build needs."""
-    needs: set[Feature] = set(spec.needs)
-    if spec.secrets:
-        needs.add("secrets")
-    for need in sorted(needs - info.can):
-        what, remedy = _LACKS[need]
-        raise Unsupported(
-            f"{what}, which {info.kind} {info.version} ({info.builder}) cannot do", hint=remedy
-        )
-
-
-_LACKS: Mapping[Feature, tuple[str, str]] = {
-    "heredoc": (
-        "the Dockerfile uses here-documents",
-        "use Docker Engine 23 or newer, or write `RUN` with `&&`",
-    ),
-    "secrets": (
-        "the build uses secrets",
-        REMEDY,
-    ),
-    "cache_mounts": (
-        "the build uses cache mounts",
-        "use BuildKit: `engine: docker` instead of `classic`",
-    ),
-    "cache_export": ("the build exports its cache", "use `engine: {buildx: NAME}`"),
-    "cancel": ("the build must be stoppable", "use Docker Engine"),
-    "load": ("the image must be in the engine", "use Docker Engine"),
-}
-
-
-def _heredoc(builder: BuilderKind, version: str, api: str) -> bool:
-    major = _numbers(version)[:1]
-    if builder == "podman":
-        return major >= (5,)
-    return major >= (HEREDOC_MAJOR,) if major else _numbers(api) >= HEREDOC_API
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-
-
-def _store(system: Mapping[str, Any]) -> Any:
-    status = system.get("DriverStatus") or ()
-    if any(list(pair)[:2] == ["driver-type", "io.containerd.snapshotter.v1"] for pair in status):
-        return "containerd"
-    return "overlay" if str(system.get("Driver", "")).startswith("overlay") else "unknown"
-
-
-def _no_session(text: str) -> Unsupported:
-    return Unsupported(
-        f"BuildKit must ask for a login or a secret, which this way of building cannot answer:"
-        f" {text}",
-        hint="name every base image in FROM literally so that it is pulled beforehand, and drop a"
-        " `# syntax=` line",
-    )
-
-
-def _hint(text: str) -> str:
-    if "no space left on device" in text:
-        return "free some room: `docker system df` shows what takes it"
-    return ""
-
-
-def _nothing() -> None:
-    """Leave it to the engine, which stops by itself."""
-
-
-def _warn_on_cancel(job: str, emit: Emit) -> Any:
-    text = "Podman finishes the step it is running before it stops"
-    return lambda: emit(Notice(job=job, text=text, level="warning"))
 
 
 def _quoted(value: str) -> str:

@@ -116,6 +116,24 @@ def test_images_are_removed_by_their_labels(engine: Engine, busybox: str, name: 
     engine.untag(f"{name}:2")
 
 
+def test_images_are_removed_in_spite_of_those_built_on_them(
+    engine: Engine, busybox: str, name: str
+) -> None:
+    parent = built(engine, busybox, name)
+    labels = {"sandboxfile.tests.case": name}
+    mine, child = f"{name}:mine", f"{name}:child"
+    for base, tag in ((parent, mine), (mine, child)):
+        engine.build(
+            spec(f"FROM {base}\nRUN echo {tag} > /{tag[-4:]}\n", tag, labels=labels),
+            emit=Events().emit,
+            cancel=Cancel(),
+        )
+    assert engine.remove_labelled(labels) >= 2
+    assert (engine.find(mine), engine.find(child)) == (None, None)
+    assert engine.find(parent) is not None
+    engine.untag(parent)
+
+
 # --- to and from registries ------------------------------------------------------------------
 
 
