@@ -9,7 +9,7 @@ from pathlib import Path
 from sandboxfile import __version__, account, app, errors, fresh, planning, results, tags
 from sandboxfile.app import Session
 from sandboxfile.errors import UsageError
-from sandboxfile.model import Target
+from sandboxfile.opening import Opened, opened
 from sandboxfile.planning import Planned
 from sandboxfile.show import Show
 
@@ -29,32 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     _check(args)
-    workspace = app.workspace(args)
-    names = app.select(workspace, args.templates)
-    target, why = app.target(args, workspace)
-    show = Show(args, workspace)
-    session = Session(
-        args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
-    )
-    show.say(_heading(target, why))
-    try:
+    with opened(args) as it:
+        names = app.select(it.session.workspace, args.templates)
+        it.show.say(_heading(it))
         if args.frozen:
-            entries = planning.frozen(session, names)
-            _nothing(args, show, results.of_lock(target.name, entries), began)
+            entries = planning.frozen(it.session, names)
+            found = results.of_lock(it.session.target.name, entries)
+            _nothing(args, it.show, found, began)
             return errors.DONE
         if args.dry_run:
-            return _dry_run(args, session, names)
-        return _build(args, session, show, names, began=began, why=why)
-    except KeyboardInterrupt:
-        session.cancel.set()
-        raise
-    finally:
-        show.close()
-        session.close()
+            return _dry_run(args, it.session, names)
+        return _build(args, it, names, began)
 
 
 def _check(args: argparse.Namespace) -> None:
-    args.jobs = args.jobs if args.jobs is None else int(args.jobs)
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"`-j {args.jobs}`: at least one image is built at a time")
     if args.frozen and (args.force or args.dry_run or args.locked):
@@ -72,25 +60,17 @@ def _dry_run(args: argparse.Namespace, session: Session, names: tuple[str, ...])
     return errors.DONE
 
 
-def _build(
-    args: argparse.Namespace,
-    session: Session,
-    show: Show,
-    names: tuple[str, ...],
-    *,
-    began: float,
-    why: str,
-) -> int:
-    target = session.target
+def _build(args: argparse.Namespace, it: Opened, names: tuple[str, ...], began: float) -> int:
+    session, show = it.session, it.show
     planned = planning.make(session, names, force=args.force, building=not args.locked)
     if args.locked:
         planning.check_locked(session, planned)
+    planning.record_pins(session, planned.pins)
     if not planned.stale:
         found = results.of(planned.decisions, session.entries())
         text = _nothing(args, show, found, began)
-        _remember(args, session, planned, f"{_heading(target, why)}{text}")
+        _remember(args, session, planned, f"{_heading(it)}{text}")
         return errors.DONE
-    planning.record_pins(session, planned.pins)
     from sandboxfile import running
 
     ended = running.run(
@@ -120,8 +100,8 @@ def _nothing(
     return text
 
 
-def _heading(target: Target, why: str) -> str:
-    return f"target {target.name}: {why}\n"
+def _heading(it: Opened) -> str:
+    return f"target {it.session.target.name}: {it.why}\n"
 
 
 def _remember(args: argparse.Namespace, session: Session, planned: Planned, text: str) -> None:

@@ -6,8 +6,7 @@ import sys
 
 from sandboxfile import app, errors, planning
 from sandboxfile import plan as decide
-from sandboxfile.app import Session
-from sandboxfile.show import Show
+from sandboxfile.opening import opened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,18 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    workspace = app.workspace(args)
-    names = app.select(workspace, args.templates)
-    target, _ = app.target(args, workspace)
-    show = Show(args, workspace)
-    session = Session(
-        args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
-    )
-    try:
-        planned = planning.make(session, names, force=args.force, resolve=not args.offline)
-    finally:
-        show.close()
-        session.close()
+    with opened(args) as it:
+        names = app.select(it.session.workspace, args.templates)
+        planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
     if args.json:
         sys.stdout.write(json.dumps(decide.as_json(planned.decisions), indent=2) + "\n")
     else:

@@ -12,8 +12,8 @@ from sandboxfile.app import Session
 from sandboxfile.commands import plan
 from sandboxfile.errors import UsageError
 from sandboxfile.model import Template
+from sandboxfile.opening import opened
 from sandboxfile.places import Position
-from sandboxfile.show import Show
 
 WHAT = ("config", "steps", "dockerfile", "files", "plan")
 
@@ -31,16 +31,8 @@ def run(args: argparse.Namespace) -> int:
     names = app.select(workspace, args.templates)
     if args.what == "config":
         return _config({name: workspace.templates[name] for name in names}, workspace.root)
-    target, _ = app.target(args, workspace)
-    show = Show(args, workspace)
-    session = Session(
-        args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
-    )
-    try:
-        texts = {name: _text(args.what, session, name) for name in names}
-    finally:
-        show.close()
-        session.close()
+    with opened(args) as it:
+        texts = {name: _text(args.what, it.session, name) for name in names}
     if args.json:
         sys.stdout.write(json.dumps(texts, indent=2) + "\n")
         return errors.DONE

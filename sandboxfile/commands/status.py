@@ -5,9 +5,8 @@ import json
 import sys
 
 from sandboxfile import app, errors, planning
-from sandboxfile.app import Session
+from sandboxfile.opening import opened
 from sandboxfile.plan import Decision
-from sandboxfile.show import Show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    workspace = app.workspace(args)
-    names = app.select(workspace, args.templates)
-    target, _ = app.target(args, workspace)
-    show = Show(args, workspace)
-    session = Session(
-        args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
-    )
-    planned = planning.make(session, names, resolve=False)
+    with opened(args) as it:
+        target = it.session.target
+        names = app.select(it.session.workspace, args.templates)
+        planned = planning.make(it.session, names, resolve=False)
     rows = [_row(decision) for decision in planned.decisions if decision.template in names]
     if args.json:
         document = {"target": target.name, "templates": rows}

@@ -6,9 +6,8 @@ import sys
 
 from sandboxfile import app, errors, planning
 from sandboxfile import plan as decide
-from sandboxfile.app import Session
 from sandboxfile.errors import UsageError
-from sandboxfile.show import Show
+from sandboxfile.opening import opened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,18 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    workspace = app.workspace(args)
-    name = one(app.select(workspace, [args.template]), args.template)
-    target, _ = app.target(args, workspace)
-    show = Show(args, workspace)
-    session = Session(
-        args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
-    )
-    try:
-        planned = planning.make(session, [name], resolve=not args.offline)
-    finally:
-        show.close()
-        session.close()
+    with opened(args) as it:
+        name = one(app.select(it.session.workspace, [args.template]), args.template)
+        planned = planning.make(it.session, [name], resolve=not args.offline)
     decision = next(each for each in planned.decisions if each.template == name)
     if args.json:
         sys.stdout.write(json.dumps(decide.as_json([decision]), indent=2) + "\n")

@@ -23,7 +23,7 @@ LAYERS = (
     ("pipeline",),
     ("app",),
     ("show", "parts"),
-    ("asking",),
+    ("asking", "opening"),
     ("planning",),
     ("running",),
     ("commands",),
