@@ -162,6 +162,8 @@ class DockerEngine:
         ) as messages:
             for message in messages:
                 if failed := failure(message):
+                    # Some engines tag what they could read; the tag would pass for the whole.
+                    self.untag(tag)
                     raise SandboxfileError(f"`{archive}` cannot be imported: {failed[0]}")
                 last = str(message.get("status", last))
         if not self._quirks.import_tags:

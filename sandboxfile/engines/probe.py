@@ -1,0 +1,114 @@
+"""What an engine is and can do: asked once, and checked before anything is sent to it."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from sandboxfile.engines import BuilderKind, BuildSpec, EngineInfo, Kind
+from sandboxfile.engines.buildx import REMEDY
+from sandboxfile.engines.wire import Wire
+from sandboxfile.errors import Unsupported
+from sandboxfile.model import Feature
+
+BUILDKIT_API = (1, 39)
+HEREDOC_MAJOR, HEREDOC_API = 23, (1, 42)  # the frontend built into 20.10 is too old
+PODMAN_HEREDOC_MAJOR = 5
+
+
+def probe(
+    wire: Wire, wanted: BuilderKind | None, *, has_client: Callable[[], bool], why: str
+) -> EngineInfo:
+    """Ask an engine what it is. Raises Unreachable, and Unsupported when it is of no use.
+
+    `has_client` says whether a docker client is there for what needs a session.
+    """
+    version = wire.probe()
+    system = wire.ask("GET", "/info")
+    podman = any(part.get("Name") == "Podman Engine" for part in version.get("Components") or ())
+    builder = wanted or ("podman" if podman else "buildkit")
+    api, number = str(version["ApiVersion"]), str(version.get("Version", ""))
+    if version.get("Os", "linux") != "linux":
+        raise Unsupported(
+            f"the engine at `{wire.address}` runs {version['Os']} containers",
+            hint="switch it to Linux containers",
+        )
+    if builder == "buildkit" and _numbers(api) < BUILDKIT_API:
+        raise Unsupported(
+            f"the engine at `{wire.address}` is too old for BuildKit (API {api})",
+            hint="use Docker Engine 20.10 or newer",
+        )
+    kind: Kind = "podman" if podman else "buildx" if builder == "buildx" else "docker"
+    return EngineInfo(
+        kind=kind,
+        builder=builder,
+        version=number,
+        api=api,
+        store=_store(system or {}),
+        can=frozenset(_features(builder, number, api, has_client)),
+        address=str(wire.address),
+        why=why,
+    )
+
+
+def _features(
+    builder: BuilderKind, version: str, api: str, has_client: Callable[[], bool]
+) -> Iterator[Feature]:
+    yield "load"
+    if builder != "podman":
+        yield "cancel"
+    if builder == "classic":
+        return
+    yield "cache_mounts"
+    if _heredoc(builder, version, api):
+        yield "heredoc"
+    if builder == "buildx" or (builder == "buildkit" and has_client()):
+        yield "secrets"
+
+
+def _heredoc(builder: BuilderKind, version: str, api: str) -> bool:
+    major = _numbers(version)[:1]
+    if builder == "podman":
+        return major >= (PODMAN_HEREDOC_MAJOR,)
+    return major >= (HEREDOC_MAJOR,) if major else _numbers(api) >= HEREDOC_API
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+def _store(system: Mapping[str, Any]) -> Literal["overlay", "containerd", "unknown"]:
+    status = system.get("DriverStatus") or ()
+    if any(list(pair)[:2] == ["driver-type", "io.containerd.snapshotter.v1"] for pair in status):
+        return "containerd"
+    return "overlay" if str(system.get("Driver", "")).startswith("overlay") else "unknown"
+
+
+def refuse(spec: BuildSpec, info: EngineInfo) -> None:
+    """Raise Unsupported when the engine cannot do what the build needs."""
+    needs: set[Feature] = set(spec.needs)
+    if spec.secrets:
+        needs.add("secrets")
+    for need in sorted(needs - info.can):
+        what, remedy = _LACKS[need]
+        raise Unsupported(
+            f"{what}, which {info.kind} {info.version} ({info.builder}) cannot do", hint=remedy
+        )
+
+
+_LACKS: Mapping[Feature, tuple[str, str]] = {
+    "heredoc": (
+        "the Dockerfile uses here-documents",
+        "use Docker Engine 23 or newer, or write `RUN` with `&&`",
+    ),
+    "secrets": (
+        "the build uses secrets",
+        REMEDY,
+    ),
+    "cache_mounts": (
+        "the build uses cache mounts",
+        "use BuildKit: `engine: docker` instead of `classic`",
+    ),
+    "cache_export": ("the build exports its cache", "use `engine: {buildx: NAME}`"),
+    "cancel": ("the build must be stoppable", "use Docker Engine"),
+    "load": ("the image must be in the engine", "use Docker Engine"),
+}
