@@ -477,6 +477,12 @@ _SYNTAX: tuple[tuple[str, str, str, bool], ...] = (
         False,
     ),
     (
+        "did not find expected node content",
+        "a value is missing here",
+        "write it, or close the bracket before it",
+        False,
+    ),
+    (
         "did not find expected '-' indicator",
         "this line is not part of the list before it",
         "check the indentation",

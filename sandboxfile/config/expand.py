@@ -47,7 +47,7 @@ def inherit(
                 above = parents[each]
                 base = done[above] if above is not None else defaults
                 done[each] = _child(base, templates[each], is_found=above is not None)
-    return done
+    return {name: done[name] for name in templates}
 
 
 def _parent(node: Node, templates: Mapping[str, Node], problems: Problems) -> str | None:

@@ -131,8 +131,8 @@ def _bytes(path: Path, shown: str) -> bytes:
     """Read a regular file that is not a link to somewhere else, without waiting for a pipe."""
     at = Position(shown, 1, 1)
     try:
-        real = path.resolve()
-        if path.is_symlink() and not real.is_relative_to(path.parent.resolve()):
+        real = Path(os.path.realpath(path))  # unlike resolve(), it bears a link to itself
+        if path.is_symlink() and not real.is_relative_to(os.path.realpath(path.parent)):
             message = f"this file is a link that leaves its directory, to {real}"
             raise ConfigError([Problem(at, message, "copy the file here")])
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -106,7 +106,7 @@ def near(word: str, known: Iterable[str]) -> str:
         candidates.update(dict.fromkeys(_SYNONYMS.get(name, ()), name))
     candidates |= {name: name for name in names}
     best = min(candidates, key=lambda each: _distance(folded, each), default="")
-    if best and _distance(folded, best) <= min(2, max(1, len(best) // 3)):
+    if best and _distance(folded, best) <= min(2, len(best) // 3):
         return f"did you mean `{candidates[best]}`?"
     return f"known: {', '.join(names)}" if names else ""
 

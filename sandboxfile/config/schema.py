@@ -59,9 +59,8 @@ def _report(root: Node, error: Any, problems: Problems) -> None:
         case "additionalProperties":
             _unknown_keys(node, path, error.schema, problems)
         case "required":
-            for key in error.validator_value:
-                if key not in node.entries:
-                    problems.add_key(node, f"{_where(path)} needs `{key}`")
+            for key in sorted(set(error.validator_value) - node.entries.keys()):
+                problems.add_key(node, f"{_where(path)} needs `{key}`")
         case "type":
             problems.add(node, *_wrong_type(node, path, _accepted(error.validator_value)))
         case _:

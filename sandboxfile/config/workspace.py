@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from sandboxfile.config import template, values
 from sandboxfile.config.document import Node, quoted
@@ -33,11 +33,19 @@ CREDENTIALS = (
     "credentials",
     "auth",
 )
+EngineKind = Literal["auto", "docker", "buildx", "podman", "classic"]
+
 _PROVIDERS: Mapping[str, Provider] = {"novita": "novita", "local": "local"}
 _APIS: Mapping[str, Api] = {"v1": "v1", "v3": "v3"}
 _BUILDERS: Mapping[str, Builder] = {"docker": "docker", "remote": "remote"}
 _T = TypeVar("_T")
-_ENGINES = ("auto", "docker", "buildx", "podman", "classic")
+_ENGINES: Mapping[str, EngineKind] = {
+    "auto": "auto",
+    "docker": "docker",
+    "buildx": "buildx",
+    "podman": "podman",
+    "classic": "classic",
+}
 
 
 # --- targets ---------------------------------------------------------------------------------
@@ -140,15 +148,11 @@ def engine(node: Node | None, scope: Scope) -> EngineChoice:
     if isinstance(node.content, dict):
         name = scope.text(value(node, "buildx"), values.builder)
         return EngineChoice(kind="buildx", builder=name)
-    match node.text:
-        case "auto" | "docker" | "buildx" | "podman" | "classic" as kind:
-            return EngineChoice(kind=kind)
-        case str() as other:
-            hint = near(other, _ENGINES)
-            scope.problems.add(node, f"there is no engine {quoted(other)}", hint)
-        case None:
-            pass
-    return EngineChoice()
+    kind = _choice(node, _ENGINES)
+    if kind is None and node.text is not None:
+        message = f"there is no engine {quoted(node.text)}"
+        scope.problems.add(node, message, near(node.text, _ENGINES))
+    return EngineChoice(kind=kind or "auto")
 
 
 # --- secrets ---------------------------------------------------------------------------------
