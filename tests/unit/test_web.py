@@ -483,6 +483,20 @@ def test_a_bad_certificate_is_not_tried_again() -> None:
     assert not web._worthwhile("idempotent", None, failure)
 
 
+@pytest.mark.parametrize(
+    ("code", "is_final"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)]
+)
+def test_a_host_name_that_does_not_exist_is_not_asked_for_again(
+    code: int,
+    is_final: bool,  # noqa: FBT001 - from the table
+) -> None:
+    error = httpx.ConnectError("dns")
+    error.__cause__ = socket.gaierror(code, "Name or service not known")
+    failure = web._failure("h/p", error, sent=False)
+    assert failure.message == "cannot reach `h/p`: Name or service not known"
+    assert web._worthwhile("idempotent", None, failure) is not is_final
+
+
 @pytest.mark.parametrize("url", ["ftp://h/p", "http://h:port/p", "http://h\x00/p"])
 def test_what_is_no_address_is_told_without_trying_again(
     client: Web, slept: list[float], url: str
@@ -517,6 +531,14 @@ def test_no_failure_shows_a_secret_of_the_address(caplog: pytest.LogCaptureFixtu
         client.send("GET", url)
     assert "/p`" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in caplog.text
+
+
+def test_no_log_shows_a_secret_of_the_address(
+    service: Echo, client: Web, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        client.send("GET", f"{service.url}/p?sig=hunter2", headers={"x-api-key": "hunter2"})
     assert "hunter2" not in caplog.text
 
 
