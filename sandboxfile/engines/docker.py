@@ -146,28 +146,22 @@ class DockerEngine:
 
     def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
         """Import a root filesystem archive as image `tag`; its id."""
-        repository, version = split(tag)
         params = {
             "fromSrc": "-",
-            "repo": repository,
-            "tag": version,
             "changes": [f"LABEL {_quoted(key)}={_quoted(labels[key])}" for key in sorted(labels)],
             "platform": PLATFORM,
         }
         headers = {"Content-Type": "application/x-tar"}
-        last = ""
-        wire = self._ready()
-        with wire.stream(
+        image_id = ""
+        with self._ready().stream(
             "/images/create", params=params, headers=headers, body=_chunks(archive)
         ) as messages:
             for message in messages:
                 if failed := failure(message):
-                    # Some engines tag what they could read; the tag would pass for the whole.
-                    self.untag(tag)
                     raise SandboxfileError(f"`{archive}` cannot be imported: {failed[0]}")
-                last = str(message.get("status", last))
-        if not self._quirks.import_tags:
-            self.tag(last, tag)
+                image_id = str(message.get("status", image_id))
+        # Tagged only now: some engines would give the tag to the half that they could read.
+        self.tag(image_id, tag)
         return self._confirmed(tag)
 
     # --- registries --------------------------------------------------------------------------

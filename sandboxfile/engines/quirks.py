@@ -9,8 +9,6 @@ class Quirks:
 
     version_parameter: bool = True  # `version` of POST /build chooses the builder
     cancels_builds: bool = True  # closing the connection stops the running step
-    import_tags: bool = True  # POST /images/create honours `tag` for an archive
-    session_secrets: bool = True  # a docker client as a child can bring build secrets
     init: bool = True  # HostConfig.Init works wherever the engine does
 
 
@@ -18,7 +16,5 @@ DOCKER = Quirks()
 PODMAN = Quirks(
     version_parameter=False,
     cancels_builds=False,
-    import_tags=False,
-    session_secrets=False,
     init=False,
 )
