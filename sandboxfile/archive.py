@@ -14,7 +14,8 @@ from sandboxfile.context import Entry, Selection, as_bytes, shown
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.statcache import Digests
 
-DOCKERFILE = "dockerfile"
+# Nothing of a context can be called that (see `context`), so it hides no file of the user's.
+DOCKERFILE = ".sandboxfile/Dockerfile"
 
 _BLOCK = 512
 _CHUNK = 1 << 20  # what is read of a file, and about what is yielded, at once
@@ -61,9 +62,8 @@ def members(
 
 def context_members(dockerfile: str, selection: Selection, digests: Digests) -> tuple[Member, ...]:
     """Return the context of the user's own Dockerfile, whose text is `dockerfile` by now."""
-    own = selection.dockerfile == DOCKERFILE  # the text replaces it
-    entries = [e for e in selection.entries if not (own and e.name == DOCKERFILE)]
-    return (_text(dockerfile), *(_member(entry, digests, "", None) for entry in entries))
+    entries = (_member(entry, digests, "", None) for entry in selection.entries)
+    return (_text(dockerfile), *entries)
 
 
 def _text(dockerfile: str) -> Member:

@@ -73,8 +73,7 @@ class Selection:
     """What a copy takes (the context of a Dockerfile when `copy` is None), sorted by name.
 
     `single` says that it is one file, named without a glob: it arrives as the destination itself
-    when that does not end in `/`. `dockerfile` is the name in a context of the Dockerfile, `root`
-    the directory of the workspace. `looked_at` has the directories and ignore files, there or
+    when that does not end in `/`. `root` is the directory of the workspace. `looked_at` has the directories and ignore files, there or
     not, that decide with the entries what is taken: while their stat stays, so does the selection.
     """
 
@@ -84,7 +83,6 @@ class Selection:
     root: str
     looked_at: frozenset[str]
     single: bool = False
-    dockerfile: str | None = None
 
 
 class FileRecord(NamedTuple):
@@ -139,14 +137,12 @@ def select_context(base: DockerfileBase, workspace_root: Path) -> Selection:
     root = _Place(os.fspath(base.context), "", ignore)
     if gathered.is_inside(root.path, "the context"):
         gathered.contents(root)
-    inside = base.dockerfile.is_relative_to(base.context)
     return Selection(
         copy=None,
         entries=gathered.finish(),
         at=base.at,
         root=gathered.root,
         looked_at=gathered.looked_at,
-        dockerfile=base.dockerfile.relative_to(base.context).as_posix() if inside else None,
     )
 
 

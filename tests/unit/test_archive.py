@@ -60,6 +60,7 @@ def test_each_copy_has_a_directory_of_its_own(root: Path) -> None:
     selections = {1: selection(root, "one.txt"), 3: selection(root, "app")}
     data = packed(*archive.members("FROM é\n", selections, NoCache()))
     assert [(each.name, oct(each.mode), each.type) for each in listed(data)] == [
+        (".sandboxfile/Dockerfile", "0o644", b"0"),
         ("copy-1", "0o755", b"5"),
         ("copy-1/one.txt", "0o644", b"0"),
         ("copy-3", "0o755", b"5"),
@@ -67,10 +68,9 @@ def test_each_copy_has_a_directory_of_its_own(root: Path) -> None:
         ("copy-3/empty", "0o755", b"5"),
         ("copy-3/link", "0o777", b"2"),
         ("copy-3/run.sh", "0o755", b"0"),
-        ("dockerfile", "0o644", b"0"),
     ]
     with tarfile.open(fileobj=io.BytesIO(data)) as found:
-        text = found.extractfile("dockerfile")
+        text = found.extractfile(archive.DOCKERFILE)
         assert text is not None
         assert text.read().decode() == "FROM é\n"
         assert found.getmember("copy-3/link").linkname == "/usr/bin/python3"
@@ -95,26 +95,26 @@ def test_the_mode_of_a_copy_is_that_of_its_files(
     assert (modes["copy-1/empty"], modes["copy-1"]) == (directory, 0o755)
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "dockerfile"])
-def test_the_users_context_is_sent_as_it_is_with_our_dockerfile(root: Path, name: str) -> None:
-    (root / name).write_text("FROM x\n")
-    base = DockerfileBase(dockerfile=root / name, context=root, at=AT)
+def test_the_users_context_is_sent_as_it_is_with_our_dockerfile(root: Path) -> None:
+    (root / "Dockerfile").write_text("FROM x\n")
+    base = DockerfileBase(dockerfile=root / "Dockerfile", context=root, at=AT)
     found = select_context(base, root)
     members = archive.context_members("FROM x@sha256:0\n", found, NoCache())
     data = packed(*members)
     assert {each.name for each in listed(data)} == {
-        "app", "app/data", "app/empty", "app/link", "app/run.sh", "one.txt", name, "dockerfile",
+        "app", "app/data", "app/empty", "app/link", "app/run.sh", "one.txt", "Dockerfile",
+        archive.DOCKERFILE,
     }  # fmt: skip
     assert b"FROM x@sha256:0\n" in data
-    assert (b"FROM x\n" in data) is (name == "Dockerfile")
+    assert b"FROM x\n" in data
 
 
-def test_another_file_called_dockerfile_is_not_hidden(root: Path) -> None:
-    (root / "dockerfile").write_text("not the one")
+def test_no_file_of_a_context_can_take_the_name_of_our_dockerfile(root: Path) -> None:
+    (root / ".sandboxfile").mkdir()
+    (root / ".sandboxfile/Dockerfile").write_text("not the one")
     base = DockerfileBase(dockerfile=root / "Dockerfile", context=root, at=AT)
     members = archive.context_members("FROM x\n", select_context(base, root), NoCache())
-    with pytest.raises(SandboxfileError, match=r"two files .* are called `dockerfile`"):
-        packed(*members)
+    assert [m.content for m in members if m.name == archive.DOCKERFILE] == [b"FROM x\n"]
 
 
 # --- the format ------------------------------------------------------------------------------

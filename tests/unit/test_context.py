@@ -412,7 +412,7 @@ def test_a_context_is_the_whole_directory(tree: Tree) -> None:
     assert names(found) == [
         ".dockerignore", ".git/", ".git/x", "Dockerfile", "a", "b/", "b/c", "novita.lock",
     ]  # fmt: skip
-    assert (found.dockerfile, found.copy, found.single) == ("Dockerfile", None, False)
+    assert (found.copy, found.single) == (None, False)
 
 
 def test_the_dockerfiles_own_ignore_file_wins(tree: Tree) -> None:
@@ -421,10 +421,6 @@ def test_the_dockerfiles_own_ignore_file_wins(tree: Tree) -> None:
     assert names(context_of(root, "x.Dockerfile")) == [
         ".dockerignore", "a", "x.Dockerfile", "x.Dockerfile.dockerignore",
     ]  # fmt: skip
-
-
-def test_a_dockerfile_beside_its_context_has_no_name_in_it(tree: Tree) -> None:
-    assert context_of(tree("Dockerfile", "c/a"), within="c").dockerfile is None
 
 
 def test_a_context_may_not_lead_out(tree: Tree, tmp_path: Path) -> None:
