@@ -65,13 +65,15 @@ class UserDockerfile:
     """A Dockerfile as read for one target stage.
 
     `images` are those that the target stage is made of, as written but with variables replaced;
-    `stages` the names of all stages, "" for those without; `secrets` the ids of the secrets that
-    it mounts; `needs` what not every builder can do; `syntax` the frontend that the file asks
-    for, an image that BuildKit fetches by itself.
+    `target` is the name of that stage for a builder, None for the last; `stages` the names of
+    all, "" for those without; `secrets` the ids of the secrets that it mounts; `needs` what not
+    every builder can do; `syntax` the frontend that the file asks for, an image that BuildKit
+    fetches by itself.
     """
 
     text: str
     images: tuple[str, ...]
+    target: str | None
     stages: tuple[str, ...]
     needs: frozenset[Need]
     secrets: tuple[str, ...]
@@ -123,7 +125,8 @@ def parse(
         reader.read(line)
     if not reader.stages:
         raise SandboxfileError("the Dockerfile has no `FROM`", at=Position(file, 1, 1))
-    reached = _reached(reader.stages, _target(reader.stages, stage))
+    target = _target(reader.stages, stage)
+    reached = _reached(reader.stages, target)
     for refused in (each for index in sorted(reached) for each in reader.stages[index].refused):
         raise refused
     named = tuple(each for each in reader.named if each.stage in reached)
@@ -131,6 +134,7 @@ def parse(
     return UserDockerfile(
         text=text,
         images=tuple(dict.fromkeys(each.image for each in named)),
+        target=_target_name(reader.stages, target),
         stages=tuple(each.name for each in reader.stages),
         needs=frozenset(reader.needs | ({"secrets"} if secrets else set())),
         secrets=tuple(dict.fromkeys(secrets)),
@@ -153,6 +157,17 @@ def _target(stages: list[_Stage], wanted: str | None) -> int:
         hint = f"did you mean `{near}`?" if near else f"its stages are {names or 'without names'}"
         raise SandboxfileError(f"the Dockerfile has no stage `{wanted}`", hint=hint)
     return found
+
+
+def _target_name(stages: list[_Stage], target: int) -> str | None:
+    """Return how builders know the target: by its name alone, not by a number."""
+    stage = stages[target]
+    if target == len(stages) - 1:
+        return None
+    if not stage.name or _latest(stages, stage.name) != target:
+        message = f"stage {target} has no name of its own, and builders know stages by name"
+        raise SandboxfileError(message, at=stage.instructions[0].at, hint="add `AS name` to it")
+    return stage.name
 
 
 def _latest(stages: list[_Stage], name: str) -> int | None:
@@ -240,7 +255,7 @@ def _directives(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.split("\n"):
         match = _DIRECTIVE.match(line.strip(_BLANKS))
-        if not match:
+        if not match or match[1].lower() not in ("syntax", "escape", "check"):
             break
         found.setdefault(match[1].lower(), match[2])
     return found

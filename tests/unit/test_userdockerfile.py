@@ -66,6 +66,7 @@ def read(
         ("# syntax=a\n# escape=`\nFROM `\nb", ["b"]),
         ("FROM b\nRUN a \\\\\nFROM c\n", ["c"]),
         ("FROM b\nRUN a \\", ["b"]),
+        ("FROM a\nFROM b\nRUN --mount=from=0,target=/x true\n", ["b", "0"]),
         ("FROM b\nCOPY --from=$X / /\nRUN --mount=from=$X,target=/x true\n", ["b"]),
         (f"FROM b:1@{DIGEST}", [f"b:1@{DIGEST}"]),
         ("FROM a AS x\nFROM b AS x\nFROM x\n", ["b"]),
@@ -116,32 +117,49 @@ def test_an_arg_of_a_stage_does_not_reach_from() -> None:
 
 # --- stages ----------------------------------------------------------------------------------
 
-MULTI = "FROM a AS build\nFROM b\nCOPY --from=build / /\nFROM c AS Last\n"
+MULTI = """\
+FROM a AS build
+FROM b
+FROM b AS copy
+COPY --from=build / /
+FROM c AS Last
+"""
 
 
 @pytest.mark.parametrize(
-    ("stage", "images"),
+    ("stage", "target", "images"),
     [
-        (None, ["c"]),
-        ("last", ["c"]),
-        ("BUILD", ["a"]),
-        ("0", ["a"]),
-        ("1", ["a", "b"]),
-        ("2", ["c"]),
+        (None, None, ["c"]),
+        ("last", None, ["c"]),
+        ("3", None, ["c"]),
+        ("BUILD", "build", ["a"]),
+        ("0", "build", ["a"]),
+        ("2", "copy", ["a", "b"]),
     ],
 )
-def test_only_what_the_target_stage_reaches_counts(stage: str | None, images: list[str]) -> None:
+def test_only_what_the_target_stage_reaches_counts(
+    stage: str | None, target: str | None, images: list[str]
+) -> None:
     found = read(MULTI, stage=stage)
-    assert list(found.images) == images
-    assert found.stages == ("build", "", "Last")
+    assert (found.target, list(found.images)) == (target, images)
+    assert found.stages == ("build", "", "copy", "Last")
+
+
+@pytest.mark.parametrize(
+    ("text", "stage"), [(MULTI, "1"), ("FROM a AS x\nFROM b AS x\nFROM c\n", "0")]
+)
+def test_a_stage_without_a_name_is_no_target(text: str, stage: str) -> None:
+    with pytest.raises(SandboxfileError, match=f"stage {stage} has no name of its own") as raised:
+        read(text, stage=stage)
+    assert raised.value.at == Position("Dockerfile", int(stage) + 1, 1)
 
 
 @pytest.mark.parametrize(
     ("stage", "hint"),
     [
         ("buidl", "did you mean `build`?"),
-        ("3", "its stages are `build`, `Last`"),
-        ("", "its stages are `build`, `Last`"),
+        ("4", "its stages are `build`, `copy`, `Last`"),
+        ("", "its stages are `build`, `copy`, `Last`"),
     ],
 )
 def test_an_unknown_target_stage_is_refused(stage: str, hint: str) -> None:
@@ -240,6 +258,8 @@ def test_needs_and_secrets_are_found(text: str, needs: list[str], secrets: list[
         ("#SYNTAX = x/y \r\nFROM a\n", "x/y"),
         ("# escape=`\n# syntax=x\nFROM a\n", "x"),
         ("# a comment\n# syntax=x\nFROM a\n", None),
+        ("# check=skip=all\n# syntax=x\nFROM a\n", "x"),
+        ("# other=1\n# syntax=x\nFROM a\n", None),
         ("\n# syntax=x\nFROM a\n", None),
     ],
 )
