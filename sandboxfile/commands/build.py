@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
 from sandboxfile import __version__, account, app, errors, fresh, planning, results, tags
 from sandboxfile.app import Session
+from sandboxfile.config import load
 from sandboxfile.errors import UsageError
 from sandboxfile.opening import Opened, opened
 from sandboxfile.planning import Planned
@@ -108,12 +110,15 @@ def _remember(args: argparse.Namespace, session: Session, planned: Planned, text
     """Let the first stage answer the next run, if this is one that it can answer."""
     workspace, target = session.workspace, session.target
     wanted = [*target.tags, *(tag for t in workspace.templates.values() for tag in t.tags)]
-    if args.json or args.quiet or Path.cwd() != workspace.root or tags.uses_git(wanted):
+    if args.json or args.quiet or tags.uses_git(wanted):
         return
-    locks = (workspace.root / lock for lock in (app.LOCK, app.LOCAL_LOCK))
-    files = (workspace.file, account.login_file(args.home), *locks)
-    paths = {str(file) for file in files}
+    if args.directory or Path.cwd() != workspace.root:
+        return  # the first stage looks for its record where the command is given
+    root = workspace.root
+    files = (root / name for name in (*load.NAMES, app.LOCK, app.LOCAL_LOCK))
+    paths = {str(file) for file in (workspace.file, account.login_file(args.home), *files)}
     paths.update(*(each.looked_at for each in planned.survey.templates.values()))
+    paths.update([os.path.realpath(path) for path in paths if os.path.islink(path)])  # noqa: PTH114
     fresh.remember(__version__, args.given, args.environ, paths=list(paths), text=text)
 
 
