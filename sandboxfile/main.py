@@ -1,10 +1,12 @@
 """The command line: parse, dispatch, and the one place where errors become text and a code."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -29,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "schema": "print the JSON Schema of novita.yaml or of the lock",
     "clean": "remove caches and logs of this workspace",
 }
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no bug, wherever it happens
 
 
 class Command(Protocol):
@@ -55,13 +58,13 @@ class Parser(argparse.ArgumentParser):
         long = next((name for name in names if name.startswith("--")), None)
         if long and action.default is not argparse.SUPPRESS:
             variable = "SANDBOXFILE_" + long[2:].replace("-", "_").upper()
-            if variable in self.environ:
+            if self.environ.get(variable):
                 action.default = self._default(action, variable, self.environ[variable])
         return action
 
     def _default(self, action: argparse.Action, variable: str, value: str) -> object:
         if action.nargs == 0:
-            if value.lower() not in {"", "0", "1", "true", "false"}:
+            if value.lower() not in {"0", "1", "true", "false"}:
                 self.error(f"`{variable}` is `{value}`: use 1 or 0")
             return value.lower() in {"1", "true"}
         if action.choices is not None and value not in action.choices:
@@ -146,13 +149,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; the exit code. Raises nothing but SystemExit from `--help`."""
     Parser.environ = environ
     try:
-        command, args = parse(argv)
-        args.environ = environ
-        args.given = list(argv)
-        args.home = Path(environ.get("HOME") or "/")
-        if args.directory:
-            _change_directory(args.directory)
-        return command.run(args)
+        return _run(argv, environ)
     except SandboxfileError as error:
         return _fail(error)
     except KeyboardInterrupt:
@@ -161,10 +158,37 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody to tell (Python's own documentation,
         # `signal`, note on SIGPIPE).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return errors.FAILED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return _bug(error, environ)
+        _discard_output()
+        return _fail(SandboxfileError(f"no more can be written: {error.strerror}"))
     except Exception as error:  # noqa: BLE001 - the boundary: what is left is our own bug
         return _bug(error, environ)
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    try:
+        command, args = parse(argv)
+        args.environ = environ
+        args.given = list(argv)
+        args.home = Path(environ.get("HOME") or "/")
+        if args.directory:
+            _change_directory(args.directory)
+        return command.run(args)
+    finally:
+        # Here, while an error can still be told; not when the interpreter ends.
+        sys.stdout.flush()
+
+
+def _discard_output() -> None:
+    """Let what is still buffered for standard output go nowhere."""
+    with suppress(OSError):  # not a real file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _change_directory(directory: str) -> None:
@@ -192,10 +216,9 @@ def _bug(error: Exception, environ: Mapping[str, str]) -> int:
     import tempfile
     import traceback
 
-    from sandboxfile.redact import Redactor
+    from sandboxfile.redact import Redactor, secrets_in
 
-    secrets = [v for k, v in environ.items() if k.endswith(("_KEY", "_TOKEN", "_PASSWORD")) and v]
-    text = Redactor(secrets).text("".join(traceback.format_exception(error)))
+    text = Redactor(secrets_in(environ)).text("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile(
         "w", prefix="sandboxfile-bug-", suffix=".txt", delete=False
     ) as file:
@@ -205,8 +228,3 @@ def _bug(error: Exception, environ: Mapping[str, str]) -> int:
         f"please report it with {file.name}\n"
     )
     return errors.BUG
-
-
-def run() -> None:
-    """Entry point of the console script."""
-    raise SystemExit(main(sys.argv[1:], dict(os.environ)))

@@ -5,7 +5,7 @@ import re
 import shlex
 import threading
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from sandboxfile.model import Secret
@@ -13,6 +13,7 @@ from sandboxfile.model import Secret
 MIN_LENGTH = 6  # a shorter secret would blank out ordinary words
 MAX_LINE = 4096  # characters of one shown line
 MASK = "***"
+_SECRET = ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET")  # how names of secret variables end
 
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # SGR, by far the most common: dropped, not shown
 _UNSAFE = re.compile(
@@ -53,6 +54,11 @@ def sanitise(text: str, *, ci: bool = False) -> str:
     """Make text of unknown origin fit for a terminal; with `ci` also for a CI system's log."""
     lines = [cut(printable(line)) for line in text.split("\n")]
     return "\n".join(map(defuse, lines) if ci else lines)
+
+
+def secrets_in(environ: Mapping[str, str]) -> list[str]:
+    """Return the values of variables that by their names are secrets."""
+    return [value for name, value in environ.items() if name.endswith(_SECRET) and value]
 
 
 class Redactor:

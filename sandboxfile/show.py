@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from sandboxfile.events import Event
 from sandboxfile.model import Workspace
-from sandboxfile.redact import Redactor
+from sandboxfile.redact import Redactor, secrets_in
 
 
 class Reports(Protocol):
@@ -92,8 +92,7 @@ class Show:
 
 def _secrets(args: argparse.Namespace, workspace: Workspace | None) -> list[str]:
     """Return the values in the environment that no output may contain."""
-    endings = ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET")
-    values = [v for k, v in args.environ.items() if k.endswith(endings) and v]
+    values = secrets_in(args.environ)
     sources = workspace.secrets.values() if workspace else ()
     values += [args.environ[s.env] for s in sources if s.env and args.environ.get(s.env)]
     return values
