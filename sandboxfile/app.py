@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -74,8 +75,9 @@ def workspace(args: argparse.Namespace) -> Workspace:
             return False
 
     def remember(digest: bytes) -> None:
-        if (path.parent / STATE).is_dir():
-            seen.write_bytes(digest)
+        with suppress(OSError):  # it only saves time
+            if (path.parent / STATE).is_dir():
+                seen.write_bytes(digest)
 
     return load.load(path, validated=validated, remember=remember)
 
@@ -193,11 +195,6 @@ class Secrets:
             path.touch(mode=0o600)
             path.write_text(value, encoding="utf-8")
             return path
-
-    def values(self) -> tuple[str, ...]:
-        """Return the values that must not appear in any output."""
-        named = (self._environ.get(source.env or "") for source in self._sources.values())
-        return tuple(value for value in named if value)
 
     def close(self) -> None:
         if self._directory is not None:

@@ -22,8 +22,9 @@ def run(args: argparse.Namespace) -> int:
         if path.name in {"journal", ".gitignore"}:
             continue  # a journal may hold the only record of a running build
         removed += 1
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    sys.stderr.write(f"removed {removed} from {app.STATE}/\n")
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not args.quiet:
+        sys.stderr.write(f"removed {removed} from {app.STATE}/\n")
     if args.images:
         engine = choose.choose(workspace.engine, environ=args.environ, network=None)
         for name in workspace.templates:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from sandboxfile import app, errors, lockfile
-from sandboxfile.errors import LockStale
+from sandboxfile.errors import LockStale, SandboxfileError
 from sandboxfile.lockfile import Entry
 
 
@@ -42,6 +42,15 @@ def _variable(name: str) -> str:
 
 
 def _dotenv(entries: Mapping[str, Entry]) -> str:
+    """Raise SandboxfileError when two templates would have the same variable."""
+    names: dict[str, str] = {}
+    for name in entries:
+        other = names.setdefault(_variable(name), name)
+        if other != name:
+            raise SandboxfileError(
+                f"`{other}` and `{name}` would both be `NOVITA_TEMPLATE_{_variable(name)}`",
+                hint="use `--format json`, or name one of them",
+            )
     return "".join(
         f"NOVITA_TEMPLATE_{_variable(name)}={entry.template_id}\n"
         f"NOVITA_BUILD_{_variable(name)}={entry.build_id}\n"

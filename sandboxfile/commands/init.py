@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 from sandboxfile import errors
-from sandboxfile.errors import UsageError
+from sandboxfile.config import load
+from sandboxfile.errors import SandboxfileError, UsageError
+from sandboxfile.model import NAME
 
 _IGNORED = ("novita.local.lock", ".sandboxfile/")
 
@@ -18,20 +20,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     directory = Path.cwd()
-    path = directory / (args.file or "novita.yaml")
-    if path.exists() and not args.force:
-        raise UsageError(f"`{path.name}` is already there", hint="`--force` overwrites it")
-    path.write_text(draft(directory, args.name), encoding="utf-8")
-    sys.stderr.write(f"wrote {path.name}\n")
-    if _ignore(directory):
-        sys.stderr.write("wrote .gitignore: results of target `local` are this machine's own\n")
-    sys.stderr.write("next: `sandboxfile build --target local`\n")
+    if args.name and not NAME.fullmatch(args.name):
+        raise UsageError(
+            f"`{args.name}` is not a template name",
+            hint="names have a-z, 0-9, `-` and `_`, at most 128, a letter or digit first",
+        )
+    path = directory / (args.file or load.NAMES[0])
+    found = [path, *(directory / name for name in load.NAMES if not args.file)]
+    there = next((each for each in found if each.exists()), None)
+    if there is not None and not (args.force and there == path):
+        raise UsageError(f"`{there.name}` is already there", hint=_overwrites(there, path))
+    try:
+        path.write_text(draft(directory, args.name), encoding="utf-8")
+        wrote_ignore = _ignore(directory)
+    except OSError as error:
+        raise SandboxfileError(f"`{error.filename}` cannot be written: {error.strerror}") from None
+    if not args.quiet:
+        said = [f"wrote {path.name}"]
+        if wrote_ignore:
+            said.append("wrote .gitignore: results of target `local` are this machine's own")
+        said.append("next: `sandboxfile build --target local`")
+        sys.stderr.write("".join(f"{line}\n" for line in said))
     return errors.DONE
+
+
+def _overwrites(there: Path, path: Path) -> str:
+    return "`--force` overwrites it" if there == path else "there can be only one"
 
 
 def draft(directory: Path, name: str | None) -> str:
     """Return a novita.yaml for a directory: its Dockerfile, or its packages, or a bare Debian."""
-    lines = ["version: 1", f"name: {name or _name(directory)}"]
+    lines = ["version: 1", f"name: {_scalar(name or _name(directory))}"]
     if (directory / "Dockerfile").is_file():
         lines.append("base: {dockerfile: Dockerfile}")
     else:
@@ -62,11 +81,18 @@ def _name(directory: Path) -> str:
     return name[:128] or "sandbox"
 
 
+def _scalar(name: str) -> str:
+    """Quote a name that YAML would read as a number, a truth value or nothing."""
+    is_text = name[0].isalpha() and name not in {"true", "false", "null", "yes", "no", "on", "off"}
+    return name if is_text else f'"{name}"'
+
+
 def _ignore(directory: Path) -> bool:
     path = directory / ".gitignore"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
     missing = [line for line in _IGNORED if line not in text.splitlines()]
     if missing:
         gap = "" if not text or text.endswith("\n") else "\n"
-        path.write_text(text + gap + "".join(f"{line}\n" for line in missing), encoding="utf-8")
+        more = "".join(f"{line}\n" for line in missing)
+        path.write_text(text + gap + more, encoding="utf-8", errors="surrogateescape")
     return bool(missing)

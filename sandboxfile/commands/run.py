@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from sandboxfile import app, credentials, lockfile
@@ -52,18 +51,19 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
 
 def _built(args: argparse.Namespace) -> tuple[EngineChoice, str]:
     """Return the engine and the exact build of a template of this workspace, else the name."""
-    with suppress(ConfigError):
+    try:
         workspace = app.workspace(args)
-        if args.template in workspace.templates:
-            entry = _entry(workspace.root / app.LOCAL_LOCK, args.template)
-            if entry is None:
-                raise SandboxfileError(
-                    f"`{args.template}` is not built on this machine",
-                    hint=f"run `sandboxfile build {args.template} --target local`",
-                )
-            return workspace.engine, f"{entry.template_id}:{entry.build_id}"
+    except ConfigError:
+        return EngineChoice(), str(args.template)
+    if args.template not in workspace.templates:
         return workspace.engine, str(args.template)
-    return EngineChoice(), str(args.template)
+    entry = _entry(workspace.root / app.LOCAL_LOCK, args.template)
+    if entry is None:
+        raise SandboxfileError(
+            f"`{args.template}` is not built on this machine",
+            hint=f"run `sandboxfile build {args.template} --target local`",
+        )
+    return workspace.engine, f"{entry.template_id}:{entry.build_id}"
 
 
 def _entry(path: Path, template: str) -> lockfile.Entry | None:

@@ -20,7 +20,9 @@ WHAT = ("config", "steps", "dockerfile", "files", "plan")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=WHAT, help="which result")
-    parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
+    parser.add_argument(
+        "templates", nargs="*", default=[], metavar="TEMPLATE", help="names or globs"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         names = list(workspace.templates)
         sys.stdout.write(json.dumps({"valid": True, "templates": names}) + "\n")
-    else:
+    elif not args.quiet:
         sys.stderr.write(f"{workspace.file.name}: {_count(len(workspace.templates))}, no problem\n")
     return errors.DONE
 
