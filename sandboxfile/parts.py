@@ -15,9 +15,8 @@ from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
 from sandboxfile.service import TemplateService
 from sandboxfile.survey import Survey
-from sandboxfile.targets import Publisher
+from sandboxfile.targets import Publisher, novita_v1
 from sandboxfile.targets.local import LocalPublisher
-from sandboxfile.targets.novita_v1 import NovitaV1
 from sandboxfile.targets.novita_v3 import NovitaV3
 from sandboxfile.web import Web
 
@@ -63,9 +62,12 @@ class Parts:
         return found
 
     def _own_login(self, host: str) -> Login | None:
+        target = self._session.target
+        if target.api == "v1" and not target.registry and host == novita_v1.registry_host(target):
+            return novita_v1.registry_login(self._account().token)
         user = self._environ.get("SANDBOXFILE_REGISTRY_USERNAME")
         password = self._environ.get("SANDBOXFILE_REGISTRY_PASSWORD")
-        mine = (self._session.target.registry or "").partition("/")[0]
+        mine = (target.registry or "").partition("/")[0]
         if not user or not password or host != mine:
             return None
         return Login(username=user, password=Secret(password))
@@ -132,7 +134,7 @@ class Parts:
         service = self._service(target)
         journal = Journal.open(path)
         if target.api == "v1":
-            return NovitaV1(
+            return novita_v1.NovitaV1(
                 service=service,
                 journal=journal,
                 registry=self.registry(),
