@@ -61,10 +61,10 @@ def test_a_project_is_its_manifest_and_its_lock(
     ("text", "to"),
     [
         ("packages: {npm: {project: ., to: /srv/}}", "/srv"),
-        ("packages: {npm: {project: .}}\nworkdir: /work", "/work"),
+        ("packages: {npm: {project: .}}\nworkdir: /srv", "/srv"),
         ("packages: {npm: {project: ., to: /}}", "/"),
         ("packages: {npm: {project: .}}", "/app"),
-        ("steps: [{npm: {project: .}}]\nworkdir: /work", "/work"),
+        ("steps: [{npm: {project: .}}]\nworkdir: /srv", "/srv"),
     ],
 )
 def test_a_project_goes_where_it_says_or_where_the_work_is(
