@@ -1,5 +1,6 @@
 """Publish on the legacy line: register first, push to the service's own registry, then trigger."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal
-from sandboxfile.model import Login, Secret, Target
+from sandboxfile.model import Login, Secret, Target, Template
 from sandboxfile.registry import Registry
 from sandboxfile.service import NameTaken, Registration, Rejected, TemplateService
 from sandboxfile.targets import Release, Snapshot
@@ -18,6 +19,7 @@ from sandboxfile.targets.follow import Patience
 
 REGISTRY_USER = "_e2b_access_token"
 REPOSITORY = "e2b/custom-envs"
+DEFAULT_USER = "user"  # of every sandbox, and of the start command (section 2.4)
 
 
 class NovitaV1:
@@ -123,6 +125,8 @@ class NovitaV1:
     def _register(self, release: Release, job: str, emit: Emit) -> Registration:
         """Register a build of the template that has this name, a new one only if none has."""
         name = release.template.name
+        for text in _not_carried(release.template):
+            emit(Notice(job=job, text=text, level="warning"))
         template_id = self._known.get(name) or self._service.find_v1(name)
         try:
             return self._ask(release, template_id)
@@ -146,8 +150,8 @@ class NovitaV1:
             dockerfile=f"FROM {release.image}\n",
             alias=template.name,
             template_id=template_id,
-            start=template.start,
-            ready=ready.command(template.ready) if template.ready else None,
+            start=_inside(template, template.start),
+            ready=_inside(template, ready.command(template.ready) if template.ready else None),
             cpu=template.resources.cpu,
             memory=template.resources.memory,
         )
@@ -176,6 +180,29 @@ class NovitaV1:
             return root, self._logins(root.partition("/")[0])
         host = registry_host(self._target)
         return f"{host}/{REPOSITORY}", self._logins(host) or registry_login(self._token)
+
+
+def _inside(template: Template, command: str | None) -> str | None:
+    """Let a command begin in the template's directory: the service begins in the user's home."""
+    if command is None or template.workdir is None:
+        return command
+    return f"cd {shlex.quote(template.workdir)} || exit 1; {command}"
+
+
+def _not_carried(template: Template) -> list[str]:
+    """Say what this API has no field for, and the service does not take from the image (2.4)."""
+    texts = []
+    if template.user not in {None, DEFAULT_USER}:
+        texts.append(
+            f"the legacy service runs everything as `{DEFAULT_USER}`: "
+            f"`user: {template.user}` is not carried over"
+        )
+    if template.workdir is not None:
+        texts.append(
+            f"the legacy service has no working directory: only start and ready commands "
+            f"of `{template.name}` begin in {template.workdir}"
+        )
+    return texts
 
 
 def registry_host(target: Target) -> str:

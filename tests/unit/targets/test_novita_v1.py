@@ -65,6 +65,25 @@ def test_what_the_template_does_not_have_is_not_sent(world: World) -> None:
     assert not {"startCmd", "readyCmd"} & set(sent.body)
 
 
+def test_commands_begin_in_the_working_directory_and_the_rest_is_told(world: World) -> None:
+    publish(world, release(user="user", workdir="/srv/my app"))
+    (sent,) = world.service.sent("POST", REGISTER)
+    assert sent.body["startCmd"] == "cd '/srv/my app' || exit 1; python -m app"
+    assert sent.body["readyCmd"] == "cd '/srv/my app' || exit 1; test -e /ok"
+    (told,) = world.notices
+    assert told == (
+        "the legacy service has no working directory: only start and ready commands of `api` "
+        "begin in /srv/my app"
+    )
+
+
+def test_a_user_that_cannot_be_had_is_told(world: World) -> None:
+    publish(world, release(user="root"))
+    assert world.notices == [
+        "the legacy service runs everything as `user`: `user: root` is not carried over"
+    ]
+
+
 def test_the_image_is_pushed_under_the_ids_before_the_trigger(world: World) -> None:
     done = publish(world)
     (pushed,) = world.engine.pushed
