@@ -73,8 +73,9 @@ class Selection:
     """What a copy takes (the context of a Dockerfile when `copy` is None), sorted by name.
 
     `single` says that it is one file, named without a glob: it arrives as the destination itself
-    when that does not end in `/`. `root` is the directory of the workspace. `looked_at` has the directories and ignore files, there or
-    not, that decide with the entries what is taken: while their stat stays, so does the selection.
+    when that does not end in `/`. `root` is the directory of the workspace. `looked_at` has the
+    directories and ignore files, there or not, that decide with the entries what is taken: while
+    their stat stays, so does the selection.
     """
 
     copy: Copy | None

@@ -11,7 +11,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.dockerfile import Rendered
 from sandboxfile.engines import BuildSpec, Engine
 from sandboxfile.errors import BuildFailed, SandboxfileError
-from sandboxfile.events import Emit
+from sandboxfile.events import Emit, Notice
 from sandboxfile.graph import Job, Results
 from sandboxfile.lockfile import Entry
 from sandboxfile.manifests import Manifests
@@ -79,7 +79,7 @@ class Pipeline:
         for decision in decisions:
             last: Job[Any] | None = None
             pushed: Job[str | None] | None = None
-            for step in plan.steps(decision):
+            for step in self._steps(decision):
                 parent = self.survey[decision.template].parent
                 needs = tuple(
                     job
@@ -95,6 +95,12 @@ class Pipeline:
                 if step == "push":
                     pushed = last
         return tuple(jobs)
+
+    def _steps(self, decision: Decision) -> tuple[plan.Step, ...]:
+        steps = plan.steps(decision)
+        if isinstance(self.survey[decision.template].template.base, RemoteBase):
+            return tuple(step for step in steps if step in {"snapshot", "tag"})  # no image here
+        return steps
 
     def _action(
         self, step: str, decision: Decision, pushed: Job[str | None] | None
@@ -232,6 +238,9 @@ class Pipeline:
         assert selection is not None
         job = f"build:{surveyed.template.name}"
         tag = self._dockerfile_tag(surveyed)
+        if parsed.syntax is not None:
+            text = f"`# syntax={parsed.syntax}` makes the engine fetch that image itself"
+            self.emit(Notice(job=job, text=text, level="warning"))
         pins = {
             image: self.resolver.image(image, self.resolved, job=job, at=base.at).reference
             for image in parsed.images
@@ -245,7 +254,7 @@ class Pipeline:
             context=lambda: archive.stream(members),
             args=base.args,
             labels={"sandboxfile.template": surveyed.template.name},
-            stage=base.stage,
+            stage=parsed.target,
             secrets={name: self.secrets(name) for name in parsed.secrets},
             needs=parsed.needs,
             no_cache=self.no_cache,

@@ -142,7 +142,15 @@ class Resolver:
         if isinstance(base, BootstrapBase):
             return self._bootstrapped(base, resolved)
         assert isinstance(base, ImageBase)
-        return self.image(base.image, resolved, job=job, at=base.at)
+        found = self.image(base.image, resolved, job=job, at=base.at)
+        if triggers := self.engine().image_config(found.reference).get("OnBuild"):
+            raise SandboxfileError(
+                f"the image `{base.image}` would run instructions of its own in this build: "
+                f"ONBUILD {triggers[0]}",
+                hint="use it in a Dockerfile (`base: {dockerfile: ...}`), where they can be seen",
+                at=base.at,
+            )
+        return found
 
     def image(
         self, image: str, resolved: Mapping[str, str], *, job: str, at: Position

@@ -11,6 +11,7 @@ from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.keys import Keys
 from sandboxfile.model import (
     PLATFORM,
+    Account,
     BootstrapBase,
     DockerfileBase,
     ImageBase,
@@ -18,6 +19,7 @@ from sandboxfile.model import (
     RemoteBase,
     Template,
     TemplateBase,
+    Workdir,
     Workspace,
 )
 from sandboxfile.places import Problem
@@ -145,6 +147,7 @@ def _one(
         number: context.select(copy, workspace.root) for number, copy in dockerfile.copies(template)
     }
     user_file, user_context = _dockerfile(template, workspace.root)
+    _check_remote(template, done)
     base, missing = _base_record(
         template, done, resolved, digests, user_file=user_file, user_context=user_context
     )
@@ -162,6 +165,26 @@ def _one(
         contents=contents,
         unresolved=missing,
     )
+
+
+def _check_remote(template: Template, done: Mapping[str, Surveyed]) -> None:
+    """Refuse instructions on a template that only the service has: it would have to run them."""
+    base = template.base
+    hint = "build on an image, or on a template of this workspace that is built on one"
+    if isinstance(base, TemplateBase):
+        parent = done[base.template].template.base
+        if isinstance(parent, RemoteBase):
+            text = f"`{base.template}` is `{parent.remote}` at the target and has no image here"
+            raise ConfigError([Problem(base.at, text, hint)])
+    if not isinstance(base, RemoteBase):
+        return
+    problems = [
+        Problem(each.at, f"this cannot be added to `{base.remote}`, which is at the target", hint)
+        for each in template.instructions
+        if not isinstance(each, Account | Workdir)  # user and directory are the service's to set
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _dockerfile(

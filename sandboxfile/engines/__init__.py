@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit
@@ -130,7 +130,7 @@ class Engine(Protocol):
     def find(self, tag: str) -> str | None:
         """Return the id of the image with this tag (or digest reference or id), None if absent."""
 
-    def image_config(self, tag: str) -> Mapping[str, object]:
+    def image_config(self, tag: str) -> Mapping[str, Any]:
         """Return the image's Config as the engine has it (Env, User, WorkingDir, Cmd, ...)."""
 
     def ensure(self, reference: str, *, login: Login | None, emit: Emit, job: str) -> None:
