@@ -62,6 +62,12 @@ class Parser(argparse.ArgumentParser):
                 action.default = self._default(action, variable, self.environ[variable])
         return action
 
+    def parse_command(self, argv: list[str], args: argparse.Namespace) -> argparse.Namespace:
+        """Read a command's arguments, options between them too, unless the rest is not ours."""
+        if any(action.nargs == argparse.REMAINDER for action in self._actions):
+            return self.parse_args(argv, args)
+        return self.parse_intermixed_args(argv, args)
+
     def _default(self, action: argparse.Action, variable: str, value: str) -> object:
         if action.nargs == 0:
             if value.lower() not in {"0", "1", "true", "false"}:
@@ -142,7 +148,7 @@ def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     command.add_arguments(inner)
     _add_globals(inner, again=True)
     rest = vars(args).pop("rest")
-    return command, inner.parse_args(rest, args)
+    return command, inner.parse_command(rest, args)
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
