@@ -146,7 +146,7 @@ def _with_address(target: Target, environ: Mapping[str, str]) -> Target:
 
 
 def builds_at_once() -> int:
-    """Return how many images are built at once: more than four gains nothing (docs/benchmarks)."""
+    """Return how many images are built at once: an engine gains little from more than four."""
     return min(4, 2 * (os.cpu_count() or 1))
 
 
