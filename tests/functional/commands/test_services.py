@@ -1,0 +1,255 @@
+"""Both generations of the service's API, through a registry with a password."""
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.engines import Engine
+from tests.conftest import PASSWORD, USER
+from tests.functional.commands.conftest import Serving
+from tests.functional.commands.user import Ran, User
+
+pytestmark = pytest.mark.engine
+
+CONFIG = """\
+version: 1
+templates:
+  {parent}:
+    base: {base}
+    env: {{NONCE: "{nonce}"}}
+    files: [hello.txt -> /srv/hello/]
+    user: user
+    workdir: /srv/hello
+    start: pwd > /tmp/where; id -un > /tmp/who; sleep 600
+    ready: until test -s /tmp/who; do sleep 0.1; done
+    resources: {{cpu: 1, memory: 128}}
+    tags: [stable]
+  {child}:
+    base: {{template: {parent}}}
+    run: [cp /srv/hello/hello.txt /srv/copy]
+targets:
+  box:
+    {{provider: novita, api_url: "{url}", api: {api}, registry: "{registry}", tags: [shared]}}
+"""
+KEY = "key-of-the-tests"
+LOGIN = {"SANDBOXFILE_REGISTRY_USERNAME": USER, "SANDBOXFILE_REGISTRY_PASSWORD": PASSWORD}
+V3_ONLY = pytest.mark.parametrize("api", ["v3"], indirect=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A service with who runs it, and a workspace of two templates built there."""
+
+    host: User
+    url: str
+    registry: str
+    client: User
+    first: Ran
+    parent: str
+    child: str
+    engine: Engine
+
+    def forget(self) -> None:
+        """Take the workspace's images out of the engine, as on another machine."""
+        for name in (self.parent, self.child):
+            self.engine.remove_labelled({"sandboxfile.template": name})
+            assert self.engine.find(self.engine_tag(name)) is None
+
+    def engine_tag(self, name: str) -> str:
+        key = self.client.entries("box")[name].image_key.removeprefix("sf1:")
+        return f"sandboxfile/{name}:sf-{key[:16]}"
+
+
+def docker_config(directory: Path, host: str) -> str:
+    """Do what `docker login` does."""
+    directory.mkdir(parents=True)
+    auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    (directory / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+    return str(directory)
+
+
+@pytest.fixture(scope="module", params=["v3", "v1"])
+def api(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def world(
+    api: str,
+    serve: Serving,
+    place: Callable[[str], User],
+    engine: Engine,
+    base: str,
+    secured_registry: str,
+    images: Callable[[str], None],
+) -> World:
+    """The v1 service reads what was pushed with its own login; v3 is given one by the client."""
+    host, registry = place("host"), f"{secured_registry}/{api}"
+    if api == "v1":
+        config = docker_config(host.root / "docker", secured_registry)
+        url = serve(host.having(DOCKER_CONFIG=config), "--registry", registry)
+    else:
+        url = serve(host)
+    parent, child = f"fn-served-{api}", f"fn-upon-{api}"
+    for name in (parent, child):
+        images(name)
+    client = place("client").having(NOVITA_API_KEY=KEY, SANDBOXFILE_TARGET="box", **LOGIN)
+    names = {"parent": parent, "child": child, "api": api, "url": url, "registry": registry}
+    client.write("novita.yaml", CONFIG.format(base=base, nonce=os.urandom(6).hex(), **names))
+    client.write("hello.txt", "hello\n")
+    return World(
+        host=host,
+        url=url,
+        registry=registry,
+        client=client,
+        first=client.run("build", "--progress", "json", "--json"),
+        parent=parent,
+        child=child,
+        engine=engine,
+    )
+
+
+@pytest.fixture
+def checkout(world: World, tmp_path: Path) -> User:
+    """A copy of the workspace, which the test may change."""
+    root = tmp_path / "checkout"
+    shutil.copytree(world.client.root, root)
+    return world.client.at(root)
+
+
+def test_templates_are_built_through_a_registry_with_a_password(world: World, api: str) -> None:
+    first, entries = world.first, world.client.entries("box")
+
+    assert first.code == 0, first.err
+    assert first.done == {
+        f"{step}:{name}"
+        for step in ("build", "push", "snapshot", "tag")
+        for name in (world.parent, world.child)
+    }
+    for name, entry in entries.items():
+        middle = entry.template_id if api == "v1" else name
+        assert entry.image.startswith(f"{world.registry}/{middle}@sha256:")
+        assert first.of(name)["template_id"] == entry.template_id
+        assert first.of(name)["image"] == entry.image
+    assert entries[world.parent].tags == ("shared", "stable")
+    assert entries[world.child].tags == ("shared",)
+
+
+def test_what_was_built_runs_at_the_service(world: World, api: str) -> None:
+    ran = world.host.command(
+        "run", world.parent, "--", "cat", "/tmp/who", "/tmp/where", "/srv/hello/hello.txt"
+    )
+    copy = world.host.command("run", f"{world.child}:shared", "--", "cat", "/srv/copy")
+
+    assert (ran.code, ran.out) == (0, "user\n/srv/hello\nhello\n"), ran.err
+    assert copy.out == "hello\n"
+    if api == "v3":  # the legacy API has no field for it
+        assert world.host.command("run", world.parent, "--", "pwd").out == "/srv/hello\n"
+
+
+def test_a_second_build_does_nothing(world: World) -> None:
+    ran = world.client.run("build")
+
+    assert ran.err == "target box: asked for\n2 up to date, nothing to do\n"
+
+
+def test_no_secret_is_written(world: World) -> None:
+    for path in world.client.root.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert PASSWORD.encode() not in content, path
+            assert KEY.encode() not in content, path
+    assert PASSWORD not in world.first.err + world.first.out
+
+
+def test_a_login_of_dockers_own_serves_too(
+    world: World, checkout: User, secured_registry: str
+) -> None:
+    config = docker_config(checkout.root / "config", secured_registry)
+    checkout.replace("novita.yaml", "/srv/copy]", "/srv/with-login]")
+
+    ran = checkout.without(*LOGIN).having(DOCKER_CONFIG=config).build()
+
+    assert ran.done - {f"tag:{world.child}"} == {
+        f"{step}:{world.child}" for step in ("build", "push", "snapshot")
+    }
+
+
+def test_a_changed_start_command_is_a_new_snapshot_of_the_same_image(
+    world: World, checkout: User
+) -> None:
+    before = checkout.entries("box")
+    checkout.replace("novita.yaml", "sleep 600", "sleep 601")
+
+    ran = checkout.build()
+
+    assert ran.done == {f"snapshot:{world.parent}", f"tag:{world.parent}"}
+    after = checkout.entries("box")
+    assert after[world.parent].template_id == before[world.parent].template_id
+    assert after[world.parent].build_id != before[world.parent].build_id
+    assert after[world.parent].image_key == before[world.parent].image_key
+    assert after[world.child] == before[world.child]
+
+
+def test_images_that_left_the_engine_are_missed_only_by_who_builds_on_them(
+    world: World, checkout: User
+) -> None:
+    world.forget()
+
+    assert checkout.build().done == set()
+    checkout.replace("novita.yaml", "/srv/copy]", "/srv/elsewhere]")
+    ran = checkout.build()
+    assert ran.done - {f"tag:{world.child}"} == {
+        f"{step}:{world.child}" for step in ("build", "push", "snapshot")
+    }
+    # Pulled, not built again.
+    assert (
+        not (checkout.root / f".sandboxfile/logs/{world.parent}/build.log")
+        .read_text()
+        .count("NONCE")
+    )
+
+
+# --- what only the current API can -----------------------------------------------------------
+
+
+@V3_ONLY
+def test_another_machine_finds_what_was_built(
+    world: World, checkout: User, place: Callable[[str], User]
+) -> None:
+    world.forget()
+    other = place("other").having(NOVITA_API_KEY=KEY, SANDBOXFILE_TARGET="box", **LOGIN)
+    for name in ("novita.yaml", "hello.txt"):
+        other.write(name, (world.client.root / name).read_text())
+
+    plan = other.run("plan", "--json").data
+    ran = other.build("--json")
+
+    assert [each["action"] for each in plan["templates"]] == ["adopt", "adopt"]
+    assert {job.partition(":")[0] for job in ran.done} == {"snapshot", "tag"}
+    assert ran.data["summary"]["counts"] == {"adopt": 2}
+    # Another test may have pushed the same image of the child again; keys and IDs are the same.
+    assert other.entries("box") == world.client.entries("box")
+    assert world.engine.find(world.engine_tag(world.parent)) is None
+
+
+@V3_ONLY
+def test_what_is_at_the_registry_is_not_built_for_another_service(
+    world: World, checkout: User, serve: Serving, place: Callable[[str], User]
+) -> None:
+    url = serve(place("second-host"), "--strict")
+    checkout.edit("novita.yaml", lambda text: text.replace("  box:", "  second:"))
+    checkout.replace("novita.yaml", world.url, url)
+    user = checkout.without("NOVITA_API_KEY").having(E2B_API_KEY=KEY, SANDBOXFILE_TARGET="second")
+
+    ran = user.build()
+
+    assert not [job for job in ran.done if job.startswith(("build:", "push:"))]
+    images = {name: entry.image for name, entry in checkout.entries("box").items()}
+    assert {n: entry.image for n, entry in checkout.entries("second").items()} == images

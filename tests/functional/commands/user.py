@@ -1,0 +1,126 @@
+"""Somebody at a shell: a home, checkouts, and whole commands run in them."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sandboxfile.lockfile import Entry, read
+from sandboxfile.main import main
+
+COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")  # for the children's coverage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """A command that ended: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """The JSON document on standard output, which is nothing else."""
+        return json.loads(self.out)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of `--progress json`."""
+        lines = self.err.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @property
+    def done(self) -> set[str]:
+        """The jobs that were done, but `generate`, which only writes a file for people."""
+        named = {each["job"] for each in self.events if each["event"] == "done"}
+        return {job for job in named if not job.startswith("generate:")}
+
+    def of(self, template: str) -> dict[str, Any]:
+        """What the JSON document says of a template."""
+        found: dict[str, Any] = next(t for t in self.data["templates"] if t["name"] == template)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """Runs commands in `root`; `environ` is the whole environment there is."""
+
+    home: Path
+    root: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def at(self, root: Path) -> "User":
+        root.mkdir(parents=True, exist_ok=True)
+        return replace(self, root=root)
+
+    def having(self, **environ: str) -> "User":
+        return replace(self, environ={**self.environ, **environ})
+
+    def without(self, *names: str) -> "User":
+        left = {name: value for name, value in self.environ.items() if name not in names}
+        return replace(self, environ=left)
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def run(self, *argv: str | Path) -> Ran:
+        """Run a command in this process, which is the faster way."""
+        environ = {**self.environ, "HOME": str(self.home)}
+        out, err = io.StringIO(), io.StringIO()
+        with chdir(self.root), redirect_stdout(out), redirect_stderr(err):
+            try:
+                code = main([str(each) for each in argv], environ)
+            except SystemExit as end:  # `--help`, `--version`
+                assert isinstance(end.code, int)
+                code = end.code
+        return Ran(code=code, out=out.getvalue(), err=err.getvalue())
+
+    def command(self, *argv: str | Path, python: tuple[str, ...] = ("-m", "sandboxfile")) -> Ran:
+        """Run a command as a process of its own."""
+        kept = {name: os.environ[name] for name in COVERAGE if name in os.environ}
+        done = subprocess.run(
+            [sys.executable, *python, *argv],
+            cwd=self.root,
+            env={**kept, **self.environ, "HOME": str(self.home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    def build(self, *argv: str | Path) -> Ran:
+        """Build with events on standard error; it is to succeed."""
+        ran = self.run("build", "--progress", "json", *argv)
+        assert ran.code == 0, ran.err
+        return ran
+
+    # --- files -------------------------------------------------------------------------------
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def edit(self, name: str, change: Callable[[str], str]) -> None:
+        path = self.root / name
+        text = path.read_text()
+        assert change(text) != text
+        path.write_text(change(text))
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Replace the only occurrence of a text in a file."""
+        assert (self.root / name).read_text().count(old) == 1
+        self.edit(name, lambda text: text.replace(old, new))
+
+    def entries(self, target: str = "local") -> Mapping[str, Entry]:
+        name = "novita.local.lock" if target == "local" else "novita.lock"
+        return read(self.root / name).targets.get(target, {})
