@@ -43,7 +43,7 @@ def box(
     try:
         _check_shell(wire, identifier, image)
         _start(wire, identifier, image)
-        yield DockerBox(wire, identifier, image)
+        yield DockerBox(wire, identifier, image, quirks)
     finally:
         remove(wire, identifier)
 
@@ -103,8 +103,9 @@ def remove(wire: Wire, identifier: str) -> None:
 class DockerBox:
     """A running container; made by `box`."""
 
-    def __init__(self, wire: Wire, identifier: str, image: str) -> None:
+    def __init__(self, wire: Wire, identifier: str, image: str, quirks: Quirks) -> None:
         self._wire = wire
+        self._quirks = quirks
         self._id = identifier
         self._image = image
 
@@ -189,10 +190,15 @@ class DockerBox:
             "tag": version,
             "changes": list(changes),
         }
-        body = {**config, "Labels": {**(config.get("Labels") or {}), **labels}}
         # Left out or null, these would be inherited from the box.
-        body |= {key: config.get(key) or [] for key in ("Entrypoint", "Cmd")}
-        return str(self._wire.ask("POST", "/commit", params=params, body=body)["Id"])
+        starts = {key: config.get(key) or [] for key in ("Entrypoint", "Cmd")}
+        if not self._quirks.commit_config:
+            own = [f"{key.upper()} {json.dumps(value)}" for key, value in starts.items()]
+            own += [f"LABEL {quoted(key)}={quoted(value)}" for key, value in labels.items()]
+            params["changes"] = [*own, *changes]
+        body = {**config, **starts, "Labels": {**(config.get("Labels") or {}), **labels}}
+        self._wire.ask("POST", "/commit", params=params, body=body)
+        return str(self._wire.ask("GET", f"/images/{segment(tag)}/json")["Id"])
 
     def _prepared(
         self,
@@ -227,6 +233,13 @@ class DockerBox:
         if status is None:
             raise SandboxfileError("the connection to the command in the container broke")
         return status
+
+
+def quoted(value: str) -> str:
+    """Quote a value of an ENV or LABEL instruction."""
+    for each in ("\\", '"', "$"):
+        value = value.replace(each, "\\" + each)
+    return f'"{value}"'
 
 
 def _tell(on_line: Callable[[str], None] | None, line: str) -> None:

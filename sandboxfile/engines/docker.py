@@ -12,7 +12,7 @@ import requests.adapters
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo
-from sandboxfile.engines.box import box, remove
+from sandboxfile.engines.box import box, quoted, remove
 from sandboxfile.engines.building import Build, ContextUnread
 from sandboxfile.engines.buildx import REMEDY, Client
 from sandboxfile.engines.probe import probe, refuse
@@ -148,7 +148,7 @@ class DockerEngine:
         """Import a root filesystem archive as image `tag`; its id."""
         params = {
             "fromSrc": "-",
-            "changes": [f"LABEL {_quoted(key)}={_quoted(labels[key])}" for key in sorted(labels)],
+            "changes": [f"LABEL {quoted(key)}={quoted(labels[key])}" for key in sorted(labels)],
             "platform": PLATFORM,
         }
         headers = {"Content-Type": "application/x-tar"}
@@ -289,12 +289,6 @@ class DockerEngine:
         if found is None:
             raise Unreachable(f"the engine lost the image `{name}` that it said it made")
         return found
-
-
-def _quoted(value: str) -> str:
-    for each in ("\\", '"', "$"):
-        value = value.replace(each, "\\" + each)
-    return f'"{value}"'
 
 
 def _chunks(archive: Path) -> Iterator[bytes]:

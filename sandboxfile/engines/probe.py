@@ -90,6 +90,8 @@ def refuse(spec: BuildSpec, info: EngineInfo) -> None:
         needs.add("secrets")
     for need in sorted(needs - info.can):
         what, remedy = _LACKS[need]
+        if info.kind == "podman":
+            remedy = "use Docker Engine"
         raise Unsupported(
             f"{what}, which {info.kind} {info.version} ({info.builder}) cannot do", hint=remedy
         )

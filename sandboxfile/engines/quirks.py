@@ -9,6 +9,7 @@ class Quirks:
 
     version_parameter: bool = True  # `version` of POST /build chooses the builder
     cancels_builds: bool = True  # closing the connection stops the running step
+    commit_config: bool = True  # POST /commit reads the configuration in its body
     init: bool = True  # HostConfig.Init works wherever the engine does
 
 
@@ -16,5 +17,6 @@ DOCKER = Quirks()
 PODMAN = Quirks(
     version_parameter=False,
     cancels_builds=False,
+    commit_config=False,
     init=False,
 )

@@ -262,7 +262,9 @@ class Narrator:
 INTERNAL = ("[internal]", "copy /context /")
 TEXT_STEP = re.compile(r"(?:Step|STEP) \d+/\d+ ?:")
 _CHATTER = re.compile(
-    r" ---> |Removing intermediate container |Successfully (?:built|tagged) |--> "
+    r" ---> |Removing intermediate container |Successfully (?:built|tagged) "
+    # Podman's
+    r"|--> |COMMIT |[0-9a-f]{64}$|\[Warning\] one or more build args were not consumed"
 )
 _EXIT = re.compile(r"(?:exit (?:code|status):? |returned a non-zero code: )(\d+)")
 

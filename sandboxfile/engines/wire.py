@@ -71,12 +71,15 @@ class Wire:
         """Ask for the version, fast; calls are made in the engine's own API version after it."""
         answer: Message = self._ask("GET", "/version", timeout=PROBE_TIMEOUT)
         if not isinstance(answer, dict) or "ApiVersion" not in answer:
-            raise Unreachable(
-                f"what listens at `{self.address}` is not a container engine",
-                hint=f"it was named by {self.address.source}" if self.address.source else "",
-            )
+            raise self._nonsense()
         self.version = f"/v{answer['ApiVersion']}"
         return answer
+
+    def _nonsense(self) -> Unreachable:
+        return Unreachable(
+            f"what listens at `{self.address}` does not answer like a container engine",
+            hint=f"it was named by {self.address.source}" if self.address.source else "",
+        )
 
     def ask(
         self,
@@ -104,7 +107,10 @@ class Wire:
                 method, self._base + path, params=params, json=body, timeout=timeout
             ) as response:
                 _check(response)
-                return response.json() if response.content else None
+                # Podman answers some calls with an empty line.
+                return json.loads(response.content) if response.content.strip() else None
+        except ValueError as error:
+            raise self._nonsense() from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise lost(self.address, error) from error
 
