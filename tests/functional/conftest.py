@@ -1,0 +1,31 @@
+"""What tests of the whole program share."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.engines import Engine
+from tests.fakes.scene import Scene, scene
+
+SetScene = Callable[[str], Scene]
+
+
+@pytest.fixture
+def set_scene(
+    tmp_path: Path, engine: Engine, registry: str, busybox: str, engine_environ: Mapping[str, str]
+) -> Iterator[SetScene]:
+    """Set the scene for an API (v3, v1, local), each with a service and a workspace of its own."""
+    host = {"DOCKER_HOST": engine_environ["DOCKER_HOST"]}
+    with ExitStack() as stack:
+        yield lambda api: stack.enter_context(
+            scene(
+                tmp_path / api,
+                engine=engine,
+                registry=registry,
+                base=busybox,
+                api=api,
+                environ=host,
+            )
+        )
