@@ -135,13 +135,14 @@ def _with_address(target: Target, environ: Mapping[str, str]) -> Target:
     domain = environ.get("NOVITA_DOMAIN") or environ.get("E2B_DOMAIN") or account.DEFAULT_DOMAIN
     url = environ.get("NOVITA_API_URL") or environ.get("E2B_API_URL") or f"https://api.{domain}"
     legacy = domain in LEGACY_DOMAINS
+    named = environ.get("SANDBOXFILE_REGISTRY") if target.registry is None else None
     return replace(
         target,
         domain=domain,
         api_url=url.rstrip("/"),
         api="v1" if legacy else target.api,
-        builder="docker" if legacy else target.builder,
-        registry=target.registry or environ.get("SANDBOXFILE_REGISTRY") or None,
+        builder="docker" if legacy or named else target.builder,
+        registry=target.registry or named or None,
     )
 
 
