@@ -87,7 +87,7 @@ def remember(
 def _kept() -> "list[bytes]":
     try:
         with open(FILE, "rb") as file:  # noqa: PTH123 - pathlib costs 10 ms to import
-            return file.read().split(b"\0\0")
+            return [each.strip(b"\0") for each in file.read().split(b"\0\0")]
     except FileNotFoundError:
         return []
 

@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import __version__, fresh
+from tests.fakes.shell import CHECKOUT, User
+
+TEXT = "target local: asked for\n1 up to date, nothing to do\n"
+
+
+@pytest.fixture
+def without_second_stage(user: User, tmp_path: Path) -> User:
+    """Somebody whose Python has the first stage of sandboxfile only."""
+    package = tmp_path / "half"
+    package.mkdir()
+    (package / "sitecustomize.py").write_text("import sys\nsys.modules['sandboxfile.main'] = None")
+    return user.having(PYTHONPATH=f"{package}:{CHECKOUT}")
+
+
+def _remember(user: User, grown_old: Callable[[], None]) -> None:
+    environ = {**user.environ, "HOME": str(user.home)}
+    (user.root / ".sandboxfile").mkdir()
+    grown_old()
+    with chdir(user.root):
+        fresh.remember(__version__, ["build"], environ, paths=["/absent"], text=TEXT)
+
+
+def test_the_first_stage_answers_alone(
+    without_second_stage: User, grown_old: Callable[[], None]
+) -> None:
+    _remember(without_second_stage, grown_old)
+
+    ran = without_second_stage.command("build")
+
+    assert (ran.code, ran.out, ran.err) == (0, "", TEXT)
+
+
+def test_what_the_first_stage_does_not_know_is_for_the_second(without_second_stage: User) -> None:
+    ran = without_second_stage.command("build")
+
+    assert ran.code == 1
+    assert "import of sandboxfile.main halted" in ran.err
+
+
+def test_the_second_stage_gives_output_and_exit_code(user: User) -> None:
+    assert user.command("--version").out == f"sandboxfile {__version__}\n"
+    assert user.command("list").code == 3
+
+
+def test_the_first_stage_imports_next_to_nothing(user: User) -> None:
+    script = (
+        "import sys; before = set(sys.modules); import sandboxfile.entry;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    ran = user.command(python=("-S", "-c", script))
+
+    assert set(ran.out.split()) <= {
+        "sandboxfile", "sandboxfile.entry", "sandboxfile.fresh",
+        "_struct", "struct", "os", "os.path", "posixpath", "stat", "_stat", "genericpath",
+        "abc", "_abc", "_collections_abc",
+    }  # fmt: skip

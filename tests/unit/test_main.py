@@ -1,0 +1,319 @@
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import __version__, main
+from sandboxfile.errors import UsageError
+from tests.fakes.shell import CHECKOUT, User
+
+BUG = "a bug of ours, with s3cr3t-value in its message"
+
+
+# --- what is asked for -----------------------------------------------------------------------
+
+
+def test_the_version_goes_to_standard_output(user: User) -> None:
+    ran = user.run("--version")
+
+    assert (ran.code, ran.out, ran.err) == (0, f"sandboxfile {__version__}\n", "")
+
+
+@pytest.mark.parametrize("argv", [[], ["-v"], ["--json"], ["--help"]])
+def test_without_a_command_the_help_lists_all_of_them(user: User, argv: list[str]) -> None:
+    ran = user.run(*argv)
+
+    assert (ran.code, ran.err) == (0, "")
+    for name, text in main.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(text)}$", ran.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help(user: User, command: str, flag: str) -> None:
+    ran = user.run(command, flag)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"usage: sandboxfile {command} ")
+    text = main.COMMANDS[command]
+    assert text[1:] in " ".join(ran.out.split())
+    assert "--target NAME" in ran.out
+
+
+@pytest.mark.parametrize("module", sorted(main.COMMANDS))
+def test_every_command_is_a_module(module: str) -> None:
+    directory = Path(main.__file__).with_name("commands")
+    there = {path.stem for path in directory.glob("*.py")} - {"__init__"}
+
+    assert there == set(main.COMMANDS)
+    assert module in there
+
+
+@pytest.mark.parametrize(
+    ("argv", "message", "hint"),
+    [
+        (["buidl"], "unknown command `buidl`", "did you mean `build`?"),
+        (["frobnicate"], "unknown command `frobnicate`", "commands: init, validate, show, "),
+        (["--frob", "build"], "unrecognized arguments: --frob", "see `sandboxfile --help`"),
+        (["build", "--frob"], "unrecognized arguments: --frob", "see `sandboxfile build --help`"),
+        (["build", "--forc"], "unrecognized arguments: --forc", "see `sandboxfile build --help`"),
+        (["--progress", "x"], "argument --progress: invalid choice: 'x'", "see `sandboxfile --h"),
+        (["build", "-j", "x"], "argument -j/--jobs: invalid int value: 'x'", "see `sandboxfile b"),
+        (["build", "-j", "0"], "`-j 0`: at least one image is built at a time", ""),
+        (["show"], "the following arguments are required: what", "see `sandboxfile show --help`"),
+        (["show", "it"], "argument what: invalid choice: 'it'", "see `sandboxfile show --help`"),
+        (["why"], "the following arguments are required: TEMPLATE", "see `sandboxfile why --he"),
+        (["-t"], "argument -t/--target: expected one argument", "see `sandboxfile --help`"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_64(
+    user: User, argv: list[str], message: str, hint: str
+) -> None:
+    ran = user.run(*argv)
+
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err.startswith(f"error: {message}")
+    if hint:
+        assert ran.err.splitlines()[1].startswith(f"hint: {hint}")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-t", "box", "--json", "-v", "build", "a", "b"],
+        ["build", "-t", "box", "--json", "-v", "a", "b"],
+        ["-t", "other", "-v", "build", "a", "--target", "box", "b", "--json"],
+        ["--target=box", "build", "--json", "--verbose", "a", "b"],
+    ],
+)
+def test_global_options_stand_before_or_after_the_command(argv: list[str]) -> None:
+    main.Parser.environ = {}
+    _, args = main.parse(argv)
+
+    assert (args.command, args.target, args.json) == ("build", "box", True)
+    assert args.templates == ["a", "b"]
+    assert args.verbose >= 1
+    assert (args.progress, args.offline, args.file) == ("auto", False, None)
+
+
+def test_an_option_after_the_command_wins() -> None:
+    main.Parser.environ = {"SANDBOXFILE_PROGRESS": "quiet"}
+
+    def progress(*argv: str) -> object:
+        return main.parse(argv)[1].progress
+
+    assert progress("build") == "quiet"
+    assert progress("--progress", "tty", "build") == "tty"
+    assert progress("--progress", "tty", "build", "--progress", "json") == "json"
+
+
+def test_what_follows_a_name_belongs_to_the_command_that_is_run() -> None:
+    main.Parser.environ = {}
+    _, args = main.parse(["run", "-t", "local", "web", "--", "ls", "--json", "--", "-t"])
+
+    assert args.argv in (["--", "ls", "--json", "--", "-t"], ["ls", "--json", "--", "-t"])
+    assert (args.template, args.target, args.json) == ("web", "local", False)
+
+
+# --- SANDBOXFILE_<OPTION> --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("SANDBOXFILE_TARGET", "box", "box"),
+        ("SANDBOXFILE_TARGET", "", None),
+        ("SANDBOXFILE_FILE", "other.yaml", "other.yaml"),
+        ("SANDBOXFILE_DIRECTORY", "/tmp", "/tmp"),
+        ("SANDBOXFILE_JSON", "1", True),
+        ("SANDBOXFILE_JSON", "True", True),
+        ("SANDBOXFILE_JSON", "0", False),
+        ("SANDBOXFILE_JSON", "false", False),
+        ("SANDBOXFILE_JSON", "", False),
+        ("SANDBOXFILE_PROGRESS", "plain", "plain"),
+        ("SANDBOXFILE_PROGRESS", "", "auto"),
+        ("SANDBOXFILE_LOG_LEVEL", "debug", "debug"),
+        ("SANDBOXFILE_LOG_FORMAT", "json", "json"),
+        ("SANDBOXFILE_OFFLINE", "1", True),
+        ("SANDBOXFILE_JOBS", "3", 3),
+        ("SANDBOXFILE_KEEP_GOING", "1", True),
+        ("SANDBOXFILE_DRY_RUN", "true", True),
+    ],
+)
+def test_every_option_can_come_from_the_environment(
+    variable: str, value: str, expected: object
+) -> None:
+    main.Parser.environ = {variable: value}
+    _, args = main.parse(["build"])
+
+    assert vars(args)[variable.removeprefix("SANDBOXFILE_").lower()] == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SANDBOXFILE_JSON", "yes", "`SANDBOXFILE_JSON` is `yes`: use 1 or 0"),
+        ("SANDBOXFILE_VERBOSE", "2", "`SANDBOXFILE_VERBOSE` is `2`: use 1 or 0"),
+        (
+            "SANDBOXFILE_PROGRESS",
+            "fast",
+            "`SANDBOXFILE_PROGRESS` is `fast`: choose from auto, tty, plain, json, quiet",
+        ),
+        ("SANDBOXFILE_LOG_LEVEL", "x", "`SANDBOXFILE_LOG_LEVEL` is `x`: choose from debug, "),
+        ("SANDBOXFILE_LOCKED", "x", "`SANDBOXFILE_LOCKED` is `x`: use 1 or 0"),
+        ("SANDBOXFILE_JOBS", "many", "argument -j/--jobs: invalid int value: 'many'"),
+    ],
+)
+def test_a_bad_value_in_the_environment_is_named(
+    user: User, variable: str, value: str, message: str
+) -> None:
+    ran = user.having(**{variable: value}).run("build")
+
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err.startswith(f"error: {message}")
+
+
+def test_the_environment_of_one_option_of_a_command_is_not_that_of_another(user: User) -> None:
+    assert user.having(SANDBOXFILE_LOCKED="x").run("schema").code == 0
+
+
+# --- where it runs ---------------------------------------------------------------------------
+
+
+def test_a_directory_is_entered_first(three: User, tmp_path: Path) -> None:
+    elsewhere = three.at(tmp_path / "elsewhere")
+
+    assert elsewhere.run("list").code == 3
+    for argv in (["-C", "../work", "list"], ["list", "--directory", str(three.root)]):
+        ran = elsewhere.run(*argv)
+        assert (ran.code, ran.out.split()[0]) == (0, "parent")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("absent", "No such file or directory"), ("novita.yaml", "Not a directory")],
+)
+def test_a_directory_that_cannot_be_entered_is_64(three: User, name: str, reason: str) -> None:
+    ran = three.run("-C", name, "list")
+
+    assert (ran.code, ran.out, ran.err) == (64, "", f"error: `-C {name}`: {reason}\n")
+
+
+# --- how it ends -----------------------------------------------------------------------------
+
+
+def test_all_problems_of_a_file_are_told_and_counted(user: User) -> None:
+    user.write("novita.yaml", "version: 1\nname: x\nbase: debian:12\nuser: 5\nworkdir: here\n")
+
+    ran = user.run("validate")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.startswith("novita.yaml:4:7: error: ")
+    assert "\nnovita.yaml:5:10: error: " in ran.err
+    assert ran.err.endswith("\n2 problems\n")
+
+
+def test_a_single_problem_is_not_counted(user: User) -> None:
+    ran = user.run("validate")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err == (
+        "novita.yaml:1:1: error: this file does not exist\n"
+        "hint: looked for novita.yaml and novita.yml; create one with `sandboxfile init`\n"
+    )
+
+
+@pytest.fixture
+def faulty(user: User, tmp_path: Path) -> User:
+    """A machine on which `list` fails in a way that nobody thought of: its libraries are broken."""
+    package = tmp_path / "broken"
+    package.mkdir()
+    (package / "sitecustomize.py").write_text(
+        "import sandboxfile.config.load as load\n"
+        "def find(*_):\n"
+        f"    raise RuntimeError({BUG!r})\n"
+        "load.find = find\n"
+    )
+    return user.having(
+        PYTHONPATH=f"{package}:{CHECKOUT}", TMPDIR=str(tmp_path), NOVITA_API_KEY="s3cr3t-value"
+    )
+
+
+def test_a_bug_of_ours_is_one_line_and_a_file(faulty: User, tmp_path: Path) -> None:
+    ran = faulty.command("list")
+
+    assert (ran.code, ran.out) == (70, "")
+    said = re.fullmatch(
+        r"error: this is a bug in sandboxfile \(RuntimeError\); please report it with (.*)\n",
+        ran.err,
+    )
+    assert said is not None
+    report = Path(said[1])
+    assert report.parent == tmp_path
+    text = report.read_text()
+    assert text.startswith(f"sandboxfile {__version__}, Python {sys.version}\n\nTraceback ")
+    assert "a bug of ours, with *** in its message" in text
+    assert "s3cr3t" not in text
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+
+
+def _piped(user: User, stdout: int, *argv: str) -> tuple[int, str]:
+    done = user.process([sys.executable, "-m", "sandboxfile", *argv], stdout=stdout)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv", [["schema"], ["list"]], ids=["more than a buffer", "less than a buffer"]
+)
+def test_a_reader_that_has_gone_is_no_error_to_talk_about(three: User, argv: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert _piped(three, writer, *argv) == (1, "")
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("command", ["schema", "list"])
+def test_a_full_disk_is_told_and_is_no_bug(three: User, command: str) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        code, said = _piped(three, full, command)
+    finally:
+        os.close(full)
+
+    assert (code, said) == (1, "error: no more can be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_stream_is_no_bug(three: User, closed: str) -> None:
+    script = f'exec "$@" {closed}>&-'
+    command = ["sh", sys.executable, "-m", "sandboxfile", "validate"]
+    done = three.process(["/bin/sh", "-c", script, *command])
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_is_130(user: User) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from sandboxfile import main\n"
+        "import sandboxfile.config.load as load\n"
+        "load.find = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(main.main(['list'], dict(os.environ)))\n"
+    )
+    ran = user.command(python=("-c", script))
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+
+
+def test_parse_raises_what_the_boundary_shows() -> None:
+    main.Parser.environ = {}
+    with pytest.raises(UsageError) as caught:
+        main.parse(["nothing"])
+
+    assert caught.value.exit_code == 64
