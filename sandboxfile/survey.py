@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandboxfile import context, dockerfile, keys, userdockerfile
 from sandboxfile.context import Manifest, Selection
-from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.errors import ConfigError
 from sandboxfile.keys import Keys
 from sandboxfile.model import (
     PLATFORM,
@@ -197,9 +197,8 @@ def _dockerfile(
         text = base.dockerfile.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SandboxfileError(
-            f"the Dockerfile `{base.dockerfile.name}` cannot be read: {reason}", at=base.at
-        ) from None
+        text = f"the Dockerfile `{base.dockerfile.name}` cannot be read: {reason}"
+        raise ConfigError([Problem(base.at, text)]) from None
     shown = _shown(base.dockerfile, root)
     parsed = userdockerfile.parse(text, file=shown, args=base.args, stage=base.stage)
     return parsed, context.select_context(base, root)
