@@ -1,0 +1,197 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.config import load
+from sandboxfile.engines import Engine
+from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.events import Event
+from sandboxfile.model import BootstrapBase, Login
+from sandboxfile.registry import Registry
+from sandboxfile.resolve import Resolver
+from sandboxfile.statcache import NoCache
+from sandboxfile.survey import Survey, survey
+from sandboxfile.web import Web
+from tests.fakes import push
+from tests.fakes.registry import FakeRegistry, running
+from tests.fakes.shell import User
+
+DIGEST = "sha256:" + "d" * 64
+
+
+def no_engine() -> Engine:
+    raise Unreachable("there is no engine here")
+
+
+@pytest.fixture
+def server() -> Iterator[FakeRegistry]:
+    with running() as registry:
+        yield registry
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    made = Web(user_agent="test/1", sleep=lambda _: None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def said() -> list[Event]:
+    return []
+
+
+Make = Callable[..., Resolver]
+
+
+@pytest.fixture
+def resolver(web: Web, tmp_path: Path, said: list[Event]) -> Make:
+    """Make a resolver for a machine without an engine."""
+
+    def make(*, offline: bool = False) -> Resolver:
+        def login(_: str) -> Login | None:
+            return None
+
+        return Resolver(
+            engine=no_engine,
+            registry=lambda: Registry(web, login),
+            logins=login,
+            bootstrap_cache=tmp_path / "cache",
+            mirror=None,
+            offline=offline,
+            emit=said.append,
+            cancel=Cancel(),
+        )
+
+    return make
+
+
+def look(user: User, text: str, resolved: dict[str, str] | None = None) -> Survey:
+    user.write("novita.yaml", "version: 1\n" + text)
+    workspace = load.load(user.root / "novita.yaml")
+    return survey(workspace, workspace.templates, resolved=resolved or {}, digests=NoCache())
+
+
+def test_a_tag_becomes_the_digest_of_the_platform(
+    user: User, server: FakeRegistry, resolver: Make
+) -> None:
+    ours = push.image()
+    index = push.index({"linux/amd64": ours, "linux/arm64": push.image(architecture="arm64")})
+    server.add("acme/base", "1", index)
+    base = f"{server.host}/acme/base:1"
+
+    pins = resolver().pins(look(user, f"name: x\nbase: {base}\n"))
+
+    assert pins == {f"{base} linux/amd64": ours.digest}
+    assert look(user, f"name: x\nbase: {base}\n", dict(pins))["x"].keys is not None
+
+
+def test_a_base_of_several_templates_is_asked_for_once(
+    user: User, server: FakeRegistry, resolver: Make
+) -> None:
+    server.add("base", "1", push.image())
+    base = f"{server.host}/base:1"
+    text = f"templates:\n  a: {{base: {base}}}\n  b: {{base: {base}}}\n  c: {{base: {base}}}\n"
+
+    assert len(resolver().pins(look(user, text))) == 1
+    once = len(server.seen)
+    resolver().pins(look(user, f"name: x\nbase: {base}\n"))
+    assert len(server.seen) == 2 * once
+
+
+def test_what_the_lock_has_is_not_asked_for(
+    user: User, server: FakeRegistry, resolver: Make
+) -> None:
+    base = f"{server.host}/base:1"
+    known = {f"{base} linux/amd64": DIGEST}
+
+    assert resolver().pins(look(user, f"name: x\nbase: {base}\n", known)) == {}
+    assert server.seen == []
+
+
+def test_all_images_of_a_dockerfile_are_pinned(
+    user: User, server: FakeRegistry, resolver: Make
+) -> None:
+    for tag in ("1", "2"):
+        server.add("base", tag, push.image(config={"Labels": {"tag": tag}}))
+    one, two = (f"{server.host}/base:{tag}" for tag in ("1", "2"))
+    user.write("Dockerfile", f"FROM {one} AS x\nFROM {two}\nCOPY --from={one} /a /a\n")
+
+    pins = resolver().pins(look(user, "name: x\nbase: {dockerfile: Dockerfile}\n"))
+
+    assert set(pins) == {f"{one} linux/amd64", f"{two} linux/amd64"}
+    assert len(set(pins.values())) == 2
+
+
+def test_an_image_that_nobody_has_is_told_at_its_place(
+    user: User, server: FakeRegistry, resolver: Make
+) -> None:
+    with pytest.raises(SandboxfileError) as caught:
+        resolver().pins(look(user, f"name: x\nbase: {server.host}/base:1\n"))
+
+    assert caught.value.at is not None
+    assert (caught.value.at.line, caught.value.at.column) == (3, 7)
+    assert f"{server.host}/base" in caught.value.message
+
+
+def test_a_registry_that_is_not_there_is_6(user: User, resolver: Make) -> None:
+    with pytest.raises(Unreachable) as caught:
+        resolver().pins(look(user, "name: x\nbase: 127.0.0.1:1/base:1\n"))
+
+    assert caught.value.at is not None
+
+
+def test_offline_nobody_is_asked(user: User, server: FakeRegistry, resolver: Make) -> None:
+    base = f"{server.host}/base:1"
+    with pytest.raises(Unreachable) as caught:
+        resolver(offline=True).pins(look(user, f"name: x\nbase: {base}\n"))
+
+    assert caught.value.message == f"`{base}` is not in the lock, and `--offline` is given"
+    assert server.seen == []
+
+
+def test_offline_nothing_is_bootstrapped(user: User, resolver: Make, said: list[Event]) -> None:
+    with pytest.raises(Unreachable) as caught:
+        resolver(offline=True).pins(look(user, "name: x\nbase: {debian: bookworm}\n"))
+
+    assert (
+        "`debian: bookworm` has to be made from packages, and `--offline`" in caught.value.message
+    )
+    assert caught.value.at is not None
+    assert caught.value.at.line == 3
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("resolved", "expected"),
+    [
+        ({"docker.io/library/debian:12 linux/amd64": DIGEST}, f"docker.io/library/debian@{DIGEST}"),
+        ({"engine:docker.io/library/debian:12 linux/amd64": DIGEST}, "debian:12"),
+    ],
+)
+def test_a_dockerfile_names_the_pinned_image(
+    user: User, resolver: Make, resolved: dict[str, str], expected: str
+) -> None:
+    found = look(user, "name: x\nbase: debian:12\n", resolved)
+
+    assert resolver().name(found["x"], resolved) == expected
+
+
+def test_a_dockerfile_names_a_bootstrapped_base_by_its_content(user: User, resolver: Make) -> None:
+    text = "name: x\nbase: {debian: bookworm}\n"
+    (name,) = look(user, text).unresolved
+    found = look(user, text, {name: DIGEST})
+
+    assert isinstance(found["x"].template.base, BootstrapBase)
+    assert resolver().name(found["x"], {name: DIGEST}) == f"sandboxfile/debian:bookworm-{'d' * 16}"
+
+
+def test_a_base_that_is_pinned_and_not_the_engines_own_has_not_moved(
+    user: User, resolver: Make
+) -> None:
+    resolved = {"docker.io/library/debian:12 linux/amd64": DIGEST}
+    found = look(user, "name: x\nbase: debian:12\n", resolved)
+
+    assert resolver().moved(found["x"], resolved) == {}
