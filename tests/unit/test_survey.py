@@ -308,7 +308,7 @@ def test_problems_of_all_templates_are_told_at_once(full: User) -> None:
 
     assert [str(problem.at) for problem in caught.value.problems] == [
         "novita.yaml:9:9",
-        "novita.yaml:13:11",
+        "novita.yaml:13:24",
     ]
     text = "the Dockerfile `Dockerfile` cannot be read: it is not UTF-8 text"
     assert caught.value.problems[1].message == text

@@ -1,0 +1,643 @@
+"""The commands that read files only, each with what it prints and how it ends."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.lock import load
+from tests.fakes import built
+from tests.fakes.registry import running
+from tests.fakes.shell import User
+
+
+@pytest.fixture
+def done(three: User) -> User:
+    """A workspace of which everything is built."""
+    built.pretend(three.root)
+    return three
+
+
+# --- every command ---------------------------------------------------------------------------
+
+READERS = [
+    ["validate"], ["show", "config"], ["show", "steps"], ["show", "files"], ["plan"],
+    ["why", "parent"], ["status"], ["list"], ["env"], ["build"], ["clean"], ["logs", "parent"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", READERS)
+def test_every_command_tells_a_bad_configuration(user: User, argv: list[str]) -> None:
+    user.write("novita.yaml", "version: 1\nname: x\nbase: debian:12\nstrat: x\n")
+
+    ran = user.run(*argv)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.startswith("novita.yaml:4:1: error: unknown key `strat`")
+
+
+@pytest.mark.parametrize("argv", READERS)
+def test_every_command_tells_a_broken_lock_or_does_without(done: User, argv: list[str]) -> None:
+    done.write("novita.local.lock", "version: 1\ntargets: []\n")
+
+    ran = done.run(*argv)
+
+    if ran.code != 3:
+        assert argv[0] in {"validate", "show", "list", "clean", "logs"}
+        assert ran.err.count("error:") == (argv[0] == "logs")
+    else:
+        assert "novita.local.lock:2:10: error: " in ran.err
+        assert ran.out == ""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["plan", "x"], ["why", "x"], ["status", "x"], ["list", "x"], ["env", "x"], ["logs", "x"]],
+)
+def test_every_command_refuses_a_name_that_nobody_has(done: User, argv: list[str]) -> None:
+    ran = done.run(*argv)
+
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err == ("error: no template is called `x`\nhint: templates: parent, child, other\n")
+
+
+@pytest.mark.parametrize("argv", [["why", "*"], ["logs", "*"]])
+def test_commands_for_one_template_refuse_several(done: User, argv: list[str]) -> None:
+    ran = done.run(*argv)
+
+    assert (ran.code, ran.err) == (
+        64,
+        "error: `*` stands for parent, child, other\nhint: name one of them\n",
+    )
+
+
+# --- init ------------------------------------------------------------------------------------
+
+DIRECTORIES = {
+    "empty": [],
+    "dockerfile": ["Dockerfile"],
+    "node": ["package.json"],
+    "uv": ["uv.lock", "pyproject.toml"],
+    "requirements": ["requirements.txt"],
+    "python": ["pyproject.toml"],
+}
+BASES = {
+    "empty": "base: {debian: bookworm}",
+    "dockerfile": "base: {dockerfile: Dockerfile}",
+    "node": "npm: {project: .}",
+    "uv": "uv: {project: .}",
+    "requirements": "pip: {requirements: requirements.txt}",
+    "python": "pip: {project: .}",
+}
+CONTENTS = {
+    "Dockerfile": "FROM debian:12\n",
+    "package.json": '{"name": "x", "dependencies": {}}\n',
+    "pyproject.toml": '[project]\nname = "x"\nversion = "1"\n',
+    "uv.lock": "version = 1\n",
+    "requirements.txt": "cowsay==6.1\n",
+}
+
+
+@pytest.mark.parametrize("kind", DIRECTORIES)
+def test_init_writes_what_validate_accepts(user: User, kind: str) -> None:
+    for name in DIRECTORIES[kind]:
+        user.write(name, CONTENTS[name])
+
+    ran = user.run("init")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == (
+        "wrote novita.yaml\n"
+        "wrote .gitignore: results of target `local` are this machine's own\n"
+        "next: `sandboxfile build --target local`\n"
+    )
+    text = (user.root / "novita.yaml").read_text()
+    assert text.startswith("version: 1\nname: work\n")
+    assert BASES[kind] in text
+    assert (user.root / ".gitignore").read_text() == "novita.local.lock\n.sandboxfile/\n"
+    assert user.run("validate").err == "novita.yaml: 1 template, no problem\n"
+
+
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        ("My App (2)", "my-app-2"),
+        ("2024", '"2024"'),
+        ("1e5", '"1e5"'),
+        ("true", '"true"'),
+        ("no", '"no"'),
+        ("проект", "sandbox"),
+        ("_x_", "x"),
+        ("a" * 140, "a" * 128),
+    ],
+)
+def test_init_makes_a_name_of_the_directorys(user: User, directory: str, name: str) -> None:
+    there = user.at(user.root / directory)
+
+    assert there.run("init").code == 0
+    assert (there.root / "novita.yaml").read_text().splitlines()[1] == f"name: {name}"
+    assert there.run("list").out.split()[0] == name.strip('"')
+
+
+@pytest.mark.parametrize("name", ["Web", "-web", "a b", "a: b", "x" * 129])
+def test_init_refuses_a_name_that_is_none(user: User, name: str) -> None:
+    ran = user.run("init", f"--name={name}")
+
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err.startswith(f"error: `{name}` is not a template name\n")
+    assert list(user.root.iterdir()) == []
+
+
+def test_init_takes_a_name(user: User) -> None:
+    assert user.run("init", "--name", "null").code == 0
+    assert user.run("list").out == "null  debian bookworm\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "argv", "message"),
+    [
+        ("novita.yaml", [], "`novita.yaml` is already there\nhint: `--force` overwrites it"),
+        ("novita.yml", [], "`novita.yml` is already there\nhint: there can be only one"),
+        ("novita.yml", ["--force"], "`novita.yml` is already there\nhint: there can be only one"),
+        ("x.yaml", ["-f", "x.yaml"], "`x.yaml` is already there\nhint: `--force` overwrites it"),
+    ],
+)
+def test_init_overwrites_nothing(user: User, there: str, argv: list[str], message: str) -> None:
+    user.write(there, "mine")
+
+    ran = user.run("init", *argv)
+
+    assert (ran.code, ran.err) == (64, f"error: {message}\n")
+    assert [(path.name, path.read_text()) for path in user.root.iterdir()] == [(there, "mine")]
+
+
+def test_init_overwrites_when_forced(user: User) -> None:
+    user.write("novita.yaml", "mine")
+
+    assert user.run("init", "--force").code == 0
+    assert user.run("validate").code == 0
+
+
+def test_init_writes_where_it_is_told(user: User) -> None:
+    user.write("novita.yaml", "mine")
+
+    assert user.run("init", "-f", "other.yaml", "-q").err == ""
+    assert user.run("validate", "-f", "other.yaml").code == 0
+    assert (user.root / "novita.yaml").read_text() == "mine"
+
+
+def test_init_tells_what_it_cannot_write(user: User) -> None:
+    ran = user.run("init", "-f", "absent/novita.yaml")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.endswith("/absent/novita.yaml` cannot be written: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"*.pyc", b"*.pyc\nnovita.local.lock\n.sandboxfile/\n"),
+        (b"\xff\n", b"\xff\nnovita.local.lock\n.sandboxfile/\n"),
+        (b".sandboxfile/\n", b".sandboxfile/\nnovita.local.lock\n"),
+        (b".sandboxfile/\nnovita.local.lock\n", b".sandboxfile/\nnovita.local.lock\n"),
+    ],
+)
+def test_init_adds_to_gitignore_what_is_missing(user: User, before: bytes, after: bytes) -> None:
+    (user.root / ".gitignore").write_bytes(before)
+
+    ran = user.run("init")
+
+    assert (user.root / ".gitignore").read_bytes() == after
+    assert ("wrote .gitignore" in ran.err) is (before != after)
+
+
+# --- validate, show, list --------------------------------------------------------------------
+
+
+def test_validate_writes_nothing(three: User) -> None:
+    ran = three.run("validate")
+
+    assert (ran.code, ran.out, ran.err) == (0, "", "novita.yaml: 3 templates, no problem\n")
+    assert sorted(path.name for path in three.root.iterdir()) == ["data", "novita.yaml"]
+    assert three.run("validate", "-q").err == ""
+    assert three.run("validate", "--json").data == {
+        "valid": True,
+        "templates": ["parent", "child", "other"],
+    }
+
+
+def test_validate_looks_at_the_files(three: User) -> None:
+    three.replace("novita.yaml", "data/ ->", "dada/ ->")
+
+    ran = three.run("validate", "--json")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.startswith("novita.yaml:7:9: error: ")
+    assert "data" in ran.err.partition("hint")[2] or "`data" in ran.err
+
+
+def test_show_config_is_the_merged_configuration(three: User) -> None:
+    ran = three.run("show", "config", "parent")
+
+    template = ran.data["templates"]["parent"]
+    assert template["base"] == {"type": "ImageBase", "image": "debian:12", "at": "novita.yaml:4:11"}
+    assert template["instructions"][1]["root"] == "."
+    assert template["start"] == "sleep 600"
+    assert list(ran.data["templates"]) == ["parent"]
+
+
+def test_show_steps_is_the_order_of_things(user: User) -> None:
+    user.write(
+        "novita.yaml",
+        "version: 1\nname: x\nbase: debian:12\nrun: [echo hi]\nuser: web\nworkdir: /srv\n"
+        "env: {A: b, C: d}\nstart: serve\nready: {delay: 5s}\npackages: {apt: [git, curl]}\n",
+    )
+    lines = user.run("show", "steps").out.splitlines()
+
+    assert lines[0] == "base: debian:12"
+    numbered = [line.split(" (")[0] for line in lines if line[0].isdigit()]
+    assert [line.partition(". ")[2].split(" ")[0] for line in numbered] == [
+        "env", "install", "account", "run", "workdir",
+    ] or "run command=echo hi" in " ".join(numbered)  # fmt: skip
+    assert lines[-5:] == [
+        "user: web",
+        "workdir: /srv",
+        "start: serve",
+        "ready: sleep 5",
+        "resources: 2 CPU, 1024 MiB",
+    ]
+
+
+def test_show_files_is_what_arrives(three: User) -> None:
+    (three.root / "data/deep").mkdir()
+    three.write(".dockerignore", "*.sh\ndata/*.sh\n")
+
+    ran = three.run("show", "files")
+
+    assert ran.out == "# parent\n/srv/data/: deep/\n/srv/data/: one.txt\n# child\n# other\n"
+    assert three.run("show", "files", "child").out == ""
+    assert three.run("show", "--json", "files", "child").data == {"child": ""}
+
+
+def test_show_files_of_a_context(user: User) -> None:
+    user.write("novita.yaml", "version: 1\nname: x\nbase: {dockerfile: Dockerfile}\n")
+    user.write("Dockerfile", "FROM debian:12\nCOPY . /\n")
+
+    assert user.run("show", "files").out == "context: Dockerfile\ncontext: novita.yaml\n"
+
+
+def test_show_dockerfile_offline_needs_what_is_in_the_lock(three: User) -> None:
+    ran = three.run("show", "dockerfile", "child", "--offline")
+
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err.startswith("error: the base of `child` is not known yet: docker.io/library/deb")
+
+
+def test_show_plan_is_plan(done: User) -> None:
+    assert done.run("show", "plan").out == done.run("plan").out
+
+
+def test_list_names_every_kind_of_base(user: User) -> None:
+    user.write("Dockerfile", "FROM debian:12 AS one\n")
+    user.write(
+        "novita.yaml",
+        "version: 1\ntemplates:\n"
+        "  image: {base: 'debian:12', tags: [x]}\n"
+        "  template: {base: {template: image}}\n"
+        "  remote: {base: {remote: 'y:stable'}}\n"
+        "  dockerfile: {base: {dockerfile: Dockerfile}}\n"
+        "  stage: {base: {dockerfile: Dockerfile, stage: one}}\n"
+        "  bootstrap: {base: {ubuntu: noble}}\n",
+    )
+
+    assert user.run("list").out == (
+        "image       debian:12\n"
+        "template    template image\n"
+        "remote      remote template y:stable\n"
+        "dockerfile  Dockerfile\n"
+        "stage       Dockerfile (one)\n"
+        "bootstrap   ubuntu noble\n"
+    )
+    assert user.run("list", "--json", "image").data == {
+        "templates": [{"name": "image", "base": "debian:12", "tags": ["x"]}]
+    }
+
+
+# --- plan, why, status -----------------------------------------------------------------------
+
+
+def test_plan_says_nothing_is_to_be_done(done: User) -> None:
+    ran = done.run("plan", "--detailed-exitcode")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.endswith("3 up to date\n")
+
+
+def test_plan_has_an_exit_code_for_differences(done: User) -> None:
+    done.replace("novita.yaml", "[stable]", "[newest]")
+
+    assert done.run("plan").code == 0
+    ran = done.run("plan", "--detailed-exitcode", "--json")
+
+    assert ran.code == 2
+    parent = ran.data["templates"][0]
+    assert (parent["name"], parent["action"]) == ("parent", "retag")
+    assert [reason["text"] for reason in parent["reasons"]] == [
+        "tags added: `newest`",
+        "tags removed: `stable`",
+    ]
+
+
+EDITS: dict[str, tuple[Callable[[User], object], str, str]] = {
+    "env": (
+        lambda user: user.replace("novita.yaml", "hello", "hi"),
+        "build",
+        "environment changed (novita.yaml:5:5)",
+    ),
+    "files": (
+        lambda user: user.write("data/one.txt", "eno\n"),
+        "build",
+        "files changed (novita.yaml:6:5)",
+    ),
+    "start": (
+        lambda user: user.replace("novita.yaml", "sleep 600", "sleep 601"),
+        "snapshot",
+        "start command changed (novita.yaml:8:5)",
+    ),
+    "lock": (
+        lambda user: (user.root / "novita.local.lock").unlink(),
+        "build",
+        "the lock has no `parent` for target `local` (novita.yaml:3:3)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "action", "reason"), EDITS.values(), ids=EDITS)
+def test_why_names_the_part_and_its_place(
+    done: User, edit: Callable[[User], object], action: str, reason: str
+) -> None:
+    edit(done)
+
+    ran = done.run("why", "parent", "--offline")
+
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[0] == f"parent: {action} (target local)"
+    assert lines[1] == f"  - {reason}"
+    assert any(line.startswith("  steps: ") for line in lines)
+    as_json = done.run("why", "parent", "--offline", "--json").data
+    assert [each["action"] for each in as_json["templates"]] == [action]
+
+
+def test_a_plan_without_an_engine_says_so_and_is_made(done: User) -> None:
+    done.write("data/one.txt", "eno\n")
+
+    ran = done.run("plan")
+
+    assert ran.code == 0
+    assert "the plan is made without asking registry and service: " in ran.err
+    assert "parent  build" in ran.out
+    assert "child   build" in ran.out
+
+
+def test_a_plan_needs_to_know_the_bases_unless_offline(user: User) -> None:
+    with running() as registry:
+        user.write("novita.yaml", f"version: 1\nname: x\nbase: {registry.host}/x:1\n")
+
+        ran = user.run("plan")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("novita.yaml:3:7: error: ")
+    ran = user.run("plan", "--offline")
+    assert ran.code == 0
+    assert "the digest of its base is not known yet" in ran.out
+
+
+def test_status_compares_with_the_lock_alone(done: User) -> None:
+    done.write("data/one.txt", "eno\n")
+    text = (done.root / "novita.yaml").read_text()
+    done.write("novita.yaml", text + "  fourth:\n    base: debian:12\n    run: [x]\n")
+
+    ran = done.run("status")
+
+    assert (ran.code, ran.err) == (0, "")
+    states = {line.split("  ")[0].strip(): " ".join(line.split()[1:]) for line in
+              ran.out.splitlines()}  # fmt: skip
+    assert states["parent"].startswith("stale template0")
+    assert states["child"].startswith("stale template0")
+    assert states["other"].startswith("up to date template0")
+    assert states["fourth"] == "not built -"
+    assert done.run("status", "fourth", "--json").data == {
+        "target": "local",
+        "templates": [
+            {"name": "fourth", "state": "not built", "template_id": None, "build_id": None}
+        ],
+    }
+
+
+# --- env -------------------------------------------------------------------------------------
+
+
+def test_env_prints_ids_in_every_form(done: User) -> None:
+    ids = {"template_id": "template000000000000", "build_id": built.BUILD_ID.format(0)}
+
+    def said(form: str) -> str:
+        ran = done.run("env", "parent", "--format", form)
+        assert (ran.code, ran.err) == (0, "")
+        return ran.out
+
+    assert said("dotenv") == (
+        f"NOVITA_TEMPLATE_PARENT={ids['template_id']}\nNOVITA_BUILD_PARENT={ids['build_id']}\n"
+    )
+    assert said("github") == (
+        f"parent_template_id={ids['template_id']}\nparent_build_id={ids['build_id']}\n"
+    )
+    assert json.loads(said("json")) == {"parent": ids}
+    script = said("typescript")
+    assert script.startswith("export const templates = ")
+    assert json.loads(script.removeprefix("export const templates = ").split(" as const;")[0]) == {
+        "parent": ids
+    }
+    names: dict[str, object] = {}
+    exec(said("python"), names)
+    assert names["TEMPLATES"] == {"parent": ids}
+    assert done.run("env", "parent", "--json").data == {"parent": ids}
+    assert done.run("env").out.count("NOVITA_TEMPLATE_") == 3
+
+
+def test_env_and_the_library_agree(done: User) -> None:
+    ids = done.run("env", "--json").data
+
+    found = load(done.root)["local"]
+    assert {name: entry.template_id for name, entry in found.items()} == {
+        name: each["template_id"] for name, each in ids.items()
+    }
+
+
+def test_env_refuses_what_is_not_built(done: User) -> None:
+    text = (done.root / "novita.yaml").read_text()
+    done.write("novita.yaml", text + "  d: {base: debian:12}\n  e: {base: debian:12}\n")
+
+    ran = done.run("env")
+
+    assert (ran.code, ran.out) == (4, "")
+    assert ran.err == (
+        "error: the lock has no template ID of `d` for target `local`\n"
+        "hint: run `sandboxfile build d e --target local`\n"
+    )
+
+
+def test_env_has_no_two_values_for_one_variable(user: User) -> None:
+    user.write(
+        "novita.yaml", "version: 1\ntemplates: {a-b: {base: debian:12}, a_b: {base: debian:12}}\n"
+    )
+    built.pretend(user.root)
+
+    ran = user.run("env")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: `a-b` and `a_b` would both be `NOVITA_TEMPLATE_A_B`\n")
+    assert set(user.run("env", "--json").data) == {"a-b", "a_b"}
+
+
+# --- logs, clean, schema ---------------------------------------------------------------------
+
+
+def test_logs_prints_the_steps_in_order(three: User) -> None:
+    three.write(".sandboxfile/logs/parent/snapshot.log", "ready\n")
+    (three.root / ".sandboxfile/logs/parent/build.log").write_bytes(b"step 1\nno text: \xff\n")
+
+    assert three.run("logs", "parent").out == (
+        "--- build\nstep 1\nno text: \ufffd\n--- snapshot\nready\n"
+    )
+    assert three.run("logs", "parent", "--step", "snapshot").out == "ready\n"
+
+
+@pytest.mark.parametrize("argv", [["child"], ["parent", "--step", "tag"]])
+def test_logs_that_are_not_there(three: User, argv: list[str]) -> None:
+    three.write(".sandboxfile/logs/parent/build.log", "x\n")
+
+    ran = three.run("logs", *argv)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"error: there is no log of `{argv[0]}` on this machine\nhint: ")
+
+
+def test_clean_keeps_the_journal_and_the_locks(done: User, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    assert done.run("status").code == 0
+    done.write(".sandboxfile/journal/local.jsonl", "")
+    done.write(".sandboxfile/logs/parent/build.log", "x")
+    (done.root / ".sandboxfile/link").symlink_to(outside)
+
+    ran = done.run("clean")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.startswith("removed ")
+    left = sorted(path.name for path in (done.root / ".sandboxfile").iterdir())
+    assert left == [".gitignore", "journal"]
+    assert (outside / "file").exists()
+    assert len(list(done.root.glob("*.lock"))) == 2
+    assert done.run("clean", "-q").err == ""
+    assert done.run("build").err.endswith("3 up to date, nothing to do\n")
+
+
+def test_clean_where_nothing_ever_was(three: User) -> None:
+    assert three.run("clean").err == "removed 0 from .sandboxfile/\n"
+    assert not (three.root / ".sandboxfile").exists()
+
+
+def test_schema_prints_what_is_shipped(user: User) -> None:
+    root = Path(__file__).parents[3] / "schemas"
+
+    assert user.run("schema").out == (root / "novita-1.schema.json").read_text()
+    assert user.run("schema", "novita").out == (root / "novita-1.schema.json").read_text()
+    assert user.run("schema", "lock").out == (root / "lock-1.schema.json").read_text()
+    assert user.run("schema", "other").code == 64
+
+
+# --- doctor ----------------------------------------------------------------------------------
+
+
+def test_doctor_says_what_is_missing(three: User) -> None:
+    ran = three.run("doctor", "--json")
+
+    assert (ran.code, ran.err) == (0, "")
+    found = {each["what"]: each["verdict"] for each in ran.data["found"]}
+    assert found["novita.yaml"].startswith("3 templates in ")
+    assert found["API key"] == "none: target `local` needs none"
+    assert found["target"].startswith("local (no API key is at hand): ")
+    assert found["local templates"] == str(three.home / ".local/share/sandboxfile")
+    (engine,) = [text for what, text in found.items() if what.startswith("engine: DOCKER_HOST")]
+    assert "cannot be reached: no such file or directory" in engine
+
+
+def test_doctor_goes_on_where_others_stop(user: User) -> None:
+    def found(text: str) -> dict[str, str]:
+        user.write("novita.yaml", text)
+        ran = user.run("doctor", "--json")
+        assert ran.code == 0
+        return {each["what"]: each["verdict"] for each in ran.data["found"]}
+
+    assert "problem" in found("version: 1\nname: x\nbase: [\nuser: 5")["novita.yaml"]
+    (user.home / ".novita").mkdir()
+    (user.home / ".novita/config.json").write_text("{")
+    rows = found("version: 1\nname: x\nbase: debian:12\n")
+    assert "the login file of Novita's CLI cannot be read" in rows["API key"]
+    assert "the login file of Novita's CLI cannot be read" in rows["target"]
+
+
+def test_doctor_never_shows_a_key(user: User) -> None:
+    ran = user.having(NOVITA_API_KEY="s3cr3t-value").run("doctor")
+
+    assert "from NOVITA_API_KEY" in ran.out
+    assert "s3cr3t" not in ran.out + ran.err
+    assert "this file does not exist" in ran.out
+
+
+# --- run, shell, serve, without an engine ----------------------------------------------------
+
+
+def test_run_needs_a_command(done: User) -> None:
+    for argv in (["run", "parent"], ["run", "parent", "--"]):
+        ran = done.run(*argv)
+        assert (ran.code, ran.err) == (
+            64,
+            "error: there is no command to run\nhint: sandboxfile run parent -- CMD ...\n",
+        )
+
+
+@pytest.mark.parametrize("argv", [["run", "parent", "--", "true"], ["shell", "parent"]])
+def test_a_template_that_is_not_built_here_does_not_run(three: User, argv: list[str]) -> None:
+    ran = three.run(*argv)
+
+    assert (ran.code, ran.out, ran.err) == (
+        1,
+        "",
+        (
+            "error: `parent` is not built on this machine\n"
+            "hint: run `sandboxfile build parent --target local`\n"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "argv", [["run", "parent", "true"], ["shell", "x"], ["serve"], ["clean", "--images"]]
+)
+def test_without_an_engine_nothing_runs(done: User, argv: list[str]) -> None:
+    ran = done.run(*argv)
+
+    assert (ran.code, ran.out) == (6, "")
+    assert "(named by DOCKER_HOST) cannot be reached: no such file or directory\n" in ran.err
+
+
+def test_run_does_not_look_past_a_broken_lock(done: User) -> None:
+    done.write("novita.local.lock", "version: 1\ntargets: []\n")
+
+    ran = done.run("run", "parent", "--", "true")
+
+    assert ran.code == 3
+    assert ran.err.startswith("novita.local.lock:2:10: error: ")
