@@ -18,9 +18,15 @@ SWITCHED = (b"HTTP/1.1 101", b"HTTP/1.1 200")
 STDERR, HEADER = 2, 8
 
 
-def interact(wire: Wire, exec_id: str, *, tty: bool) -> None:
-    """Start a prepared command and pump until its output ends. Raises Unreachable."""
-    stdin, stdout, stderr = 0, 1, 2
+def interact(
+    wire: Wire, exec_id: str, *, tty: bool, streams: tuple[int, int, int] = (0, 1, 2)
+) -> None:
+    """Start a prepared command and pump until its output ends.
+
+    `streams` are the file descriptors of stdin, stdout and stderr. Raises Unreachable, and
+    SandboxfileError when the engine does not start it.
+    """
+    stdin, stdout, stderr = streams
     try:
         with ExitStack() as stack:
             path = f"{wire.version}/exec/{exec_id}/start"
@@ -125,7 +131,11 @@ def _connected(address: Address) -> socket.socket:
     parts = urlsplit(address.url)
     if parts.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(parts.path)
+        try:
+            connection.connect(parts.path)
+        except OSError:
+            connection.close()
+            raise
         return connection
     connection = socket.create_connection((parts.hostname or "", parts.port or 2375))
     if address.tls is None:

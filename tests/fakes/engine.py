@@ -22,9 +22,17 @@ class Asked:
 
     method: str
     path: str
-    query: Mapping[str, str]
+    parameters: Mapping[str, list[str]]
     headers: Mapping[str, str]
     body: bytes
+
+    def values(self, name: str) -> list[str]:
+        """Return all values of a parameter; `query` has the first of each."""
+        return list(self.parameters[name])
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {key: values[0] for key, values in self.parameters.items()}
 
     @property
     def json(self) -> Any:
@@ -95,11 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         _, _, rest = parts.path.partition("/v1.")
         path = "/" + rest.partition("/")[2] if rest else parts.path
-        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         asked = Asked(
             method=self.command,
             path=path,
-            query=query,
+            parameters=parse_qs(parts.query),
             headers={key.lower(): value for key, value in self.headers.items()},
             body=self._read(),
         )

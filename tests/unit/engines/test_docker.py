@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.engines.buildx import Client
 from sandboxfile.engines.docker import DockerEngine
 from sandboxfile.engines.wire import Address
 from sandboxfile.errors import (
@@ -19,7 +20,7 @@ from sandboxfile.errors import (
     Unreachable,
     Unsupported,
 )
-from sandboxfile.model import Login, Resources, Secret
+from sandboxfile.model import TOKEN_USER, Login, Resources, Secret
 from tests.fakes.building import Events, spec
 from tests.fakes.engine import VERSION, Answer, FakeEngine, serving
 
@@ -269,6 +270,25 @@ def test_a_context_that_cannot_be_read_without_a_session_names_the_remedy(
     assert "install docker-buildx" in caught.value.hint
 
 
+def test_a_client_takes_over_where_a_context_cannot_be_read(
+    fake: FakeEngine, tmp_path: Path
+) -> None:
+    program = tmp_path / "docker-buildx"
+    script = '[ "$1" = version ] && echo buildx v0.20.0 && exit; cat >> "$0.stdin"'
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    said = 'failed to read downloaded context: Get "http://build-context-x": no such host'
+    fake.answers["POST /build"] = Answer(messages=({"errorDetail": {"message": said}},))
+    fake.answers["GET /images/t:1/json"] = Answer(body={"Id": ID})
+    engine = DockerEngine(Address(url=fake.url), clients=(Client(program=program),))
+    for _ in range(2):
+        assert build(engine, context=lambda: iter([b"context;"])) == ID
+    # The engine was tried once; from then on the client is known to be needed.
+    assert len(fake.requests("POST", "/build")) == 1
+    assert (tmp_path / "docker-buildx.stdin").read_text() == "context;context;"
+    engine.close()
+
+
 def test_secrets_without_a_client_are_refused_before_anything_is_sent(
     fake: FakeEngine, engine: DockerEngine
 ) -> None:
@@ -343,6 +363,30 @@ def test_a_login_goes_with_the_push(pushable: FakeEngine, engine: DockerEngine) 
         "password": "p\u00e4ss",
         "serveraddress": "reg.example",
     }
+
+
+@pytest.mark.parametrize(
+    ("repository", "registry"),
+    [
+        ("library/debian", "docker.io"),
+        ("debian", "docker.io"),
+        ("localhost/a", "localhost"),
+        ("localhost:5000/a/b", "localhost:5000"),
+        ("ghcr.io/a/b", "ghcr.io"),
+    ],
+)
+def test_the_registry_is_the_one_of_the_repository(
+    fake: FakeEngine, engine: DockerEngine, repository: str, registry: str
+) -> None:
+    fake.answers["POST /images/create"] = Answer(messages=({"error": "denied"},))
+    with pytest.raises(NotAllowed, match=f"the registry `{registry}` refused"):
+        engine.ensure(f"{repository}@{DIGEST}", login=None, emit=Events().emit, job="j")
+
+
+def test_an_identity_token_goes_as_one(pushable: FakeEngine, engine: DockerEngine) -> None:
+    pushable.answers[PUSH] = Answer(messages=(PUSHED,))
+    push(engine, login=Login(username=TOKEN_USER, password=Secret("t0ken")))
+    assert credentials(pushable) == {"identitytoken": "t0ken", "serveraddress": "reg.example"}
 
 
 # The texts of engines 20.10, 28 and 29 with both image stores, and of Podman.
@@ -487,6 +531,52 @@ def test_a_box_waits_with_init_and_limits_and_is_removed(
     assert created.json["Labels"] == {"l": "1"}
     (removed,) = fake.requests("DELETE", "/containers/c1")
     assert removed.query == {"force": "1", "v": "1"}
+
+
+def test_podman_is_told_how_a_committed_image_starts(fake: FakeEngine) -> None:
+    """It ignores the configuration in the body of the call, and would keep the waiting."""
+    fake.answers["GET /version"] = Answer(
+        body={**VERSION, "Components": [{"Name": "Podman Engine"}]}
+    )
+    fake.answers["POST /containers/create"] = Answer(status=201, body={"Id": "c1"})
+    fake.answers["HEAD /containers/c1/archive"] = Answer()
+    fake.answers["POST /containers/c1/start"] = Answer(status=204)
+    fake.answers["DELETE /containers/c1"] = Answer(status=204)
+    config = {"Entrypoint": ["/e"], "Cmd": None}
+    fake.answers["GET /images/t:1/json"] = Answer(body={"Id": "x", "Config": config})
+    fake.answers["GET /images/t:2/json"] = Answer(body={"Id": ID})
+    fake.answers["POST /commit"] = Answer(status=201, body={"Id": "short"})
+    engine = DockerEngine(Address(url=fake.url))
+    with engine.box("t:1", labels={}) as box:
+        assert box.commit("t:2", labels={"a": '"$1"'}, changes=("USER x",)) == ID
+    (asked,) = fake.requests("POST", "/commit")
+    assert (asked.query["repo"], asked.query["tag"]) == ("t", "2")
+    assert asked.values("changes") == [
+        'ENTRYPOINT ["/e"]',
+        "CMD []",
+        'LABEL "a"="\\"\\$1\\""',
+        "USER x",
+    ]
+    engine.close()
+
+
+def test_a_command_in_a_container_that_went_away_is_an_error(
+    fake: FakeEngine, engine: DockerEngine
+) -> None:
+    fake.answers["POST /containers/create"] = Answer(status=201, body={"Id": "c1"})
+    fake.answers["HEAD /containers/c1/archive"] = Answer()
+    fake.answers["POST /containers/c1/start"] = Answer(status=204)
+    fake.answers["DELETE /containers/c1"] = Answer(status=204)
+    fake.answers["POST /containers/c1/exec"] = Answer(status=201, body={"Id": "e1"})
+    fake.answers["POST /exec/e1/start"] = Answer(body=b"\x01\0\0\0\0\0\0\0")
+    with engine.box("t:1", labels={}) as box:
+        with pytest.raises(SandboxfileError, match="the container went away"):
+            box.execute(("true",))
+        fake.answers["GET /exec/e1/json"] = Answer(body={"Running": True})
+        with pytest.raises(SandboxfileError, match=r"the connection to the command .* broke"):
+            box.execute(("true",))
+        fake.answers["GET /exec/e1/json"] = Answer(body={"Running": False, "ExitCode": None})
+        assert box.poll("e1") is None
 
 
 @pytest.mark.parametrize("status", [404, 409])
