@@ -1,10 +1,16 @@
 """A run's stop button: pressed once, seen by every worker."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 from sandboxfile.errors import Cancelled
+
+STOPPED = "stopped; what is finished is kept: run the same command again to go on"
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Cancel:
@@ -54,3 +60,37 @@ class Cancel:
         finally:
             with self._lock:
                 self._hooks.pop(ticket, None)
+
+
+@contextmanager
+def signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Take the signals that end a run, if we are on the thread that may.
+
+    A hang-up that was ignored when we were started (`nohup`) stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    old = {number: signal.signal(number, handle) for number in _SIGNALS if number not in ignored}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interrupting(cancel: Cancel) -> Iterator[None]:
+    """Raise KeyboardInterrupt at every signal that ends a run, with the button pressed.
+
+    Whatever this thread waits for in others then ends, too. The button is pressed from a thread of
+    its own: that takes locks, and a signal may arrive while this very thread holds them.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=cancel.set, daemon=True).start()
+        raise KeyboardInterrupt
+
+    with signals(handle):
+        yield

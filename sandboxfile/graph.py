@@ -5,7 +5,6 @@ check is told the answer. It is imported when there is something to run.
 """
 
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,14 +14,13 @@ from graphlib import CycleError, TopologicalSorter
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
-from sandboxfile.cancel import Cancel
+from sandboxfile.cancel import Cancel, signals
 from sandboxfile.errors import Cancelled
 
 T = TypeVar("T")
 Status = Literal["done", "up to date", "failed", "skipped", "cancelled"]
 
 _POLL_S = 0.05
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -203,7 +201,7 @@ def run(
         grace_s=grace_s,
     )
     wanted = workers or sum(limits.values()) or 1
-    with _signals(state):
+    with signals(state.interrupt):
         _schedule(state, max(1, min(wanted, len(state.jobs))))
     return state.results
 
@@ -226,20 +224,6 @@ def _longest_first(jobs: tuple[Job[Any], ...]) -> tuple[Job[Any], ...]:
         for need in needs[name]:
             behind[need] = max(behind[need], behind[name] + 1)
     return tuple(sorted(jobs, key=lambda job: (-behind[job.name], -before[job.name])))
-
-
-@contextmanager
-def _signals(state: _Run) -> Iterator[None]:
-    """Take the signals that end a run, if we are on the thread that may."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = {number: signal.signal(number, state.interrupt) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 # --- doit ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sandboxfile import app
 from sandboxfile.app import Session
+from sandboxfile.cancel import interrupting
 from sandboxfile.show import Show
 
 
@@ -31,11 +32,12 @@ def opened(args: argparse.Namespace) -> Iterator[Opened]:
     session = Session(
         args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
     )
-    try:
-        yield Opened(session=session, show=show, why=why)
-    except KeyboardInterrupt:
-        session.cancel.set()
-        raise
-    finally:
-        show.close()
-        session.close()
+    with interrupting(session.cancel):
+        try:
+            yield Opened(session=session, show=show, why=why)
+        except KeyboardInterrupt:
+            session.cancel.set()
+            raise
+        finally:
+            show.close()
+            session.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
 from sandboxfile import console, errors
+from sandboxfile.cancel import STOPPED
 from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError
 from sandboxfile.events import Event, Log, StepDone, StepStarted
 from sandboxfile.graph import Outcome, Status
@@ -493,6 +494,8 @@ class Reporter:
             seconds = self.now() - self._began
             results = tally(actions, self._outcomes)
             data = {"seconds": seconds, "counts": dict(Counter(results.values()))}
+            if interrupted:
+                self.screen.notice("", "warning", STOPPED)
             self.screen.end(summary(results, seconds), data)
             self.close()
         settled = [*self._outcomes, *self._idle(actions)]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from sandboxfile import __version__, account, app, errors, fresh, planning, results, tags
 from sandboxfile.app import Session
+from sandboxfile.cancel import STOPPED
 from sandboxfile.config import load
 from sandboxfile.errors import UsageError
+from sandboxfile.events import Notice
 from sandboxfile.opening import Opened, opened
 from sandboxfile.planning import Planned
 from sandboxfile.show import Show
@@ -41,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
             return errors.DONE
         if args.dry_run:
             return _dry_run(args, it.session, names)
-        return _build(args, it, names, began)
+        try:
+            return _build(args, it, names, began)
+        except KeyboardInterrupt:
+            it.session.cancel.set()
+            it.session.emit(Notice(job="", text=STOPPED, level="warning"))
+            raise
 
 
 def _check(args: argparse.Namespace) -> None:
