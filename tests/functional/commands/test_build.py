@@ -1,9 +1,12 @@
 """The main job: a build, a second one with nothing to do, and what each change causes."""
 
+import io
 import os
+import re
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.engines import Engine
+from tests.fakes.wiretap import recording
 from tests.functional.commands.user import User
 
 pytestmark = pytest.mark.engine
@@ -123,7 +127,7 @@ def test_nothing_to_do_asks_neither_engine_nor_network(built: User, tmp_path: Pa
     with socket.socket(socket.AF_UNIX) as engine:
         engine.bind(str(tmp_path / "d.sock"))
         engine.listen()
-        engine.setblocking(False)  # noqa: FBT003
+        engine.setblocking(False)
         refusing = built.having(
             PYTHONPATH=str(tmp_path / "site"), DOCKER_HOST=f"unix://{tmp_path}/d.sock"
         )
@@ -181,7 +185,7 @@ def test_another_umask_path_and_user_change_nothing(
         if not path.is_symlink():
             path.chmod(
                 0o700
-                if path.is_dir() or os.access(path, os.X_OK) and path.suffix == ".sh"
+                if path.is_dir() or (os.access(path, os.X_OK) and path.suffix == ".sh")
                 else 0o600
             )
     if os.geteuid() == 0:
@@ -281,20 +285,30 @@ def test_force_builds_what_is_up_to_date(checkout: User) -> None:
 # --- content decides -------------------------------------------------------------------------
 
 
-def test_two_checkouts_render_the_same_dockerfile(built: User, checkout: User) -> None:
-    for name in NAMES:
-        first, second = (
-            built.run("show", "dockerfile", name),
-            checkout.run("show", "dockerfile", name),
-        )
-        assert first.code == 0, first.err
-        assert first.out == second.out
-    assert checkout.run("show", "files").out == built.run("show", "files").out
+def test_two_checkouts_send_the_engine_the_same_bytes(
+    built: User, checkout: User, docker_host: str, tmp_path: Path
+) -> None:
+    for path in checkout.root.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    (checkout.root / "data/one.txt").chmod(0o600)
+    sent: list[list[bytes]] = []
+    for user in (built, checkout):
+        with recording(docker_host, tmp_path / f"{len(sent)}.sock") as engine:
+            user.having(DOCKER_HOST=engine.url).build("fn-parent", "--force")
+        sent.append(engine.contexts)
+    first, second = sent
+
+    assert len(first) == 1
+    assert first == second
+    with tarfile.open(fileobj=io.BytesIO(first[0])) as tar:
+        assert {"copy-1/one.txt", "copy-1/deep/two.sh"} < {*tar.getnames()}
+    dockerfiles = [user.run("show", "dockerfile", "fn-parent").out for user in (built, checkout)]
+    assert dockerfiles[0] == dockerfiles[1]
 
 
-def test_a_lost_lock_is_found_again(checkout: User) -> None:
-    # A forced build made something newer of the same content; that would be found instead.
-    checkout.replace("novita.yaml", "echo other >", "echo another >")
+def test_a_lost_lock_is_found_again(checkout: User, nonce: str) -> None:
+    # Content of its own: what other tests forced would be newer, and be found instead.
+    checkout.edit("novita.yaml", lambda text: re.sub('NONCE: "[^"]*"', f'NONCE: "{nonce}"', text))
     checkout.build()
     before = checkout.entries()
     (checkout.root / "novita.local.lock").unlink()

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from sandboxfile import __version__
+from sandboxfile.engines import Engine
 from sandboxfile.main import COMMANDS
 from tests.functional.commands.conftest import Place
 from tests.functional.commands.user import User
@@ -215,7 +216,9 @@ def test_show(built: User, base: str) -> None:
     assert config["base"] == {"type": "ImageBase", "image": base, "at": "novita.yaml:4:11"}
     assert steps.startswith(f"base: {base}\n1. env ")
     assert "start: sleep 600\n" in steps
-    assert re.search(rf"^FROM {re.escape(base.rpartition(':')[0])}@sha256:", dockerfile, re.M)
+    assert re.search(
+        rf"^FROM {re.escape(base.rpartition(':')[0])}@sha256:", dockerfile, re.MULTILINE
+    )
     assert 'COPY ["copy-1/tool.sh", "/srv/"]' in dockerfile
     assert built.run("show", "files", "fn-tool").out == "/srv/: tool.sh\n"
     assert built.run("show", "plan").out == built.run("plan").out
@@ -310,6 +313,31 @@ def test_schema(built: User) -> None:
         jsonschema.validate(yaml.safe_load((built.root / name).read_text()), lock)
 
 
+# --- in a sandbox ----------------------------------------------------------------------------
+
+
+def test_a_shell_reads_what_it_is_told(built: User) -> None:
+    ran = built.command("shell", "fn-tool", stdin='echo "$NONCE" | wc -c\nexit 3\n')
+
+    assert (ran.code, ran.out) == (3, "13\n"), ran.err
+
+
+def test_input_goes_to_a_command(built: User) -> None:
+    ran = built.command("run", "fn-tool", "--", "sh", "-c", "cat; echo told >&2", stdin="in\n")
+
+    assert (ran.code, ran.out, ran.err) == (0, "in\n", "told\n")
+
+
+def test_what_is_not_built_does_not_run(checkout: User) -> None:
+    (checkout.root / "novita.local.lock").unlink()
+
+    ran = checkout.run("run", "fn-tool", "--", "true")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "`fn-tool` is not built on this machine" in ran.err
+    assert checkout.run("run", "fn-nobody", "--", "true").code == 1
+
+
 # --- what changes something ------------------------------------------------------------------
 
 
@@ -322,16 +350,23 @@ def test_clean_removes_only_what_can_be_made_again(checkout: User) -> None:
     assert checkout.build().done == set()
 
 
-def test_clean_can_remove_images_too(stale: User, images: Callable[[str], None]) -> None:
-    for name in ("fn-gone", "fn-gone-upon"):
+def test_clean_can_remove_images_too(
+    stale: User, engine: Engine, images: Callable[[str], None]
+) -> None:
+    names = ("fn-gone", "fn-gone-upon")
+    for name in names:
         images(name)
     stale.edit("novita.yaml", lambda text: text.replace("fn-tool", "fn-gone"))
     stale.build()
+    keys = {name: stale.entries()[name].image_key.removeprefix("sf1:")[:16] for name in names}
 
     assert stale.run("clean", "--images").code == 0
 
-    (stale.root / "novita.local.lock").unlink()
-    assert {"build:fn-gone", "build:fn-gone-upon"} <= stale.build().done
+    assert [engine.find(f"sandboxfile/{n}:sf-{key}") for n, key in keys.items()] == [None, None]
+    # The templates themselves stay: they are the local service's.
+    assert stale.command("run", "fn-gone-upon", "--", "test", "-s", "/srv/tool.sh").code == 0
+    stale.edit("novita.yaml", lambda text: text + "    run: [echo more > /srv/more]\n")
+    assert "build:fn-gone-upon" in stale.build("fn-gone-upon").done
 
 
 def test_init_writes_what_builds(user: User, base: str, nonce: str) -> None:

@@ -88,7 +88,7 @@ def test_a_command_that_fails_is_told_with_its_line(write: Callable[..., User]) 
     assert "| about to fail" in said
     assert "whole log: .sandboxfile/logs/fn-bad/build.log" in said
     assert "fn-upon-bad: build skipped, since" in ran.err
-    assert ran.err.endswith("\n") and "1 failed, 1 skipped, 1 built in" in ran.err
+    assert "1 failed, 1 skipped, 1 built in" in ran.err
     assert set(user.entries()) == {"fn-good"}
     assert "about to fail" in user.run("logs", "fn-bad").out
 
@@ -219,6 +219,7 @@ def test_a_registry_without_a_login_is_told(
     ids=["401", "403", "429", "500"],
 )
 def test_an_error_of_the_service_is_told_and_the_rest_goes_on(
+    *,
     write: Callable[..., User],
     service: FakeService,
     registry: str,

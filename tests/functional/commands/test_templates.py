@@ -61,7 +61,9 @@ def test_a_dockerfile_is_a_base(
 
     ran = user.build()
     said = inside(
-        user, "fn-own", 'cat /srv/* /tmp/started; echo "$FROM_DOCKERFILE, $ADDED"; ls /src 2>&1; true'
+        user,
+        "fn-own",
+        'cat /srv/* /tmp/started; echo "$FROM_DOCKERFILE, $ADDED"; ls /src 2>&1; true',
     )
 
     assert ran.done == {f"{step}:fn-own" for step in ("build", "push", "snapshot", "tag")}

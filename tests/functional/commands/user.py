@@ -77,18 +77,22 @@ class User:
             try:
                 code = main([str(each) for each in argv], environ)
             except SystemExit as end:  # `--help`, `--version`
-                assert isinstance(end.code, int)
-                code = end.code
+                code = int(end.code or 0)
         return Ran(code=code, out=out.getvalue(), err=err.getvalue())
 
-    def command(self, *argv: str | Path, python: tuple[str, ...] = ("-m", "sandboxfile")) -> Ran:
+    def command(
+        self,
+        *argv: str | Path,
+        python: tuple[str, ...] = ("-m", "sandboxfile"),
+        stdin: str = "",
+    ) -> Ran:
         """Run a command as a process of its own."""
         kept = {name: os.environ[name] for name in COVERAGE if name in os.environ}
         done = subprocess.run(
             [sys.executable, *python, *argv],
             cwd=self.root,
             env={**kept, **self.environ, "HOME": str(self.home)},
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=100,
