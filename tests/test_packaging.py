@@ -38,7 +38,7 @@ def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "venv", "--without-pip", venv)
     base = {"base": str(venv), "platbase": str(venv)}
     packages = Path(sysconfig.get_path("purelib", "venv", vars=base))
-    pip = [sys.executable, "-m", "pip", "--python", venv / "bin/python", "--no-cache-dir"]
+    pip = (sys.executable, "-m", "pip", "--no-cache-dir", "--python", str(venv / "bin/python"))
     run(*pip, "install", "-q", "--no-deps", "--no-index", one(built, "*.whl"), home=venv)
     # Behind the wheel's own directory: what is installed here comes first.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")

@@ -154,6 +154,12 @@ def test_keys_do_not_depend_on_where_one_stands(full: User, tmp_path: Path) -> N
 
 # --- what changes which key ------------------------------------------------------------------
 
+
+def _relinked(user: User) -> None:
+    (user.root / "data/link").unlink()
+    (user.root / "data/link").symlink_to("deep/two.sh")
+
+
 CHANGES: dict[str, tuple[Callable[[User], object], set[str]]] = {
     "a byte of a copied file": (lambda u: u.write("data/one.txt", "eno\n"), {"parent", "worker"}),
     "a file more": (lambda u: u.write("data/new", ""), {"parent", "worker"}),
@@ -161,10 +167,7 @@ CHANGES: dict[str, tuple[Callable[[User], object], set[str]]] = {
     "an empty directory": (lambda u: (u.root / "data/e").mkdir(), {"parent", "worker"}),
     "executable": (lambda u: (u.root / "data/one.txt").chmod(0o755), {"parent", "worker"}),
     "another link": (
-        lambda u: (
-            (u.root / "data/link").unlink(),
-            (u.root / "data/link").symlink_to("deep/two.sh"),
-        ),
+        _relinked,
         {"parent", "worker"},
     ),
     "a new ignore file": (lambda u: u.write(".dockerignore", "data/one.txt"), {"parent", "worker"}),
@@ -276,7 +279,7 @@ def test_an_image_named_by_digest_needs_no_pin(user: User) -> None:
 
 @pytest.mark.parametrize("key", ["epoch: 1", "include: [git]", "components: [main, contrib]"])
 def test_each_bootstrapped_base_has_a_pin_of_its_own(user: User, key: str) -> None:
-    names = []
+    names = list[str]()
     for base in ("{debian: bookworm}", f"{{debian: bookworm, {key}}}", "{ubuntu: noble}"):
         user.write("novita.yaml", f"version: 1\nname: x\nbase: {base}\n")
         names += look(user, resolved={}).unresolved

@@ -84,6 +84,11 @@ def _same_size(user: User) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def _log_in(user: User) -> None:
+    (user.home / ".novita").mkdir()
+    (user.home / ".novita/config.json").write_text("{}")
+
+
 CHANGES: dict[str, Callable[[User], object]] = {
     "novita.yaml": lambda user: user.replace("novita.yaml", "sleep 600", "sleep 601"),
     "a copied file, size and time as before": _same_size,
@@ -94,9 +99,7 @@ CHANGES: dict[str, Callable[[User], object]] = {
     "the lock": lambda user: user.write("novita.lock", "version: 1\n"),
     "the local lock": lambda user: (user.root / "novita.local.lock").unlink(),
     "a second configuration": lambda user: user.write("novita.yml", "version: 1"),
-    "a login": lambda user: (
-        (user.home / ".novita").mkdir() or (user.home / ".novita/config.json").write_text("{}")
-    ),
+    "a login": _log_in,
 }
 
 
