@@ -75,7 +75,7 @@ class User:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=500,
             check=False,
         )
 
