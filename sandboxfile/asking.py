@@ -1,7 +1,10 @@
 """The part of planning that asks others: base digests, images at the registry, builds there."""
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from typing import TypeVar
 
 from sandboxfile import plan
 from sandboxfile.app import Session
@@ -15,12 +18,15 @@ from sandboxfile.resolve import JOB
 from sandboxfile.survey import Survey, Surveyed
 from sandboxfile.targets import Publisher
 
+T = TypeVar("T")
+GRACE_S = 1.5  # for what was begun to end, after an interrupt
 AT_ONCE = 8  # against one registry more gains nothing
 
 
 def pins(session: Session, survey: Survey) -> Mapping[str, str]:
     """Return the digests of bases that the lock does not have. Raises as `Resolver.pins`."""
-    return Parts(session).resolver().pins(survey)
+    resolver = Parts(session).resolver()
+    return _aside(lambda: resolver.pins(survey))
 
 
 def changed(session: Session, surveyed: Surveyed, entry: Entry) -> Mapping[str, tuple[str, ...]]:
@@ -88,5 +94,26 @@ def moved(
     found: dict[str, str] = {}
     for decision in decisions:
         if decision.action == "build":
-            found |= bases.moved(survey[decision.template], resolved)
+            found |= _aside(partial(bases.moved, survey[decision.template], resolved))
     return found
+
+
+def _aside(work: Callable[[], T]) -> T:
+    """Do work that starts programs on another thread, so that an interrupt finds us waiting.
+
+    Raised in the middle of starting a program, it would leave that running.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - carried over to who waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return done.result()
+    except KeyboardInterrupt:
+        wait({done}, GRACE_S)
+        raise

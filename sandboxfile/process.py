@@ -1,5 +1,6 @@
 """The only door to child processes: a command in, its lines as they come, an outcome back."""
 
+import atexit
 import os
 import shlex
 import shutil
@@ -162,12 +163,25 @@ def _started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
         )
     except OSError as error:
         raise _not_started(command, error) from error
+    _alive.add(child)
     try:
         yield child
     finally:
         if child.poll() is None:
             _signal(child, signal.SIGKILL)
         child.wait()
+        _alive.discard(child)
+
+
+_alive: set[subprocess.Popen[bytes]] = set()
+
+
+@atexit.register
+def _end_rest() -> None:
+    """Leave nothing running behind threads that were given up when the run was stopped."""
+    for child in tuple(_alive):
+        if child.poll() is None:
+            _signal(child, signal.SIGKILL)
 
 
 def _not_started(command: Command, error: OSError) -> Unreachable:
