@@ -127,7 +127,7 @@ def test_a_start_command_that_fails_is_told_with_its_line(write: Callable[..., U
 def test_a_ready_command_that_never_succeeds_is_told_with_its_line(
     write: Callable[..., User], impatient: str, registry: str
 ) -> None:
-    what = "start: 'echo serving; sleep 60'\n    ready: {port: 8000}"
+    what = "start: 'echo serving; sleep 60'\n    ready: {file: /never}"
     user = write(what, url=impatient, registry=f"{registry}/fn")
 
     ran = user.run("build")
@@ -213,10 +213,9 @@ def test_a_registry_without_a_login_is_told(
     [
         (error(401, "invalid key"), "/v3/templates", 5, "does not accept the key from NOVITA_API_"),
         (error(403, "forbidden"), "/v3/templates", 5, "the key from NOVITA_API_KEY may not do"),
-        (error(429, "too many"), "/templates/tags", 5, "has no room for more requests: too many"),
         (error(500, "oh no"), "/templates/tags", 6, "answered 500: oh no"),
     ],
-    ids=["401", "403", "429", "500"],
+    ids=["401", "403", "500"],
 )
 def test_an_error_of_the_service_is_told_and_the_rest_goes_on(
     *,
@@ -229,8 +228,7 @@ def test_an_error_of_the_service_is_told_and_the_rest_goes_on(
     said: str,
 ) -> None:
     user = write("ready: 'true'", url=service.url, registry=f"{registry}/fn")
-    # Being told to come later is no failure until it was said again and again.
-    service.fail("POST", path, *[answer] * (6 if answer.status == 429 else 1))
+    service.fail("POST", path, answer)
 
     ran = user.run("build")
 
@@ -244,6 +242,25 @@ def test_an_error_of_the_service_is_told_and_the_rest_goes_on(
     assert user.run("build").err.endswith("3 up to date, nothing to do\n")
     assert set(user.entries("box")) == {"fn-good", "fn-bad", "fn-upon-bad"}
     assert len(set(service.names)) == 3
+
+
+def test_a_service_that_is_busy_is_asked_again_and_then_told(
+    write: Callable[..., User], service: FakeService, registry: str
+) -> None:
+    user = write(url=service.url, registry=f"{registry}/fn")
+    service.fail("POST", "/templates/tags", *[error(429, "too many")] * 20)
+
+    ran = user.run("build")
+    asked = len(service.sent("POST", "/templates/tags"))
+    service.faults.clear()
+    again = user.build()
+
+    assert ran.code == 5
+    assert "has no room for more requests: too many" in sole_error(ran.err)
+    assert "hint: wait for running builds to end, or lower -j" in ran.err
+    assert asked > 1
+    # The snapshot was made, and its IDs were kept.
+    assert again.done == {"tag:fn-good"}
 
 
 def test_a_service_that_is_not_there_is_told(write: Callable[..., User], registry: str) -> None:
