@@ -1,0 +1,242 @@
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+
+import pytest
+
+from sandboxfile import app, lockfile, planning
+from sandboxfile.app import Session
+from sandboxfile.errors import LockStale, NotAllowed, Unreachable, UsageError
+from sandboxfile.events import Event, Notice
+from sandboxfile.redact import Redactor
+from tests.fakes import built, push
+from tests.fakes.registry import FakeRegistry, running
+from tests.fakes.shell import User
+
+Open = Callable[..., Session]
+ALL = ("parent", "child", "other")
+
+
+@pytest.fixture
+def said() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def session(three: User, said: list[Event]) -> Iterator[Open]:
+    """Open a session of the workspace as it is now."""
+    opened: list[Session] = []
+
+    def make(target: str = "local", *, offline: bool = False, **environ: str) -> Session:
+        args = argparse.Namespace(
+            file=None,
+            target=target,
+            offline=offline,
+            environ={**three.environ, **environ},
+            home=three.home,
+        )
+        with chdir(three.root):
+            workspace = app.workspace(args)
+        chosen, _ = app.target(args, workspace)
+        opened.append(
+            Session(
+                args=args,
+                workspace=workspace,
+                target=chosen,
+                emit=said.append,
+                redactor=Redactor(),
+            )
+        )
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with running() as server:
+        yield server
+
+
+def actions(planned: planning.Planned) -> dict[str, str]:
+    return {decision.template: decision.action for decision in planned.decisions}
+
+
+def test_nothing_is_asked_when_nothing_is_to_be_done(
+    three: User, session: Open, said: list[Event]
+) -> None:
+    built.pretend(three.root)
+
+    planned = planning.make(session(), ALL, building=True)
+
+    assert actions(planned) == dict.fromkeys(ALL, "up to date")
+    assert (planned.stale, planned.pins, said) == ((), {}, [])
+    assert planned.resolved == built.PINS
+
+
+def test_parents_of_what_is_named_are_planned_too(three: User, session: Open) -> None:
+    built.pretend(three.root)
+
+    assert list(actions(planning.make(session(), ["child"]))) == ["parent", "child"]
+
+
+def test_without_resolving_only_files_are_read(session: Open, said: list[Event]) -> None:
+    planned = planning.make(session(), ALL, resolve=False)
+
+    assert actions(planned) == dict.fromkeys(ALL, "build")
+    assert [decision.keys for decision in planned.decisions] == [None] * 3
+    assert said == []
+
+
+def test_bases_without_a_pin_are_asked_for(
+    three: User, session: Open, registry: FakeRegistry
+) -> None:
+    base = f"{registry.host}/debian:12"
+    digest = registry.add("debian", "12", push.image())
+    text = (three.root / "novita.yaml").read_text().replace("debian:12", base)
+    three.write("novita.yaml", text)
+
+    planned = planning.make(session(), ALL)
+
+    assert planned.pins == planned.resolved == {f"{base} linux/amd64": digest}
+    assert all(decision.keys for decision in planned.decisions)
+    assert not (three.root / "novita.lock").exists()
+
+
+def test_a_mere_plan_is_made_without_those_who_do_not_answer(
+    three: User, session: Open, said: list[Event]
+) -> None:
+    built.pretend(three.root)
+    three.write("data/one.txt", "eno\n")
+
+    planned = planning.make(session(), ALL)
+
+    assert actions(planned) == {"parent": "build", "child": "build", "other": "up to date"}
+    (notice,) = said
+    assert isinstance(notice, Notice)
+    assert notice.level == "warning"
+    assert "without asking registry and service" in notice.text
+
+
+def test_a_build_is_not(three: User, session: Open) -> None:
+    built.pretend(three.root)
+    three.write("data/one.txt", "eno\n")
+
+    with pytest.raises(Unreachable):
+        planning.make(session(), ALL, building=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "expected"),
+    [
+        ("", {}, (UsageError, "target `novita` names no registry")),
+        ("", {"SANDBOXFILE_REGISTRY": "r.io/x"}, (NotAllowed, "no API key for target `novita`")),
+        (
+            "",
+            {"NOVITA_API_URL": "https://evil.example"},
+            (NotAllowed, "`evil.example` is not a host that API keys may be sent to"),
+        ),
+        (
+            "targets: {novita: {provider: novita, api_url: 'https://evil.example', registry: r.io/x}}",
+            {"NOVITA_API_KEY": "k", "NOVITA_API_URL": "https://api.novita.ai"},
+            (NotAllowed, "`evil.example` is not a host that API keys may be sent to"),
+        ),
+        (
+            "targets: {novita: {provider: novita, registry: r.io/x, builder: remote}}",
+            {"NOVITA_API_KEY": "k"},
+            (UsageError, "target `novita` wants images built by the service"),
+        ),
+    ],
+)
+def test_a_target_that_cannot_be_published_to_is_refused(
+    three: User,
+    session: Open,
+    config: str,
+    environ: dict[str, str],
+    expected: tuple[type[Exception], str],
+) -> None:
+    built.pretend(three.root)
+    three.write("novita.yaml", (three.root / "novita.yaml").read_text() + config + "\n")
+
+    error, message = expected
+    with pytest.raises(error) as caught:
+        planning.make(session("novita", **environ), ALL, building=True)
+
+    assert message in str(caught.value)
+
+
+def test_offline_a_remote_target_is_not_asked(
+    three: User, session: Open, said: list[Event]
+) -> None:
+    built.pretend(three.root)
+
+    planned = planning.make(session("novita", offline=True), ALL)
+
+    assert actions(planned) == dict.fromkeys(ALL, "build")
+    assert said == []
+
+
+# --- the lock --------------------------------------------------------------------------------
+
+
+def test_a_lock_that_is_right_passes(three: User, session: Open) -> None:
+    built.pretend(three.root)
+
+    planning.check_locked(session(), planning.make(session(), ALL))
+
+
+def test_a_stale_lock_is_told_template_by_template(three: User, session: Open) -> None:
+    built.pretend(three.root)
+    three.replace("novita.yaml", "sleep 600", "sleep 601")
+    opened = session("local")
+    planned = planning.make(opened, ALL, resolve=False)
+
+    with pytest.raises(LockStale) as caught:
+        planning.check_locked(opened, planned)
+
+    assert caught.value.message == (
+        "the lock of target `local` is not up to date\n"
+        "  parent: snapshot: start command changed (novita.yaml:8:5)"
+    )
+
+
+def test_a_new_pin_makes_the_lock_stale(three: User, session: Open) -> None:
+    built.pretend(three.root)
+    opened = session()
+    planned = planning.make(opened, ALL)
+    new = planning.Planned(
+        survey=planned.survey,
+        decisions=planned.decisions,
+        resolved=planned.resolved,
+        pins={"docker.io/library/x:1 linux/amd64": built.DIGEST},
+    )
+
+    with pytest.raises(LockStale) as caught:
+        planning.check_locked(opened, new)
+    assert "`docker.io/library/x:1 linux/amd64` is not in the lock" in caught.value.message
+
+
+def test_a_frozen_run_takes_what_the_lock_has(three: User, session: Open) -> None:
+    entries = built.pretend(three.root)
+
+    assert planning.frozen(session(), ["child"]) == {"child": entries["child"]}
+    with pytest.raises(LockStale, match="the lock has no `child` for target `novita`"):
+        planning.frozen(session("novita"), ["child"])
+
+
+def test_pins_of_this_engine_stay_on_this_machine(three: User, session: Open) -> None:
+    shared = {"docker.io/library/x:1 linux/amd64": built.DIGEST}
+    own = {"engine:docker.io/library/mine:1 linux/amd64": built.DIGEST}
+
+    planning.record_pins(session(), {**shared, **own})
+
+    assert lockfile.read(three.root / "novita.lock").resolved == shared
+    assert lockfile.read(three.root / "novita.local.lock").resolved == own
+
+
+def test_without_pins_no_lock_is_written(three: User, session: Open) -> None:
+    planning.record_pins(session(), {})
+
+    assert list(three.root.glob("*.lock")) == []
