@@ -139,7 +139,7 @@ def test_a_build_is_not(three: User, session: Open) -> None:
             (NotAllowed, "`evil.example` is not a host that API keys may be sent to"),
         ),
         (
-            "targets: {novita: {provider: novita, api_url: 'https://evil.example', registry: r.io/x}}",
+            "targets: {novita: {provider: novita, api_url: 'https://evil.example'}}",
             {"NOVITA_API_KEY": "k", "NOVITA_API_URL": "https://api.novita.ai"},
             (NotAllowed, "`evil.example` is not a host that API keys may be sent to"),
         ),
