@@ -85,9 +85,10 @@ class User:
         *argv: str | Path,
         python: tuple[str, ...] = ("-m", "sandboxfile"),
         stdin: str = "",
+        measured: bool = True,
     ) -> Ran:
         """Run a command as a process of its own."""
-        kept = {name: os.environ[name] for name in COVERAGE if name in os.environ}
+        kept = {name: os.environ[name] for name in COVERAGE if measured and name in os.environ}
         done = subprocess.run(
             [sys.executable, *python, *argv],
             cwd=self.root,
