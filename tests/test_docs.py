@@ -72,7 +72,7 @@ def options(command: str) -> set[str]:
 @pytest.mark.parametrize("command", main.COMMANDS)
 def test_every_option_of_a_command_is_in_its_row(command: str) -> None:
     (row,) = [line for cell, line in rows("Commands").items() if cell[1:].startswith(command)]
-    documented = set(re.findall(r"--[a-z][a-z-]*", row))
+    documented = set(re.findall(r"--[a-z][a-z0-9-]*", row))
     if command == "build":
         documented |= {"--jobs"} if "`-j N`" in row else set()
 

@@ -7,9 +7,9 @@ import pytest
 
 from sandboxfile import app, lockfile
 from sandboxfile.account import DEFAULT_DOMAIN
-from sandboxfile.app import Secrets, Session
+from sandboxfile.app import Session
 from sandboxfile.errors import SandboxfileError, UsageError
-from sandboxfile.model import SecretSource, Target, Workspace
+from sandboxfile.model import Target, Workspace
 from sandboxfile.redact import Redactor
 from tests.fakes import built
 from tests.fakes.shell import User
@@ -118,6 +118,14 @@ DEFAULT = SHORT + BOX + "default_target: box\n"
         (SHORT, "novita", {}, ("novita", "asked for")),
         (DEFAULT, None, KEY, ("box", "`default_target` of novita.yaml")),
         (DEFAULT, "local", {}, ("local", "asked for")),
+        (SHORT + BOX, None, {"SANDBOXFILE_TARGET": "box", **KEY}, ("box", "SANDBOXFILE_TARGET")),
+        (SHORT, "local", {"SANDBOXFILE_TARGET": "novita"}, ("local", "asked for")),
+        (
+            DEFAULT,
+            None,
+            {"SANDBOXFILE_TARGET": "local"},
+            ("box", "`default_target` of novita.yaml"),
+        ),
         # Targets of its own, none of them called novita: a key alone does not make one.
         (SHORT + BOX, None, KEY, ("local", "no API key is at hand")),
     ],
@@ -272,39 +280,49 @@ def test_images_are_built_a_few_at_once() -> None:
 # --- secrets ---------------------------------------------------------------------------------
 
 
-def test_the_value_of_a_secret_is_in_a_file_of_the_user_alone(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("filed")
-    sources = {
-        "a": SecretSource(id="a", env="A_TOKEN"),
-        "b": SecretSource(id="b", env="B_TOKEN"),
-        "c": SecretSource(id="c", file=tmp_path / "token"),
-    }
-    secrets = Secrets(sources, {"A_TOKEN": "one", "B_TOKEN": ""})
-    a, b = secrets.file("a"), secrets.file("b")
+SECRETS = """\
+secrets:
+  a: {env: A_TOKEN}
+  b: {env: B_TOKEN}
+  c: {file: token}
+"""
+
+
+def open_session(user: User, text: str, environ: Mapping[str, str]) -> Session:
+    workspace = load(user, text)
+    return Session(
+        args=arguments(user, environ=environ),
+        workspace=workspace,
+        target=workspace.targets["local"],
+        emit=lambda _: None,
+        redactor=Redactor(),
+    )
+
+
+def test_the_value_of_a_secret_is_in_a_file_of_the_user_alone(user: User) -> None:
+    token = user.write("token", "filed")
+    session = open_session(user, SHORT + SECRETS, {"A_TOKEN": "one", "B_TOKEN": ""})
+    a, b = session.secret("a"), session.secret("b")
 
     assert (a.read_text(), b.read_text()) == ("one", "")
     assert a.stat().st_mode & 0o777 == 0o600
     assert a.parent.stat().st_mode & 0o777 == 0o700
-    assert secrets.file("a") == a
-    assert secrets.file("c") == tmp_path / "token"
-    secrets.close()
+    assert session.secret("a") == a
+    assert session.secret("c").read_text() == "filed"
+    session.close()
     assert not a.exists()
-    assert (tmp_path / "token").exists()
+    assert token.exists()
 
 
-def test_a_secret_without_a_value_is_refused(tmp_path: Path) -> None:
-    sources = {
-        "a": SecretSource(id="a", env="A_TOKEN"),
-        "c": SecretSource(id="c", file=tmp_path / "token"),
-    }
-    secrets = Secrets(sources, {})
+def test_a_secret_without_a_value_is_refused(user: User) -> None:
+    session = open_session(user, SHORT + SECRETS, {})
 
     with pytest.raises(SandboxfileError) as caught:
-        secrets.file("a")
+        session.secret("a")
     assert caught.value.message == "secret `a` is to come from `A_TOKEN`, which is not set"
-    with pytest.raises(SandboxfileError, match="the file of secret `c` is not there: "):
-        secrets.file("c")
-    secrets.close()
+    with pytest.raises(SandboxfileError, match="the file of secret `c`"):
+        session.secret("c")
+    session.close()
 
 
 # --- a session -------------------------------------------------------------------------------
@@ -372,19 +390,3 @@ def test_the_commit_is_that_of_the_workspace(three: User, session: Session) -> N
     assert session.git_sha() is None  # no commit yet
     assert three.process([*git, "commit", "-q", "--allow-empty", "-m", "x"]).returncode == 0
     assert session.git_sha() == three.process(["git", "rev-parse", "HEAD"]).stdout.strip()
-
-
-def test_a_secret_of_a_session_goes_when_it_closes(user: User) -> None:
-    workspace = load(user, SHORT + "secrets: {a: {env: A_TOKEN}}\n")
-    session = Session(
-        args=arguments(user, environ={"A_TOKEN": "one"}),
-        workspace=workspace,
-        target=workspace.targets["local"],
-        emit=lambda _: None,
-        redactor=Redactor(),
-    )
-    file = session.secret("a")
-
-    assert file.read_text() == "one"
-    session.close()
-    assert not file.exists()
