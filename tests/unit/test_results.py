@@ -58,7 +58,7 @@ def test_what_was_done_has_the_ids_of_the_new_lock() -> None:
         "action": "build",
         "status": "done",
         "error": None,
-        "reasons": ["it is new"],
+        "reasons": [{"text": "it is new", "at": None}],
         "template_id": "t-new",
         "build_id": "b-new",
         "image": None,

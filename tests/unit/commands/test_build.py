@@ -209,7 +209,7 @@ def test_frozen_computes_nothing(done: User) -> None:
 
     assert ran.code == 0
     (parent,) = ran.data["templates"]
-    assert parent["reasons"] == ["`--frozen` trusts the lock"]
+    assert parent["reasons"] == [{"text": "`--frozen` trusts the lock", "at": None}]
     assert parent["template_id"] == "template000000000000"
 
 
