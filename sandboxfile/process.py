@@ -21,7 +21,7 @@ from sandboxfile.errors import SandboxfileError, Unreachable
 LINE_LIMIT = 64 * 1024
 TAIL_LINES = 200
 CONTINUATION = 0x80  # the two high bits of a UTF-8 byte that begins no character
-GRACE_S = 2.0  # between SIGTERM and SIGKILL
+GRACE_S = 1.0  # between SIGTERM and SIGKILL: a stopped run is to be over within two seconds
 
 OnLine = Callable[[str], None]
 
@@ -116,7 +116,7 @@ def run(
     """Run a command in a process group of its own, to its end.
 
     `on_line` gets each line of both streams, from two threads. On cancel or time-out the whole
-    group gets SIGTERM and two seconds later SIGKILL. Raises Unreachable when the program is not
+    group gets SIGTERM and a second later SIGKILL. Raises Unreachable when the program is not
     there, Cancelled, SandboxfileError at the time-out, and whatever reading `stdin` raises.
     """
     cancel = cancel or Cancel()
