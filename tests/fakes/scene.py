@@ -1,10 +1,12 @@
-"""A workspace with everything it builds against: engine, registry, service, and traps before them."""
+"""A workspace with what it builds against: engine, registry, service, and traps before them."""
 
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import docker
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
@@ -84,6 +86,22 @@ class Scene:
         assert {each.status for each in triggers} <= {200, 202, 204}
         assert len({each.path for each in triggers}) == len(triggers)
         assert self.leftovers() == []
+
+    def containers(self) -> list[str]:
+        """Return the containers that the engine has of these templates' images."""
+        client = docker.APIClient(base_url=self.workspace.environ["DOCKER_HOST"])
+        images = [
+            image["Id"]
+            for name in self.names
+            for image in client.images(filters={"label": f"sandboxfile.template={name}"})
+        ]
+        found = [
+            container["Id"]
+            for image in images
+            for container in client.containers(all=True, filters={"ancestor": image})
+        ]
+        client.close()
+        return found
 
     def leftovers(self) -> list[str]:
         """Return files that a killed run has left in the workspace."""

@@ -1,12 +1,19 @@
 """Kill -9 at every step of a build: the next run ends as if nothing had happened."""
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from sandboxfile.engines import Engine
+from sandboxfile.engines.choose import choose
+from sandboxfile.model import EngineChoice
+from tests.conftest import PrivateEngine, StartEngine
 from tests.fakes.program import wait_until
-from tests.fakes.scene import Scene
+from tests.fakes.scene import Scene, scene
 from tests.fakes.tripwire import Moment
 
 pytestmark = pytest.mark.engine
@@ -184,3 +191,45 @@ def test_two_local_runs_at_once_build_everything_once(set_scene: SetScene) -> No
 
     assert sorted(stage.workspace.entries) == sorted(stage.names)
     assert {entry.tags for entry in stage.workspace.entries.values()} == {("blue",)}
+
+
+def test_an_engine_killed_in_the_middle_of_a_build_is_named_and_nothing_is_locked(
+    start_engine: StartEngine, busybox_archive: Path, registry: str, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(start_engine()) for _ in range(2))
+        engine = connected(first, stack)
+        engine.load_root(busybox_archive, "sandboxfile-tests/busybox:1", labels={})
+        stage = stack.enter_context(
+            scene(
+                tmp_path,
+                engine=engine,
+                registry=registry,
+                base="sandboxfile-tests/busybox:1",
+                api="local",
+                environ={"DOCKER_HOST": first.url},
+            )
+        )
+        stage.write()
+        stage.building.state = "hold"
+        program = stage.workspace.start()
+        wait_until(lambda: stage.building.is_busy, "RUN at the gate", program)
+
+        first.stop()
+
+        assert program.end() in {1, 6}
+        assert "error: the container engine at" in program.stderr
+        assert "Traceback" not in program.stderr
+        assert stage.workspace.entries == {}
+
+        stage.building.state = "open"
+        again = stage.workspace.start(environ={"DOCKER_HOST": second.url})
+        again.succeed()
+        assert stage.workspace.entries[stage.name].tags == ("blue",)
+
+
+def connected(private: PrivateEngine, stack: contextlib.ExitStack) -> Engine:
+    environ = {"DOCKER_HOST": private.url, "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    engine = choose(EngineChoice(), environ=environ, network="host")
+    stack.callback(engine.close)
+    return engine
