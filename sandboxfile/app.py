@@ -1,4 +1,4 @@
-"""The composition root: arguments and environment become a workspace, a target and real parts."""
+"""Where things are and what is asked for: arguments and environment become a session."""
 
 import argparse
 import fnmatch
@@ -6,18 +6,18 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from sandboxfile import account, lockfile
+from sandboxfile import account, lockfile, reading
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import load
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.lockfile import Lock
-from sandboxfile.model import LEGACY_DOMAINS, SecretSource, Target, Workspace
+from sandboxfile.model import LEGACY_DOMAINS, Target, Workspace
 from sandboxfile.redact import Redactor
 from sandboxfile.statcache import StatCache
 
@@ -33,6 +33,7 @@ LOCAL_LOCK = "novita.local.lock"
 def state(root: Path) -> Path:
     """Return the directory of state that may be lost, made with its own .gitignore."""
     directory = root / STATE
+    check_own(directory)
     if not (directory / ".gitignore").exists():
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -43,6 +44,15 @@ def state(root: Path) -> Path:
                 hint="sandboxfile keeps caches, logs and its journal there",
             ) from None
     return directory
+
+
+def check_own(directory: Path) -> None:
+    """Refuse links in the state directory: a checkout may bring them, and we would follow."""
+    links = [directory] if directory.is_symlink() else []
+    for above, below, files in os.walk(directory):
+        links += [Path(above, name) for name in (*below, *files) if Path(above, name).is_symlink()]
+    if links:
+        raise SandboxfileError(f"`{links[0]}` is a link", hint=f"remove `{directory}`")
 
 
 def data(environ: Mapping[str, str], home: Path) -> Path:
@@ -108,10 +118,11 @@ def target(args: argparse.Namespace, workspace: Workspace) -> tuple[Target, str]
     """Return the target of this run and why it is that one (design, section 7)."""
     environ = args.environ
     if args.target:
-        # SANDBOXFILE_TARGET is the default of --target, so it arrives here too.
         name, why = args.target, "asked for"
     elif workspace.default_target:
         name, why = workspace.default_target, "`default_target` of novita.yaml"
+    elif environ.get("SANDBOXFILE_TARGET"):
+        name, why = environ["SANDBOXFILE_TARGET"], "SANDBOXFILE_TARGET"
     else:
         found = account.find(environ, args.home)
         if found is not None and "novita" in workspace.targets:
@@ -167,11 +178,16 @@ def trusted_hosts(environ: Mapping[str, str], home: Path) -> frozenset[str]:
 # --- the parts of a run ----------------------------------------------------------------------
 
 
+def _nothing() -> None:
+    """Close a part that holds nothing open."""
+
+
 class Secrets:
     """Values of build secrets in files of the user alone, gone when the session closes."""
 
-    def __init__(self, sources: Mapping[str, SecretSource], environ: Mapping[str, str]) -> None:
-        self._sources = sources
+    def __init__(self, workspace: Workspace, environ: Mapping[str, str]) -> None:
+        self._sources = workspace.secrets
+        self._root = workspace.root
         self._environ = environ
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
@@ -180,9 +196,13 @@ class Secrets:
         """Return the file of a secret. Raises SandboxfileError when its source has nothing."""
         source = self._sources[name]
         if source.file is not None:
-            if not source.file.is_file():
+            try:
+                real = reading.inside(source.file, self._root)
+            except OSError as error:
+                raise SandboxfileError(f"the file of secret `{name}`: {error.strerror}") from None
+            if not real.is_file():
                 raise SandboxfileError(f"the file of secret `{name}` is not there: {source.file}")
-            return source.file
+            return real
         value = self._environ.get(source.env or "")
         if value is None:
             raise SandboxfileError(
@@ -193,8 +213,9 @@ class Secrets:
             if self._directory is None:
                 self._directory = tempfile.TemporaryDirectory(prefix="sandboxfile-")
             path = Path(self._directory.name) / name
-            path.touch(mode=0o600)
-            path.write_text(value, encoding="utf-8")
+            if not path.exists():  # others may be reading it by now
+                path.touch(mode=0o600)
+                path.write_text(value, encoding="utf-8")
             return path
 
     def close(self) -> None:
@@ -224,11 +245,10 @@ class Session:
 
     def close(self) -> None:
         """Close what was opened, the last first."""
-        while self._open:
-            _, part = self._open.popitem()
-            closing = getattr(part, "close", None)
-            if closing is not None:
-                closing()
+        with ExitStack() as stack:  # one that fails does not keep the others open
+            for part in self._open.values():
+                stack.callback(getattr(part, "close", _nothing))
+            self._open.clear()
 
     @property
     def state(self) -> Path:
@@ -261,7 +281,7 @@ class Session:
 
     def secret(self, name: str) -> Path:
         """Return a file with the value of a build secret, for as long as the session is open."""
-        make = lambda: Secrets(self.workspace.secrets, self.args.environ)  # noqa: E731
+        make = lambda: Secrets(self.workspace, self.args.environ)  # noqa: E731
         return self.once("secrets", make).file(name)
 
     def entries(self) -> Mapping[str, lockfile.Entry]:

@@ -15,7 +15,6 @@ the paths; two zero bytes end it.
 
 import os
 import sys
-import time
 from struct import Struct
 
 FILE = ".sandboxfile/fresh"
@@ -27,7 +26,6 @@ _RECORDS = 16  # different command lines remembered
 # What decides target, output and cost of a run, besides files and the command line.
 _PREFIXES = ("SANDBOXFILE_", "NOVITA_", "E2B_")
 _NAMES = ("HOME", "XDG_CONFIG_HOME", "CI")
-_SECRET = ("_KEY", "_TOKEN", "_PASSWORD")
 
 
 def signature(version: str, argv: "list[str]", environ: "dict[str, str]") -> str:
@@ -36,10 +34,11 @@ def signature(version: str, argv: "list[str]", environ: "dict[str, str]") -> str
     The directory is part of it: paths in a record are absolute, and a copied checkout brings the
     records of the other one along.
     """
+    from hashlib import sha256
+
     relevant = {k: v for k, v in environ.items() if k.startswith(_PREFIXES) or k in _NAMES}
-    # Keys are secrets: only whether there is one decides anything.
-    hidden = {k: bool(v) if k.endswith(_SECRET) else v for k, v in relevant.items()}
-    return ascii((version, sys.version, os.getcwd(), argv, sorted(hidden.items())))  # noqa: PTH109
+    same = (version, sys.version, os.getcwd(), argv, sorted(relevant.items()))  # noqa: PTH109
+    return sha256(ascii(same).encode()).hexdigest()  # values may be secrets
 
 
 def said(version: str, argv: "list[str]", environ: "dict[str, str]") -> "str | None":
@@ -51,10 +50,21 @@ def said(version: str, argv: "list[str]", environ: "dict[str, str]") -> "str | N
         for record in _kept():
             if record.startswith(wanted):
                 _, text, marks, *paths = record.split(b"\0")
-                return text.decode() if _marks(paths).hex().encode() == marks else None
+                same = _marks(paths).hex().encode() == marks and _is_ours(paths)
+                return text.decode() if same else None
     except (OSError, ValueError):
         return None
     return None
+
+
+def _is_ours(paths: "list[bytes]") -> bool:
+    """Say whether a record is about the `novita.yaml` that is here.
+
+    A checkout may bring a record of nothing; nobody can guess inode and change time of a file.
+    """
+    here = os.fsencode(os.getcwd())  # noqa: PTH109
+    mine = [path for path in paths if path in {here + b"/novita.yaml", here + b"/novita.yml"}]
+    return any(_marks([path]) != _ABSENT for path in mine)
 
 
 def remember(
@@ -62,14 +72,18 @@ def remember(
     argv: "list[str]",
     environ: "dict[str, str]",
     *,
+    since: int,
     paths: "list[str]",
     text: str,
 ) -> None:
-    """Keep what this run looked at and said; nothing if some of it is too young to be trusted."""
+    """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
+
+    Nothing is kept if some of it is too young to be trusted, or changed since the run began.
+    """
     looked_at = sorted({os.fsencode(path) for path in paths})
     marks = _marks(looked_at)
     newest = max((max(mark[:2]) for mark in _STAT.iter_unpack(marks)), default=0)
-    if newest + SLACK_NS > time.time_ns():
+    if newest + SLACK_NS > since:
         return
     mine = signature(version, argv, environ).encode()
     record = b"\0".join([mine, text.encode(), marks.hex().encode(), *looked_at])

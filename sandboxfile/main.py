@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,8 @@ class Parser(argparse.ArgumentParser):
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         action = super().add_argument(*names, **options)
         long = next((name for name in names if name.startswith("--")), None)
-        if long and action.default is not argparse.SUPPRESS:
+        # `--target` alone has a place of its own among its defaults (design, section 7).
+        if long and long != "--target" and action.default is not argparse.SUPPRESS:
             variable = "SANDBOXFILE_" + long[2:].replace("-", "_").upper()
             if self.environ.get(variable):
                 action.default = self._default(action, variable, self.environ[variable])
@@ -157,7 +159,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return _run(argv, environ)
     except SandboxfileError as error:
-        return _fail(error)
+        return _fail(error, environ)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return errors.INTERRUPTED
@@ -170,16 +172,18 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if error.errno not in _NO_ROOM:
             return _bug(error, environ)
         _discard_output()
-        return _fail(SandboxfileError(f"no more can be written: {error.strerror}"))
+        return _fail(SandboxfileError(f"no more can be written: {error.strerror}"), environ)
     except Exception as error:  # noqa: BLE001 - the boundary: what is left is our own bug
         return _bug(error, environ)
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    since = time.time_ns()
     try:
         command, args = parse(argv)
         args.environ = environ
         args.given = list(argv)
+        args.since = since
         args.home = Path(environ.get("HOME") or "/")
         if args.directory:
             _change_directory(args.directory)
@@ -204,16 +208,14 @@ def _change_directory(directory: str) -> None:
         raise UsageError(f"`-C {directory}`: {error.strerror}") from None
 
 
-def _fail(error: SandboxfileError) -> int:
-    if isinstance(error, ConfigError):
-        sys.stderr.write(f"{error}\n")
-        count = len(error.problems)
-        if count > 1:
-            sys.stderr.write(f"{count} problems\n")
-        return error.exit_code
-    from sandboxfile.console import error_text
+def _fail(error: SandboxfileError, environ: Mapping[str, str]) -> int:
+    from sandboxfile.console import error_text, in_github
+    from sandboxfile.redact import Redactor, secrets_in
 
-    sys.stderr.write(error_text(error) + "\n")
+    redactor = Redactor(secrets_in(environ))
+    sys.stderr.write(error_text(error, redactor=redactor, ci=in_github(environ)) + "\n")
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        sys.stderr.write(f"{len(error.problems)} problems\n")
     return error.exit_code
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from sandboxfile import app
@@ -32,12 +32,11 @@ def opened(args: argparse.Namespace) -> Iterator[Opened]:
     session = Session(
         args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
     )
-    with interrupting(session.cancel):
+    with interrupting(session.cancel), ExitStack() as stack:
+        stack.callback(session.close)
+        stack.callback(show.close)
         try:
             yield Opened(session=session, show=show, why=why)
         except KeyboardInterrupt:
             session.cancel.set()
             raise
-        finally:
-            show.close()
-            session.close()

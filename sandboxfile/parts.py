@@ -8,6 +8,7 @@ from sandboxfile.app import Session
 from sandboxfile.engines import Engine, choose
 from sandboxfile.errors import NotAllowed, UsageError
 from sandboxfile.journal import Journal
+from sandboxfile.loopback import is_loopback
 from sandboxfile.manifests import Manifests
 from sandboxfile.model import Login, Secret, Target
 from sandboxfile.pipeline import Pipeline
@@ -64,13 +65,35 @@ class Parts:
     def _own_login(self, host: str) -> Login | None:
         target = self._session.target
         if target.api == "v1" and not target.registry and host == novita_v1.registry_host(target):
+            self._check_trusted()
             return novita_v1.registry_login(self._account().token)
         user = self._environ.get("SANDBOXFILE_REGISTRY_USERNAME")
         password = self._environ.get("SANDBOXFILE_REGISTRY_PASSWORD")
         mine = (target.registry or "").partition("/")[0]
         if not user or not password or host != mine:
             return None
+        self._check_named(host)
         return Login(username=user, password=Secret(password))
+
+    def _check_trusted(self) -> None:
+        """Raise NotAllowed unless the account's key may be sent to the target."""
+        target = self._session.target
+        trusted = app.trusted_hosts(self._environ, self._session.args.home)
+        assert target.api_url is not None
+        account.check_trusted(target.api_url, trusted, at=target.at)
+
+    def _check_named(self, host: str) -> None:
+        """Raise NotAllowed unless the operator, not only the file, named this registry."""
+        trusted = app.trusted_hosts(self._environ, self._session.args.home)
+        named = self._environ.get("SANDBOXFILE_REGISTRY", "").partition("/")[0]
+        name = host.rpartition(":")[0] or host
+        if is_loopback(name.strip("[]")) or host == named or {host, name} & trusted:
+            return
+        raise NotAllowed(
+            f"SANDBOXFILE_REGISTRY_PASSWORD is not sent to `{host}`: only novita.yaml names it",
+            hint=f"if you trust it, set `SANDBOXFILE_TRUSTED_HOSTS={name}`",
+            at=self._session.target.at,
+        )
 
     def manifests(self) -> Manifests:
         return Manifests(self._session.state / "manifests")
@@ -154,11 +177,10 @@ class Parts:
         )
 
     def _service(self, target: Target) -> TemplateService:
-        trusted = app.trusted_hosts(self._environ, self._session.args.home)
-        assert target.api_url is not None
-        account.check_trusted(target.api_url, trusted, at=target.at)
+        self._check_trusted()
         _check_buildable(target)
         found = self._account()
+        assert target.api_url is not None
         return TemplateService(
             self.web(),
             target.api_url,

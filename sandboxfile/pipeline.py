@@ -1,5 +1,6 @@
 """The steps of a template as jobs: generate, build, push, snapshot, tag (design, section 5)."""
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from sandboxfile import archive, context, dockerfile, keys, lockfile, plan
 from sandboxfile.cancel import Cancel
 from sandboxfile.dockerfile import Rendered
 from sandboxfile.engines import BuildSpec, Engine
-from sandboxfile.errors import BuildFailed, SandboxfileError
+from sandboxfile.errors import BuildFailed, Cancelled, SandboxfileError
 from sandboxfile.events import Emit, Notice
 from sandboxfile.graph import Job, Results
 from sandboxfile.lockfile import Entry
@@ -124,7 +125,9 @@ class Pipeline:
         """Write the Dockerfile where people can read it; the build renders it from memory."""
         path = self.generated / surveyed.template.name / "Dockerfile"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.rendered(surveyed).text, encoding="utf-8")
+        new = path.with_name(f"Dockerfile.{os.getpid()}")
+        new.write_text(self.rendered(surveyed).text, encoding="utf-8")
+        new.replace(path)
         return path
 
     def rendered(self, surveyed: Surveyed) -> Rendered:
@@ -169,20 +172,28 @@ class Pipeline:
             return tag
 
     def _pulled(self, surveyed: Surveyed, tag: str) -> bool:
-        """Take the image from the registry when the lock knows it there under this key."""
-        entry = self.known.get(surveyed.template.name)
-        if entry is None or "@sha256:" not in entry.image or surveyed.keys is None:
+        """Take the image from the registry when the lock or the registry itself has this key."""
+        found = self._at_registry(surveyed)
+        if found is None:
             return False
-        if entry.image_key != surveyed.keys.image_key:
-            return False
-        login = self.resolver.login(entry.image)
+        login = self.resolver.login(found)
         job = f"build:{surveyed.template.name}"
         try:
-            self.engine().ensure(entry.image, login=login, emit=self.emit, job=job)
+            self.engine().ensure(found, login=login, emit=self.emit, job=job)
+        except Cancelled:
+            raise
         except SandboxfileError:  # gone from the registry: build it again
             return False
-        self.engine().tag(entry.image, tag)
+        self.engine().tag(found, tag)
         return True
+
+    def _at_registry(self, surveyed: Surveyed) -> str | None:
+        assert surveyed.keys is not None
+        entry = self.known.get(surveyed.template.name)
+        if entry and "@sha256:" in entry.image and entry.image_key == surveyed.keys.image_key:
+            return entry.image
+        image = self.publisher().find_image(self._release(surveyed, ()))
+        return image if image and "@sha256:" in image else None
 
     def _build(self, surveyed: Surveyed, tag: str) -> None:
         template = surveyed.template
@@ -270,15 +281,18 @@ class Pipeline:
 
     def release(self, decision: Decision) -> Release:
         """Return what is to be published of a template."""
-        surveyed = self.survey[decision.template]
+        return self._release(self.survey[decision.template], decision.tags)
+
+    def _release(self, surveyed: Surveyed, tags: tuple[str, ...]) -> Release:
         assert surveyed.keys is not None
-        remote = isinstance(surveyed.template.base, RemoteBase)
+        template = surveyed.template
+        remote = isinstance(template.base, RemoteBase)
         return Release(
-            template=surveyed.template,
-            image=None if remote else image_tag(decision.template, surveyed.keys.image_key),
+            template=template,
+            image=None if remote else image_tag(template.name, surveyed.keys.image_key),
             image_key=surveyed.keys.image_key,
             template_key=surveyed.keys.template_key,
-            tags=decision.tags,
+            tags=tags,
         )
 
     def push(self, decision: Decision) -> str | None:

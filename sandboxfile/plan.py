@@ -66,6 +66,11 @@ class Reason:
     def __str__(self) -> str:
         return f"{self.text} ({self.at})" if self.at else self.text
 
+    @property
+    def plain(self) -> dict[str, str | None]:
+        """The reason as data for `--json`."""
+        return {"text": self.text, "at": str(self.at) if self.at else None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
@@ -289,10 +294,7 @@ def _decision_json(decision: Decision) -> dict[str, object]:
         "name": decision.template,
         "target": decision.target,
         "action": decision.action,
-        "reasons": [
-            {"text": reason.text, "at": str(reason.at) if reason.at else None}
-            for reason in decision.reasons
-        ],
+        "reasons": [reason.plain for reason in decision.reasons],
         "steps": list(steps(decision)),
         "template_id": kept.template_id if kept else None,
         "build_id": kept.build_id if kept else None,

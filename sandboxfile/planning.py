@@ -32,12 +32,14 @@ def make(
     *,
     force: bool = False,
     resolve: bool = True,
+    ask: bool = True,
     building: bool = False,
 ) -> Planned:
     """Plan the named templates and what they are based on.
 
-    Without `resolve` nothing but files is read. `building` makes sure that the bases can be had
-    as planned, and takes silence of the service as an error, where a mere plan says less.
+    Without `resolve` nothing but files is read; without `ask` only digests of bases are asked for,
+    not what registry and service have of the templates. `building` makes sure that the bases can
+    be had as planned, and takes silence of the service as an error, where a mere plan says less.
     """
     names = tuple(names)
     lock, resolved = session.locks()
@@ -49,7 +51,7 @@ def make(
         pins |= asking.pins(session, surveyed)
         surveyed = _survey(session, names, {**resolved, **pins})
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
-    if resolve and any(decision.stale for decision in decisions):
+    if resolve and ask and any(decision.stale for decision in decisions):
         from sandboxfile import asking
 
         decisions = asking.refined(session, surveyed, decisions, strict=building)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sandboxfile.lockfile import Entry
-from sandboxfile.plan import Decision
+from sandboxfile.plan import Decision, Reason
 
 Result = dict[str, object]
 
@@ -37,7 +37,7 @@ def _one(decision: Decision, now: Entry | None, ending: Ending) -> Result:
         "action": decision.action,
         "status": ending.status,
         "error": ending.error,
-        "reasons": [str(reason) for reason in decision.reasons],
+        "reasons": [reason.plain for reason in decision.reasons],
         "template_id": entry.template_id if entry else None,
         "build_id": entry.build_id if entry else None,
         "image": (entry.image or None) if entry else None,
@@ -57,7 +57,7 @@ def of_lock(target: str, entries: Mapping[str, Entry]) -> list[Result]:
             "action": "up to date",
             "status": "done",
             "error": None,
-            "reasons": ["`--frozen` trusts the lock"],
+            "reasons": [Reason(text="`--frozen` trusts the lock").plain],
             "template_id": entry.template_id,
             "build_id": entry.build_id,
             "image": entry.image or None,

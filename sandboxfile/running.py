@@ -8,6 +8,7 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.graph import Outcome
 from sandboxfile.parts import Parts
 from sandboxfile.planning import Planned
+from sandboxfile.redact import Redactor
 from sandboxfile.results import Ending
 from sandboxfile.show import Reports
 
@@ -20,6 +21,7 @@ class Ended:
 
     outcomes: tuple[Outcome, ...]
     code: int
+    redactor: Redactor
 
     def of(self, template: str) -> Ending:
         """Return how the jobs of a template ended, the first failure first."""
@@ -29,7 +31,7 @@ class Ended:
         seconds = sum(each.seconds for each in mine)
         if not bad:
             return Ending(seconds=seconds)
-        error = str(bad[0].error) if bad[0].error else None
+        error = self.redactor.lines(str(bad[0].error)) if bad[0].error else None
         return Ending(status=bad[0].status, error=error, seconds=seconds)
 
 
@@ -65,4 +67,5 @@ def run(
         if outcome.status == "failed" and not isinstance(outcome.error, SandboxfileError):
             assert outcome.error is not None
             raise outcome.error  # our own bug: `main` writes its traceback
-    return Ended(outcomes=tuple(results.outcomes.values()), code=code)
+    outcomes = tuple(results.outcomes.values())
+    return Ended(outcomes=outcomes, code=code, redactor=session.redactor)

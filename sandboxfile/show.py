@@ -2,8 +2,8 @@
 
 import argparse
 import sys
+import threading
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Protocol
 
 from sandboxfile.events import Event
@@ -38,11 +38,19 @@ class Show:
     def __init__(self, args: argparse.Namespace, workspace: Workspace | None) -> None:
         self._args = args
         self._workspace = workspace
-        self._open = False
+        self._reporter: Reports | None = None
+        self._lock = threading.Lock()
         self.redactor = Redactor(_secrets(args, workspace))
 
-    @cached_property
+    @property
     def reporter(self) -> Reports:
+        """The reporter, made at the first use, by whichever thread that is."""
+        with self._lock:
+            if self._reporter is None:
+                self._reporter = self._made()
+            return self._reporter
+
+    def _made(self) -> Reports:
         from sandboxfile import console
         from sandboxfile.app import state
         from sandboxfile.report import Reporter, screen
@@ -53,7 +61,6 @@ class Show:
             "quiet" if args.quiet else args.progress, is_tty=is_tty, environ=args.environ
         )
         colour = console.has_colour(is_tty=is_tty, environ=args.environ)
-        self._open = True
         if args.log_level:
             from sandboxfile import logs
 
@@ -86,8 +93,8 @@ class Show:
             sys.stderr.write(text)
 
     def close(self) -> None:
-        if self._open:
-            self.reporter.close()
+        if self._reporter is not None:
+            self._reporter.close()
 
 
 def _secrets(args: argparse.Namespace, workspace: Workspace | None) -> list[str]:

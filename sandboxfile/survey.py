@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from sandboxfile import context, dockerfile, keys, userdockerfile
+from sandboxfile import context, dockerfile, keys, reading, userdockerfile
 from sandboxfile.context import Manifest, Selection
-from sandboxfile.errors import ConfigError
+from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.keys import Keys
 from sandboxfile.model import (
     PLATFORM,
@@ -125,12 +125,13 @@ def survey(
     done: dict[str, Surveyed] = {}
     problems = list[Problem]()
     for name in ordered(workspace, names):
+        template = workspace.templates[name]
+        if isinstance(template.base, TemplateBase) and template.base.template not in done:
+            continue  # the parent has a problem of its own, which is reported
         try:
-            done[name] = _one(workspace, workspace.templates[name], done, resolved, digests)
+            done[name] = _one(workspace, template, done, resolved, digests)
         except ConfigError as error:
             problems.extend(error.problems)
-        except KeyError:  # the parent has a problem of its own, which is reported
-            continue
     if problems:
         raise ConfigError(problems)
     return Survey(done)
@@ -146,7 +147,7 @@ def _one(
     selections = {
         number: context.select(copy, workspace.root) for number, copy in dockerfile.copies(template)
     }
-    user_file, user_context = _dockerfile(template, workspace.root)
+    user_file, user_context = _dockerfile(template, workspace)
     _check_remote(template, done)
     base, missing = _base_record(
         template, done, resolved, digests, user_file=user_file, user_context=user_context
@@ -188,19 +189,27 @@ def _check_remote(template: Template, done: Mapping[str, Surveyed]) -> None:
 
 
 def _dockerfile(
-    template: Template, root: Path
+    template: Template, workspace: Workspace
 ) -> tuple[UserDockerfile, Selection] | tuple[None, None]:
     base = template.base
     if not isinstance(base, DockerfileBase):
         return None, None
+    root = workspace.root
     try:
-        text = base.dockerfile.read_text(encoding="utf-8")
+        text = reading.read(base.dockerfile, root).decode("utf-8")
+        shown = _shown(base.dockerfile, root)
+        parsed = userdockerfile.parse(text, file=shown, args=base.args, stage=base.stage)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         text = f"the Dockerfile `{base.dockerfile.name}` cannot be read: {reason}"
         raise ConfigError([Problem(base.at, text)]) from None
-    shown = _shown(base.dockerfile, root)
-    parsed = userdockerfile.parse(text, file=shown, args=base.args, stage=base.stage)
+    except SandboxfileError as error:
+        raise ConfigError([Problem(error.at or base.at, error.message, error.hint)]) from None
+    undeclared = [name for name in parsed.secrets if name not in workspace.secrets]
+    if undeclared:
+        text = f"the Dockerfile mounts secret `{undeclared[0]}`, which is not declared"
+        hint = f"add `secrets: {{{undeclared[0]}: {{env: NAME}}}}`"
+        raise ConfigError([Problem(base.at, text, hint)])
     return parsed, context.select_context(base, root)
 
 

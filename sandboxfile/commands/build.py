@@ -117,7 +117,8 @@ def _remember(args: argparse.Namespace, session: Session, planned: Planned, text
     """Let the first stage answer the next run, if this is one that it can answer."""
     workspace, target = session.workspace, session.target
     wanted = [*target.tags, *(tag for t in workspace.templates.values() for tag in t.tags)]
-    if args.json or args.quiet or tags.uses_git(wanted):
+    spoken = not (args.json or args.quiet or args.progress in {"quiet", "json"})
+    if not spoken or tags.uses_git(wanted):
         return
     if args.directory or Path.cwd() != workspace.root:
         return  # the first stage looks for its record where the command is given
@@ -126,7 +127,8 @@ def _remember(args: argparse.Namespace, session: Session, planned: Planned, text
     paths = {str(file) for file in (workspace.file, account.login_file(args.home), *files)}
     paths.update(*(each.looked_at for each in planned.survey.templates.values()))
     paths.update([os.path.realpath(path) for path in paths if os.path.islink(path)])  # noqa: PTH114
-    fresh.remember(__version__, args.given, args.environ, paths=list(paths), text=text)
+    given, environ, since = args.given, args.environ, args.since
+    fresh.remember(__version__, given, environ, since=since, paths=list(paths), text=text)
 
 
 def _print(found: list[results.Result], began: float) -> None:

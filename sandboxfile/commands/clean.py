@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     state = workspace.root / app.STATE
+    app.check_own(state)
     removed = 0
     for path in sorted(state.glob("*")) if state.is_dir() else []:
         if path.name in {"journal", ".gitignore"}:

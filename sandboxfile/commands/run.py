@@ -2,13 +2,16 @@
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from sandboxfile import app, credentials, lockfile
+from sandboxfile.cancel import Cancel, interrupting
+from sandboxfile.config import load
 from sandboxfile.engines import choose
-from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.local.service import LocalService, open_box
-from sandboxfile.model import EngineChoice, Login
+from sandboxfile.model import EngineChoice, Login, Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,28 +39,27 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
         return credentials.login_for(host, environ=args.environ, home=args.home)
 
     choice, reference = _built(args)
-    engine = choose.choose(
-        choice, environ=args.environ, network=args.environ.get("SANDBOXFILE_NETWORK") or None
-    )
-    service = LocalService(engine, app.data(args.environ, args.home), logins=login)
-    try:
-        with open_box(service, engine, reference) as running:
-            sys.stdout.flush()
-            return running.interact(argv, tty=tty)
-    finally:
-        service.stop()
-        engine.close()
+    network = args.environ.get("SANDBOXFILE_NETWORK") or None
+    engine = choose.choose(choice, environ=args.environ, network=network)
+    cancel = Cancel()
+    with ExitStack() as stack:
+        stack.callback(engine.close)
+        service = LocalService(engine, app.data(args.environ, args.home), logins=login)
+        stack.callback(service.stop)
+        stack.enter_context(interrupting(cancel))
+        running = stack.enter_context(open_box(service, engine, reference, cancel=cancel))
+        sys.stdout.flush()
+        return running.interact(argv, tty=tty)
 
 
 def _built(args: argparse.Namespace) -> tuple[EngineChoice, str]:
     """Return the engine and the exact build of a template of this workspace, else the name."""
-    try:
-        workspace = app.workspace(args)
-    except ConfigError:
-        return EngineChoice(), str(args.template)
+    if args.file is None and not any(Path(name).exists() for name in load.NAMES):
+        return EngineChoice(), str(args.template)  # outside a workspace: any template built here
+    workspace = app.workspace(args)
     if args.template not in workspace.templates:
         return workspace.engine, str(args.template)
-    entry = _entry(workspace.root / app.LOCAL_LOCK, args.template)
+    entry = _entry(workspace, args)
     if entry is None:
         raise SandboxfileError(
             f"`{args.template}` is not built on this machine",
@@ -66,6 +68,10 @@ def _built(args: argparse.Namespace) -> tuple[EngineChoice, str]:
     return workspace.engine, f"{entry.template_id}:{entry.build_id}"
 
 
-def _entry(path: Path, template: str) -> lockfile.Entry | None:
-    targets = lockfile.read(path).targets.values()
-    return next((entries[template] for entries in targets if template in entries), None)
+def _entry(workspace: Workspace, args: argparse.Namespace) -> lockfile.Entry | None:
+    """Return the template's entry at the target asked for, else at the first local one with it."""
+    targets = lockfile.read(workspace.root / app.LOCAL_LOCK).targets
+    wanted, _ = app.target(args, workspace)
+    names = [wanted.name] if wanted.provider == "local" else list(targets)
+    found = (targets.get(name, {}).get(args.template) for name in names)
+    return next((entry for entry in found if entry), None)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, help="where templates are kept (default: per user)")
     parser.add_argument(
-        "--registry",
+        "--v1-registry",
         metavar="HOST/REPOSITORY",
         help="where images of the v1 flow are pushed to and read from",
     )
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         data=args.data or app.data(args.environ, args.home),
         logins=login,
         strict=args.strict,
-        registry=args.registry,
+        registry=args.v1_registry,
     )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -121,7 +121,7 @@ def _short(value: object) -> str:
 
 
 def _dockerfile(session: Session, name: str) -> str:
-    planned = planning.make(session, [name], resolve=not session.args.offline)
+    planned = planning.make(session, [name], resolve=not session.args.offline, ask=False)
     surveyed = planned.survey[name]
     if surveyed.keys is None:
         raise UsageError(

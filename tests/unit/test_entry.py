@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -22,9 +23,12 @@ def without_second_stage(user: User, tmp_path: Path) -> User:
 def _remember(user: User, grown_old: Callable[[], None]) -> None:
     environ = {**user.environ, "HOME": str(user.home)}
     (user.root / ".sandboxfile").mkdir()
+    (user.root / "novita.yaml").write_text("version: 1\n")
     grown_old()
     with chdir(user.root):
-        fresh.remember(__version__, ["build"], environ, paths=["/absent"], text=TEXT)
+        own = str(user.root / "novita.yaml")
+        now = time.time_ns()
+        fresh.remember(__version__, ["build"], environ, since=now, paths=[own], text=TEXT)
 
 
 def test_the_first_stage_answers_alone(

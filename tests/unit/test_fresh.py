@@ -13,6 +13,7 @@ ARGV = ["build", "a"]
 ENVIRON = {"HOME": "/home/x", "PATH": "/bin"}
 TEXT = "target local: asked for\n1 up to date, nothing to do\n"
 RECORD = Path(fresh.FILE)
+LOOKED_AT = ("novita.yaml", "file", "link", "data", "absent")
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +21,7 @@ def _here(tmp_path: Path) -> Iterator[None]:
     """A directory with a state directory and a file that was looked at."""
     with chdir(tmp_path):
         RECORD.parent.mkdir()
+        Path("novita.yaml").write_text("version: 1\n")
         Path("file").write_text("one")
         Path("link").symlink_to("file")
         Path("data").mkdir()
@@ -27,8 +29,9 @@ def _here(tmp_path: Path) -> Iterator[None]:
 
 
 def remember(argv: list[str] = ARGV, text: str = TEXT) -> None:
-    looked_at = [str(Path(name).absolute()) for name in ("file", "link", "data", "absent")]
-    fresh.remember("1", argv, ENVIRON, paths=[*looked_at, looked_at[0]], text=text)
+    looked_at = [str(Path(name).absolute()) for name in LOOKED_AT]
+    now = time.time_ns()
+    fresh.remember("1", argv, ENVIRON, since=now, paths=[*looked_at, looked_at[0]], text=text)
 
 
 @pytest.fixture
@@ -143,10 +146,12 @@ def test_a_secret_is_not_written_down(grown_old: Callable[[], None], name: str) 
     grown_old()
     environ = {**ENVIRON, name: "s3cr3t-value"}
 
-    fresh.remember("1", ARGV, environ, paths=["/absent"], text=TEXT)
+    own = str(Path("novita.yaml").absolute())
+    fresh.remember("1", ARGV, environ, since=time.time_ns(), paths=[own], text=TEXT)
 
     assert b"s3cr3t" not in RECORD.read_bytes()
-    assert fresh.said("1", ARGV, {**ENVIRON, name: "another"}) == TEXT
+    assert fresh.said("1", ARGV, environ) == TEXT
+    assert fresh.said("1", ARGV, {**ENVIRON, name: "another"}) is None
     assert fresh.said("1", ARGV, {**ENVIRON, name: ""}) is None
 
 
@@ -240,8 +245,32 @@ def test_names_that_are_no_text_are_remembered(grown_old: Callable[[], None]) ->
     name = os.fsdecode(b"\xff\n\x01")
     Path(name).touch()
     grown_old()
-    fresh.remember("1", ARGV, ENVIRON, paths=[name], text=TEXT)
+    own = str(Path("novita.yaml").absolute())
+    fresh.remember("1", ARGV, ENVIRON, since=time.time_ns(), paths=[own, name], text=TEXT)
 
     assert fresh.said("1", ARGV, ENVIRON) == TEXT
     Path(name).unlink()
+    assert fresh.said("1", ARGV, ENVIRON) is None
+
+
+def test_a_record_that_a_checkout_brings_is_not_believed(grown_old: Callable[[], None]) -> None:
+    """It can name what is absent, but no inode and change time of the file that is here."""
+    grown_old()
+    for paths in (
+        ["/absent"],
+        [str(Path("file").absolute())],
+        [str(Path("novita.yml").absolute())],
+    ):
+        fresh.remember("1", ARGV, ENVIRON, since=time.time_ns(), paths=paths, text=TEXT)
+
+        assert fresh.said("1", ARGV, ENVIRON) is None
+
+
+def test_what_changed_while_the_run_looked_is_not_remembered(grown_old: Callable[[], None]) -> None:
+    began = time.time_ns()
+    Path("file").write_text("two, after it was read")
+    grown_old()
+    own = [str(Path(name).absolute()) for name in LOOKED_AT]
+    fresh.remember("1", ARGV, ENVIRON, since=began, paths=own, text=TEXT)
+
     assert fresh.said("1", ARGV, ENVIRON) is None

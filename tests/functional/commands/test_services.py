@@ -94,7 +94,7 @@ def world(
     host, registry = place("host"), f"{secured_registry}/{api}"
     if api == "v1":
         config = docker_config(host.root / "docker", secured_registry)
-        url = serve(host.having(DOCKER_CONFIG=config), "--registry", registry)
+        url = serve(host.having(DOCKER_CONFIG=config), "--v1-registry", registry)
     else:
         url = serve(host)
     parent, child = f"fn-served-{api}", f"fn-upon-{api}"

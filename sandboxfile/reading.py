@@ -1,0 +1,26 @@
+"""Reads files that the configuration names: regular ones, inside the workspace, links resolved."""
+
+import os
+import stat
+from pathlib import Path
+
+
+def read(path: Path, root: Path) -> bytes:
+    """Return the content of a file that must lie inside `root`.
+
+    Never waits (a FIFO is no file), never follows a link out. Raises OSError with the reason.
+    """
+    inside(path, root)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(0, "it is not a regular file")
+        return file.read()
+
+
+def inside(path: Path, root: Path) -> Path:
+    """Return where a path leads, links resolved. Raises OSError when that is outside `root`."""
+    real = path.resolve()
+    if not real.is_relative_to(root.resolve()):
+        raise OSError(0, "it leads out of the workspace")
+    return real
