@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sandboxfile.errors import ConfigError, NotAllowed
+from sandboxfile.loopback import is_loopback
 from sandboxfile.model import Secret
 from sandboxfile.places import Position, Problem
 
@@ -67,14 +67,6 @@ def _logged_in(file: Path) -> Account | None:
 def _text(stored: Mapping[str, object], *names: str) -> str:
     values = (stored.get(name) for name in names)
     return next((value for value in values if isinstance(value, str) and value), "")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address cannot leave this machine (RFC 6761, RFC 1122)."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def check_trusted(url: str, trusted_hosts: frozenset[str], *, at: Position | None) -> None:

@@ -17,9 +17,10 @@ from urllib.parse import urlencode, urlsplit
 
 from sandboxfile.credentials import HUB
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.loopback import is_loopback
 from sandboxfile.model import DIGEST, PLATFORM, TOKEN_USER, Login, ResolvedBase
 from sandboxfile.reference import ImageReference
-from sandboxfile.web import Reply, Web, is_loopback
+from sandboxfile.web import Reply, Web
 
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",
@@ -58,9 +59,8 @@ class _Manifest:
 class Registry:
     """Reads from any registry, each with its own login; safe to share between threads.
 
-    `logins` is asked once a registry wants a login, at most once for each. `insecure` lists the
-    hosts (`host[:port]`) that the operator allows to be spoken to without TLS; this machine's
-    own always are. References are given as text or parsed.
+    `logins` is asked once a registry wants a login, at most once for each. Only this machine's
+    own registries are spoken to without TLS. References are given as text or parsed.
     """
 
     def __init__(
@@ -68,12 +68,10 @@ class Registry:
         web: Web,
         logins: Logins,
         *,
-        insecure: frozenset[str] = frozenset(),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._web = web
-        self._insecure = insecure
-        self._access = _Access(web, logins, self._is_plain, now)
+        self._access = _Access(web, logins, now)
 
     def head(self, reference: ImageReference | str) -> str | None:
         """Return the digest that a tag has now, None when the image is not there.
@@ -107,22 +105,6 @@ class Registry:
         elif (found := _platform(self._blob(image, manifest))) != platform:
             raise _wrong_platform(image, platform, {found})
         return ResolvedBase(reference=str(image.pin(digest)), digest=digest)
-
-    def config(self, reference: ImageReference | str) -> Mapping[str, Any]:
-        """Return what an image says of itself, for our platform.
-
-        The names are the image specification's: `Env`, `User`, `WorkingDir`, `Cmd`,
-        `Entrypoint`, `OnBuild` and so on, with `architecture` and `os` beside them.
-        Raises what `resolve` raises.
-        """
-        image = _parse(reference)
-        manifest = self._manifest(image)
-        if manifest.is_index:
-            manifest = self._manifest(image.pin(_choose(manifest.content, image, PLATFORM)))
-        blob = self._blob(image, manifest)
-        config = blob.get("config")
-        about = {name: blob.get(name, "") for name in ("architecture", "os")}
-        return (config if isinstance(config, dict) else {}) | about
 
     def confirm(self, repository: str, digest: str) -> None:
         """Read a manifest back by its digest after a push; `repository` is `host/name`.
@@ -169,7 +151,7 @@ class Registry:
         self, image: ImageReference, path: str, *, method: Method = "GET", accept: str = "*/*"
     ) -> Reply:
         """Send a request, and once more with access when the registry asks for that."""
-        url = f"{self._root(image.registry)}/v2/{image.repository}/{path}"
+        url = f"{_root(image.registry)}/v2/{image.repository}/{path}"
         known = self._access.known(image)
         reply = self._send(method, url, image.registry, accept, known)
         if reply.status == UNAUTHORIZED:
@@ -203,12 +185,11 @@ class Registry:
             hint="try again later; if it goes on, look into the registry's own log",
         )
 
-    def _root(self, host: str) -> str:
-        scheme = "http" if self._is_plain(host) else "https"
-        return f"{scheme}://{HUB_SERVER if host == HUB else host}"
 
-    def _is_plain(self, host: str) -> bool:
-        return host in self._insecure or is_loopback(f"http://{host}")
+def _root(registry: str) -> str:
+    host = HUB_SERVER if registry == HUB else registry
+    scheme = "http" if is_loopback(urlsplit(f"//{host}").hostname or "") else "https"
+    return f"{scheme}://{host}"
 
 
 # --- access ----------------------------------------------------------------------------------
@@ -221,12 +202,10 @@ class _Access:
         self,
         web: Web,
         logins: Logins,
-        is_plain: Callable[[str], bool],
         now: Callable[[], float],
     ) -> None:
         self._web = web
         self._logins = logins
-        self._is_plain = is_plain
         self._now = now
         self._lock = threading.Lock()
         self._asked: dict[str, Login | None] = {}
@@ -267,7 +246,7 @@ class _Access:
         """Ask the token server (docker token and OAuth2 specifications); the token, its seconds."""
         host = image.registry
         realm = challenge.get("realm", "")
-        if not self._is_safe(realm):
+        if not _is_safe(realm):
             raise Unreachable(
                 f"registry `{host}` wants a token from an address that is not https",
                 hint="its administrator has to set the realm of its token server",
@@ -282,13 +261,6 @@ class _Access:
         if reply.status != OK:
             raise Unreachable(f"the token server of registry `{host}` answered {reply.status}")
         return _granted(_object(reply.body, image), image)
-
-    def _is_safe(self, realm: str) -> bool:
-        try:
-            parts = urlsplit(realm)
-        except ValueError:
-            return False
-        return parts.scheme == "https" or (parts.scheme == "http" and self._is_plain(parts.netloc))
 
     def _ask(self, host: str, realm: str, query: Mapping[str, str], login: Login | None) -> Reply:
         try:
@@ -307,6 +279,16 @@ class _Access:
             return self._web.send("GET", url, headers=headers, limit=TOKEN_LIMIT)
         except Unreachable as error:
             raise _unreachable(host, error) from None
+
+
+def _is_safe(realm: str) -> bool:
+    """Tell whether a login may be sent to a token server."""
+    try:
+        parts = urlsplit(realm)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 _SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)\s+")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import ip_address
 from random import SystemRandom
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
@@ -312,15 +311,6 @@ def shown(url: str) -> str:
         return parts.netloc.rpartition("@")[2] + parts.path
     except ValueError:
         return "(an address that cannot be read)"
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether `url` names this machine (127/8, ::1, localhost)."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def retry_after(reply: Reply) -> float | None:

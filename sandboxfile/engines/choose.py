@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from sandboxfile.engines.buildx import clients
 from sandboxfile.engines.docker import DockerEngine
 from sandboxfile.engines.wire import Address
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
+from sandboxfile.loopback import is_loopback
 from sandboxfile.model import EngineChoice
 
 KINDS = ("auto", "docker", "buildx", "podman", "classic")
@@ -249,16 +249,9 @@ def checked(address: Address) -> Address:
             f"{named}, which is no address of an engine",
             hint="write it as unix:///var/run/docker.sock or tcp://host:2376",
         )
-    if address.tls is None and not _is_loopback(parts.hostname):
+    if address.tls is None and not is_loopback(parts.hostname):
         raise Unreachable(
             f"{named} without TLS: anybody on the way could change what is built",
             hint="set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or forward the socket by ssh",
         )
     return address
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from threading import Thread
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -15,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sandboxfile import __version__
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.local.wire import Answer, Request, refusal
+from sandboxfile.loopback import is_loopback
 
 BODY_LIMIT = 16 * 1024 * 1024  # protocol reference, section 6
 LINE_LIMIT = 4096
@@ -39,7 +39,7 @@ class Server:
 
     def __init__(self, handle: Handle, *, host: str = "127.0.0.1", port: int = 0) -> None:
         """Bind; port 0 picks a free one. Raises UsageError, SandboxfileError."""
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise UsageError(
                 f"the local service does not listen on `{host}`",
                 hint="anyone who reaches it runs commands in containers: use 127.0.0.1",
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
         origin = self.headers.get("Origin")
         theirs = urlsplit(origin).hostname or "" if origin else host
-        if not _is_loopback(host) or not _is_loopback(theirs):
+        if not is_loopback(host) or not is_loopback(theirs):
             raise _Unacceptable(HTTPStatus.FORBIDDEN, "only programs on this machine are answered")
 
     def _read(self) -> Request:
@@ -189,12 +189,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: object) -> None:
         """Stay silent: standard error is the user's screen."""
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name: `127.0.0.1.example.org` is one, too
-        return False

@@ -47,7 +47,6 @@ def test_an_image_is_found_resolved_read_and_confirmed(
     for tag in ("one", "both"):
         resolved = client.resolve(f"{name}:{tag}")
         assert resolved.reference == f"{name}@{image.digest}"
-        assert client.config(f"{name}:{tag}") == {**ABOUT, "architecture": "amd64", "os": "linux"}
     client.confirm(name, image.digest)
 
 
@@ -68,7 +67,7 @@ def test_a_password_opens_a_secured_registry(secured_registry: str, web: Web) ->
     client = Registry(web, {secured_registry: ALICE}.get)
     assert client.head(f"{name}:1") == digest
     assert client.head(f"{name}:2") is None
-    assert client.config(f"{name}:1")["User"] == "node"
+    assert client.resolve(f"{name}:1").digest == digest
     client.confirm(name, digest)
 
 

@@ -99,6 +99,7 @@ def test_a_key_goes_to_the_service_to_loopback_and_to_trusted_hosts(url: str) ->
         ("https://notnovita.ai", "`notnovita.ai` is not a host"),
         ("https://novita.ai.evil.example", "`novita.ai.evil.example` is not a host"),
         ("https://127.0.0.1.evil.example", "is not a host"),
+        ("http://api.localhost", "`api.localhost` is not a host"),
         ("http://api.novita.ai", "would travel to `api.novita.ai` in clear"),
         ("http://box.example.com", "would travel to `box.example.com` in clear"),
     ],

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
     ("places", "fresh"),
-    ("errors", "events", "model"),
+    ("errors", "events", "loopback", "model"),
     ("cancel", "redact"),
     ("logs", "process", "web", "statcache", "graph", "reference", "ready", "journal", "tags"),
     ("ignore", "credentials"),

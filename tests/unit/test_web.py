@@ -553,20 +553,3 @@ def test_no_log_shows_a_secret_of_the_address(
 )
 def test_an_address_is_shown_as_host_and_path(url: str, text: str) -> None:
     assert web.shown(url) == text
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("http://127.0.0.1:5/a", True),
-        ("http://127.9.9.9", True),
-        ("http://[::1]/", True),
-        ("http://localhost:80", True),
-        ("http://localhost.evil.example", False),
-        ("http://10.0.0.1", False),
-        ("https://example.com", False),
-        ("nothing", False),
-    ],
-)
-def test_loopback_is_recognised(url: str, expected: object) -> None:
-    assert web.is_loopback(url) is expected
