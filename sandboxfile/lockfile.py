@@ -268,10 +268,7 @@ def _careful(text: str, file: str) -> Lock:
     conflict = _CONFLICT.search(text)
     if conflict is not None:
         at = Position(file, text.count("\n", 0, conflict.start()) + 1, 1)
-        hint = (
-            "run `sandboxfile lock --merge`; or take one side with "
-            f"`git checkout --theirs {file}` and run `sandboxfile build`"
-        )
+        hint = f"take one side with `git checkout --theirs {file}` and run `sandboxfile build`"
         raise ConfigError([document.complaint(text, at, "git left a conflict here", hint, 7)])
     root = document.parse(text, file, limit=MAX_BYTES)
     plain = root.plain()
