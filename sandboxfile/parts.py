@@ -28,42 +28,42 @@ class Parts:
     """Everything outside that a session talks to; safe to ask from several threads."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
         self._environ: Mapping[str, str] = session.args.environ
         logs.silence()  # other people's loggers tell URLs, signed ones too
 
     def engine(self) -> Engine:
         """Return the engine. Raises Unreachable."""
-        return self._session.once(
+        return self.session.once(
             "engine",
             lambda: choose.choose(
-                self._session.workspace.engine,
+                self.session.workspace.engine,
                 environ=self._environ,
                 network=self._environ.get("SANDBOXFILE_NETWORK") or None,
             ),
         )
 
     def web(self) -> Web:
-        session = self._session
+        session = self.session
         return session.once(
             "web", lambda: Web(user_agent=USER_AGENT, cancel=session.cancel, emit=session.emit)
         )
 
     def registry(self) -> Registry:
-        return self._session.once("registry", lambda: Registry(self.web(), self.login))
+        return self.session.once("registry", lambda: Registry(self.web(), self.login))
 
     def login(self, host: str) -> Login | None:
         """Return the login for a registry: the target's from the environment, else Docker's."""
         found = self._own_login(host)
         if found is None:
-            home = self._session.args.home
+            home = self.session.args.home
             found = credentials.login_for(host, environ=self._environ, home=home)
         if found is not None:
-            self._session.redactor.add(found.password)
+            self.session.redactor.add(found.password)
         return found
 
     def _own_login(self, host: str) -> Login | None:
-        target = self._session.target
+        target = self.session.target
         if target.api == "v1" and not target.registry and host == novita_v1.registry_host(target):
             self._check_trusted()
             return novita_v1.registry_login(self._account().token)
@@ -77,14 +77,14 @@ class Parts:
 
     def _check_trusted(self) -> None:
         """Raise NotAllowed unless the account's key may be sent to the target."""
-        target = self._session.target
-        trusted = app.trusted_hosts(self._environ, self._session.args.home)
+        target = self.session.target
+        trusted = app.trusted_hosts(self._environ, self.session.args.home)
         assert target.api_url is not None
         account.check_trusted(target.api_url, trusted, at=target.at)
 
     def _check_named(self, host: str) -> None:
         """Raise NotAllowed unless the operator, not only the file, named this registry."""
-        trusted = app.trusted_hosts(self._environ, self._session.args.home)
+        trusted = app.trusted_hosts(self._environ, self.session.args.home)
         named = self._environ.get("SANDBOXFILE_REGISTRY", "").partition("/")[0]
         name = host.rpartition(":")[0] or host
         if is_loopback(name.strip("[]")) or host == named or {host, name} & trusted:
@@ -92,15 +92,15 @@ class Parts:
         raise NotAllowed(
             f"SANDBOXFILE_REGISTRY_PASSWORD is not sent to `{host}`: only novita.yaml names it",
             hint=f"if you trust it, set `SANDBOXFILE_TRUSTED_HOSTS={name}`",
-            at=self._session.target.at,
+            at=self.session.target.at,
         )
 
     def manifests(self) -> Manifests:
-        return Manifests(self._session.state / "manifests")
+        return Manifests(self.session.state / "manifests")
 
     def resolver(self) -> Resolver:
         """Return what finds the digests of bases."""
-        session = self._session
+        session = self.session
         return Resolver(
             engine=self.engine,
             registry=self.registry,
@@ -116,7 +116,7 @@ class Parts:
         self, survey: Survey, resolved: Mapping[str, str], *, no_cache: bool = False
     ) -> Pipeline:
         """Return what turns a plan into jobs."""
-        session = self._session
+        session = self.session
         return Pipeline(
             workspace=session.workspace,
             survey=survey,
@@ -140,10 +140,10 @@ class Parts:
 
     def publisher(self) -> Publisher:
         """Return what publishes to the session's target. Raises NotAllowed, UsageError."""
-        return self._session.once("publisher", self._publisher)
+        return self.session.once("publisher", self._publisher)
 
     def _publisher(self) -> Publisher:
-        session = self._session
+        session = self.session
         target = session.target
         path = session.state / "journal" / f"{target.name}.jsonl"
         if target.provider == "local":
@@ -153,9 +153,11 @@ class Parts:
                 journal=path,
                 target=target,
                 logins=self.login,
+                emit=session.emit,
+                cancel=session.cancel,
             )
         service = self._service(target)
-        journal = Journal.open(path)
+        journal = Journal.open(path, emit=session.emit, cancel=session.cancel)
         if target.api == "v1":
             return novita_v1.NovitaV1(
                 service=service,
@@ -191,13 +193,13 @@ class Parts:
 
     def _account(self) -> Account:
         """Return the account to publish with. Raises NotAllowed when there is none."""
-        found = account.find(self._environ, self._session.args.home)
+        found = account.find(self._environ, self.session.args.home)
         if found is None:
             raise NotAllowed(
-                f"no API key for target `{self._session.target.name}`",
+                f"no API key for target `{self.session.target.name}`",
                 hint="set `NOVITA_API_KEY`, or build for this machine with `--target local`",
             )
-        self._session.redactor.add(found.key, found.token)
+        self.session.redactor.add(found.key, found.token)
         return found
 
 

@@ -148,14 +148,15 @@ def _one(
         number: context.select(copy, workspace.root) for number, copy in dockerfile.copies(template)
     }
     user_file, user_context = _dockerfile(template, workspace)
+    user_manifest = keys.manifest(user_context, digests) if user_context else None
     _check_remote(template, done)
     base, missing = _base_record(
-        template, done, resolved, digests, user_file=user_file, user_context=user_context
+        template, done, resolved, user_file=user_file, user_manifest=user_manifest
     )
     manifests = {n: keys.manifest(s, digests) for n, s in selections.items()}
     contents = dict(keys.by_part(template, manifests))
-    if user_context is not None:
-        contents["base"] = (keys.manifest(user_context, digests),)
+    if user_manifest is not None:
+        contents["base"] = (user_manifest,)
     found = None if base is None else keys.of(template, base=base, manifests=manifests)
     return Surveyed(
         template=template,
@@ -221,10 +222,9 @@ def _base_record(
     template: Template,
     done: Mapping[str, Surveyed],
     resolved: Mapping[str, str],
-    digests: Digests,
     *,
     user_file: UserDockerfile | None,
-    user_context: Selection | None,
+    user_manifest: Manifest | None,
 ) -> tuple[Mapping[str, object] | None, tuple[str, ...]]:
     """Return the base's part of the image key, or what has to be resolved before there is one."""
     match template.base:
@@ -245,7 +245,7 @@ def _base_record(
             return keys.remote_record(base.remote), ()
         case DockerfileBase() as base:
             assert user_file is not None
-            assert user_context is not None
+            assert user_manifest is not None
             names = {image: pin_name(image) for image in user_file.images}
             images = {image: pinned(name, resolved) for image, name in names.items()}
             missing = tuple(names[image] for image, digest in images.items() if digest is None)
@@ -253,7 +253,7 @@ def _base_record(
                 return None, missing
             record = keys.dockerfile_record(
                 user_file.sha256,
-                keys.manifest(user_context, digests),
+                user_manifest,
                 stage=base.stage,
                 args=base.args,
                 images={image: digest for image, digest in images.items() if digest},
