@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sandboxfile.config import values
 from sandboxfile.errors import ConfigError, NotAllowed
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import Secret
@@ -73,8 +74,11 @@ def check_trusted(url: str, trusted_hosts: frozenset[str], *, at: Position | Non
     """Raise NotAllowed unless a key may be sent to this URL.
 
     A `novita.yaml` from a pull request must not be able to send a key elsewhere: only Novita's
-    and E2B's domains over TLS, loopback, and the hosts that the operator trusts.
+    and E2B's domains over TLS, loopback, and the hosts that the operator trusts. An address that
+    two readers could read in two ways is none of them, wherever it was written.
     """
+    if fault := values.service_url(url):
+        raise NotAllowed(f"no API key is sent: {fault.message}", hint=fault.hint, at=at)
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     if is_loopback(host):

@@ -12,13 +12,14 @@ from sandboxfile.config import leaks
 from sandboxfile.config.document import INVISIBLE, quoted
 from sandboxfile.config.problems import Fault
 from sandboxfile.model import NAME, TAG, UUID
-from sandboxfile.reference import ImageReference
+from sandboxfile.reference import ImageReference, is_authority
 
 COMMAND_LIMIT = 8 << 10  # bytes of a start or ready command
 VALUE_LIMIT = 32 << 10  # characters of a variable's value
 SCRIPT_LIMIT = 64 << 10  # bytes of a script that runs while building
 CPU_LIMIT = 32  # protocol reference, section 6
 MEMORY_LEAST = 128  # MiB
+MEMORY_LIMIT = 1 << 20  # MiB: a slip of the pen, since the service gives far less
 DELAY_LIMIT = 600  # seconds after which the service stops waiting for readiness
 
 _NAME_LIMIT = 128
@@ -371,14 +372,13 @@ def url(text: str) -> Fault | None:
     """Check an http or https URL without credentials, query and fragment."""
     try:
         parts = urlsplit(text)
-        port_is_good = parts.port is None or parts.port > 0
     except ValueError:
         return Fault(f"{quoted(text)} is not a URL", "write `https://host:port/path`")
     if "@" in parts.netloc:
         shown = f"{parts.scheme}://***@{parts.netloc.rpartition('@')[2]}"
         hint = "credentials are never in this file"
         return Fault(f"the URL `{shown}` contains credentials", hint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
+    if parts.scheme not in ("http", "https") or not is_authority(parts.netloc):
         return Fault(f"{quoted(text)} is not a URL", "write `https://host:port/path`")
     return _url_rest(text)
 
@@ -425,8 +425,11 @@ def registry(text: str) -> Fault | None:
         return Fault("this registry contains credentials", hint)
     if "://" in text:
         return Fault(f"{quoted(text)} is a URL", f"write `{text.partition('://')[2].rstrip('/')}`")
+    host = text.partition("/")[0]
     if re.fullmatch(_REGISTRY, text):
-        host = text.partition("/")[0]
+        if not is_authority(host):
+            message = f"{quoted(host)} is not a host, or a host and a port from 1 to 65535"
+            return Fault(message, "write `host:port/repository`", host)
         if "." in host or ":" in host or host == "localhost":
             return None
         hint = f"write `docker.io/{text}` for Docker Hub"
@@ -474,10 +477,13 @@ def cpu(number: int) -> Fault | None:
 
 
 def memory(number: int) -> Fault | None:
-    """Check a memory size in MiB: even, and at least 128."""
+    """Check a memory size in MiB: even, at least 128, at most a tebibyte."""
     if number < MEMORY_LEAST:
         hint = f"write {MEMORY_LEAST}"
         return Fault(f"`memory` is at least {MEMORY_LEAST} MiB, not {number}", hint)
+    if number > MEMORY_LIMIT:
+        message = f"`memory` is at most {MEMORY_LIMIT} MiB (1 TiB), not {number}"
+        return Fault(message, "write a size that the target gives, like `4GiB`")
     if number % 2:
         hint = f"write {number - 1} or {number + 1}"
         return Fault(f"`memory` is an even number of MiB, not {number}", hint)

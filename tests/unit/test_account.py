@@ -102,6 +102,12 @@ def test_a_key_goes_to_the_service_to_loopback_and_to_trusted_hosts(url: str) ->
         ("http://api.localhost", "`api.localhost` is not a host"),
         ("http://api.novita.ai", "would travel to `api.novita.ai` in clear"),
         ("http://box.example.com", "would travel to `box.example.com` in clear"),
+        ("https://evil.example\\.novita.ai", "no API key is sent"),
+        ("https://evil.example%2f.novita.ai", "no API key is sent"),
+        ("https://evil.example\t.novita.ai", "no API key is sent"),
+        ("https://evil.example。novita.ai", "no API key is sent"),
+        ("https://me:pw@api.novita.ai", "no API key is sent"),
+        ("https://[::", "no API key is sent"),
     ],
 )
 def test_a_key_goes_nowhere_else(url: str, expected: str) -> None:

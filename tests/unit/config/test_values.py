@@ -244,7 +244,14 @@ BAD: dict[Grammar, list[str]] = {
         "http://a b",
         "http://a/\n",
         "http://[::1",
+        "http://[:::::]:80/",
+        "http://[::1%25lo]/",
         "//a",
+        "https://evil.com\\.novita.ai",
+        "https://evil.com%2f.novita.ai",
+        "https://evil.com\u3002novita.ai",
+        "https://evil.com\xa0.novita.ai",
+        "https://b\xfccher.de",
     ],
     values.service_url: ["https://a/?b", "https://a/#b", "a"],
     values.domain: ["", "A.b", "https://a.b", "a.b/c", "a:80", "me:pw@a.b", "a b", "-a", "a" * 254],
@@ -258,6 +265,10 @@ BAD: dict[Grammar, list[str]] = {
         "ghcr.io/a@sha256:0",
         "ghcr.io/a/",
         "ghcr.io/a b",
+        "x.io:99999/y",
+        "x.io:0",
+        "[:::::]:5/y",
+        "-x.io/y",
     ],
     values.secret_id: ["", "a b", "-a", "a" * 65, "a/b"],
     values.secret_variable: ["", "A-B", "NOVITA_API_KEY", "E2B_API_KEY"],
@@ -354,6 +365,14 @@ def test_memory_is_even_and_at_least_128(number: int, hint: str) -> None:
     assert fault is not None
     assert fault.hint == hint
     assert values.memory(128) is None
+
+
+@pytest.mark.parametrize("number", [2**20 + 2, 999_999_999 * 1024])
+def test_memory_has_a_limit_that_only_a_slip_exceeds(number: int) -> None:
+    fault = values.memory(number)
+    assert fault is not None
+    assert fault.message == f"`memory` is at most 1048576 MiB (1 TiB), not {number}"
+    assert values.memory(2**20) is None
 
 
 @pytest.mark.parametrize(
