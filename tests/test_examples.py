@@ -119,13 +119,13 @@ def example(somebody: User, engine: Engine, name: str, tmp_path: Path) -> Iterat
         engine.remove_labelled({"sandboxfile.template": template})
 
 
-def build(example: User) -> Ran:
+def build(example: User, *options: str) -> Ran:
     """Build, then build again, which is to do nothing; the first run."""
-    first = example.command("build", "--target", "local")
+    first = example.command("build", "--target", "local", *options)
     assert first.code == 0, first.err
     found = load.load(example.root / "novita.yaml")
     assert set(read(example.root / "novita.local.lock").targets["local"]) == set(found.templates)
-    again = example.command("build", "--target", "local")
+    again = example.command("build", "--target", "local", *options)
     assert (again.code, again.out) == (0, "")
     assert again.err.endswith(f"{len(found.templates)} up to date, nothing to do\n")
     return first
@@ -186,7 +186,7 @@ class TestReal:
         if mine:
             engine.load_root(_archive(example), IMAGE, labels={"sandboxfile.tests": "slim"})
         try:
-            build(example)
+            build(example, "--offline")  # or it would be looked for at its registry
 
             page = ran(example, "from-dockerfile", "sh", "-c", 'cat "$SITE/index.html"')
             assert page == (
