@@ -267,9 +267,13 @@ class Session:
         return own, {**here.resolved, **shared.resolved}
 
     def digests(self) -> StatCache:
-        return self.once(
-            "digests", lambda: StatCache.open(self.state / "stat-cache", root=self.workspace.root)
-        )
+        """Return the content hashes of files; a checkout that cannot be written keeps none."""
+        root = self.workspace.root
+        check_own(root / STATE)
+        if os.access(root, os.W_OK):
+            state(root)
+        path = root / STATE / "stat-cache"
+        return self.once("digests", lambda: StatCache.open(path, root=root))
 
     def git_sha(self) -> str | None:
         """Return the commit that is checked out, None outside a repository."""
