@@ -1,10 +1,11 @@
 """The stop button is pressed once and seen by everyone."""
 
+import signal
 import threading
 
 import pytest
 
-from sandboxfile.cancel import Cancel
+from sandboxfile.cancel import Cancel, interrupting
 from sandboxfile.errors import Cancelled
 
 
@@ -68,3 +69,38 @@ def test_a_broken_hook_does_not_keep_the_others_from_running() -> None:
     with cancel.on_cancel(broken), cancel.on_cancel(lambda: calls.append("fine")):
         cancel.set()
     assert calls == ["fine"]
+
+
+def test_a_signal_presses_the_button_and_interrupts() -> None:
+    cancel = Cancel()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupting(cancel):
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Cancelled):
+        cancel.wait(10)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_hang_up_that_is_ignored_stays_so() -> None:
+    cancel = Cancel()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupting(cancel):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not cancel.is_set
+
+
+def test_signals_are_left_alone_on_other_threads() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[object] = []
+
+    def work() -> None:
+        with interrupting(Cancel()):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
