@@ -5,7 +5,6 @@ to `epoch`, and what a machine or a run would leave in it is taken out. A made a
 the cache as `<sha256>.tar`, and beside it a record of what it was made from.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxfile import process
+from sandboxfile import flock, process
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Log, Notice, StepDone, StepStarted
@@ -225,20 +224,12 @@ def _sync(path: Path) -> None:
 def _locked(path: Path, run: "_Run") -> Iterator[None]:
     """Hold a lock that ends with the process, however it ends; waiting for it can be cancelled."""
     with path.open("ab") as file:
-        if not _try_lock(file.fileno()):
+        if not flock.attempt(file.fileno()):
             text = f"another run is making the base {_name(run.base)}; waiting for it"
             run.emit(Notice(job=run.job, text=text))
-            while not _try_lock(file.fileno()):
+            while not flock.attempt(file.fileno()):
                 run.cancel.wait(POLL_S)
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 # --- making it -------------------------------------------------------------------------------

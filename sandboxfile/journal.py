@@ -9,8 +9,6 @@ read first. Two processes with the same template and content therefore meet: the
 first one's build in the journal and follows it.
 """
 
-import errno
-import fcntl
 import json
 import os
 import threading
@@ -21,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from sandboxfile import flock
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
@@ -53,11 +52,12 @@ class JournalFailed(SandboxfileError):  # noqa: N818 - named for what it says
 
 
 class Journal:
-    """The journal of one target. Threads may share it."""
+    """The journal of one target. Threads may share it; `cancel` ends every wait for the turn."""
 
-    def __init__(self, path: Path, *, emit: Emit | None = None) -> None:
+    def __init__(self, path: Path, *, emit: Emit, cancel: Cancel) -> None:
         self._path = path
         self._emit = emit
+        self._cancel = cancel
         self._lock = threading.RLock()
         self._file = -1
         self._turns = 0
@@ -66,14 +66,14 @@ class Journal:
         self._last: dict[str, Record] = {}
 
     @classmethod
-    def open(cls, path: Path, *, emit: Emit | None = None) -> "Journal":
+    def open(cls, path: Path, *, emit: Emit, cancel: Cancel) -> "Journal":
         """Open the journal at `path` (made with mode 0600 if missing), and read it.
 
         A torn last line is as if never written. Any other damage sets the whole file aside as
         `<path>.bad`, with a Notice. Raises SandboxfileError when the file cannot be used.
         """
-        journal = cls(path, emit=emit)
-        with journal.turn(Cancel()):
+        journal = cls(path, emit=emit, cancel=cancel)
+        with journal.turn():
             return journal
 
     def pending(self, template: str) -> Record | None:
@@ -83,8 +83,8 @@ class Journal:
         return record if record and record.step != "closed" else None
 
     def write(self, record: Record) -> None:
-        """Append a record and wait until it is on disk. Raises JournalFailed."""
-        with self.turn(Cancel()), self._lock:
+        """Append a record and wait until it is on disk. Raises JournalFailed, Cancelled."""
+        with self.turn(), self._lock:
             line = _line(self._seq + 1, record)
             try:
                 self._append(line)
@@ -97,11 +97,14 @@ class Journal:
             self._last[record.template] = record
 
     @contextmanager
-    def turn(self, cancel: Cancel) -> Iterator[None]:
-        """Keep other processes out while the block runs; threads of this one share the turn."""
+    def turn(self) -> Iterator[None]:
+        """Keep other processes out while the block runs; threads of this one share the turn.
+
+        Waiting for it raises Cancelled when the run is stopped; a free turn is had even then.
+        """
         with self._lock:
             if self._turns == 0:
-                self._acquire(cancel)
+                self._acquire()
                 self._refresh()
             self._turns += 1
         try:
@@ -110,14 +113,14 @@ class Journal:
             with self._lock:
                 self._turns -= 1
                 if self._turns == 0:
-                    _unlock(self._file)
+                    flock.release(self._file)
 
     def close(self) -> None:
         """Keep the last record of each template only, atomically, and close the file."""
         with self._lock:
             if self._file < 0:
                 return
-            with suppress(OSError, SandboxfileError), self.turn(Cancel()):
+            with suppress(OSError, SandboxfileError), self.turn():
                 self._compact()
             os.close(self._file)
             self._file = -1
@@ -127,15 +130,15 @@ class Journal:
         os.lseek(self._file, self._end, os.SEEK_SET)
         _write(self._file, line)
 
-    def _acquire(self, cancel: Cancel) -> None:
+    def _acquire(self) -> None:
         """Lock the file that `path` names now: another process may have replaced it meanwhile."""
         try:
             while True:
                 if self._file < 0:
                     self._file = _open(self._path)
                     self._end = 0
-                while not _try_lock(self._file):
-                    cancel.wait(TURN_POLL_S)
+                while not flock.attempt(self._file):
+                    self._cancel.wait(TURN_POLL_S)
                 if _is_current(self._file, self._path):
                     return
                 os.close(self._file)
@@ -162,10 +165,9 @@ class Journal:
         self._path.replace(bad)
         os.close(self._file)
         self._file = -1
-        self._acquire(Cancel())
-        if self._emit:
-            text = f"the journal `{self._path}` was damaged; it is now `{bad.name}`"
-            self._emit(Notice(job="", text=text, level="warning"))
+        self._acquire()
+        text = f"the journal `{self._path}` was damaged; it is now `{bad.name}`"
+        self._emit(Notice(job="", text=text, level="warning"))
 
     def _compact(self) -> None:
         kept = [record for record in self._last.values() if record.step != "closed"]
@@ -233,24 +235,6 @@ def _open(path: Path) -> int:
     file = os.open(path, flags, 0o600)
     _sync_directory(path.parent)
     return file
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EINTR}:
-            return False
-        # Some network file systems have no locks; one process alone is safe without.
-        if error.errno in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
-            return True
-        raise
-    return True
-
-
-def _unlock(file: int) -> None:
-    with suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_current(file: int, path: Path) -> bool:

@@ -5,7 +5,6 @@ a YAML parser; all other text takes the long way, which knows the place of every
 """
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sandboxfile import flock
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.model import DIGEST, NAME, TAG
 from sandboxfile.places import Position, Problem
@@ -70,18 +70,8 @@ class Lock:
         templates = {**self.targets.get(target, {}), template: entry}
         return replace(self, targets={**self.targets, target: templates})
 
-    def without_entry(self, target: str, template: str) -> "Lock":
-        """Leave one template out; a target without templates goes too."""
-        left = {n: e for n, e in self.targets.get(target, {}).items() if n != template}
-        targets = {name: kept for name, kept in self.targets.items() if name != target}
-        return replace(self, targets={**targets, target: left} if left else targets)
-
     def with_resolved(self, found: Mapping[str, str]) -> "Lock":
         return replace(self, resolved={**self.resolved, **found})
-
-    def prune_resolved(self, used: Collection[str]) -> "Lock":
-        """Keep only those resolved inputs that are named in `used`."""
-        return replace(self, resolved={k: v for k, v in self.resolved.items() if k in used})
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -457,22 +447,17 @@ def _locked(directory: int, path: Path, timeout_s: float) -> Iterator[None]:
     process at a time may build.
     """
     deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(_POLL_S)
-                continue
-            raise SandboxfileError(
-                f"another process has held the directory of `{_shown(path)}` locked for "
-                f"{timeout_s:.0f} s",
-                hint="find it with `lsof` or `fuser`, or wait until it is done",
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise _unwritable(path, error) from None
-        break
+    try:
+        while not flock.attempt(directory):
+            if time.monotonic() >= deadline:
+                raise SandboxfileError(
+                    f"another process has held the directory of `{_shown(path)}` locked for "
+                    f"{timeout_s:.0f} s",
+                    hint="find it with `lsof` or `fuser`, or wait until it is done",
+                )
+            time.sleep(_POLL_S)
+    except OSError as error:
+        raise _unwritable(path, error) from None
     yield  # closing the descriptor gives the lock back
 
 

@@ -3,14 +3,17 @@
 The journal is the state: each step reads the last record and does what comes next, so a run that
 was killed anywhere goes on exactly as one that was not. While IDs are asked for and the build is
 triggered, the process has its turn at the journal; a second process with the same template waits,
-then finds the first one's build there and follows it. Across machines the content tag does the
-same: whoever is overtaken (the service cancels builds that share a tag) follows the other's build.
+then finds the first one's build there and follows it. While the service has no room for another
+build, the turn is left to others, and the journal is read anew after the wait. Across machines
+the content tag does the same: whoever is overtaken (the service cancels builds that share a tag)
+follows the other's build.
 """
 
 import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
@@ -29,8 +32,17 @@ from sandboxfile.targets import Release, Snapshot, failures
 from sandboxfile.targets.follow import RESUME, Following, Gone, Patience
 from sandboxfile.web import AnswerLost
 
+T = TypeVar("T")
 MAX_LOST = 3
 MISSING = frozenset({404, 405, 501})
+
+
+class _NoRoom(Exception):  # noqa: N818 - never seen outside
+    """The service takes no further build now; `busy` is its answer."""
+
+    def __init__(self, busy: Busy) -> None:
+        super().__init__(busy.message)
+        self.busy = busy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +80,10 @@ class Building:
 
     def prepared(self) -> str:
         """Register and prepare unless that is done; return what `prepare` returned."""
-        record = self._pending()
-        if record is not None and record.step in {"trigger", "triggered"}:
+        record, ids = self._in_turn(self._due)
+        if record is not None and (record.image or record.step in {"trigger", "triggered"}):
             return record.image
-        with self.journal.turn(self.cancel):
-            record = self._still_waiting()
-            ids = self._registered(record)
-        return record.image if record and record.image else self._prepare(ids)
+        return self._prepare(ids)
 
     def record(self, step: Step, ids: Registration | None = None, image: str = "") -> None:
         """Write to the journal; when that fails, the IDs still reach the screen."""
@@ -136,8 +145,7 @@ class Building:
     def _running(self) -> Registration:
         """Return a build that was started, by us or by somebody with the same content."""
         for _ in range(self.patience.new_builds + 1):
-            with self.journal.turn(self.cancel):
-                ids = self._started(self._pending())
+            ids = self._in_turn(lambda: self._started(self._pending()))
             if ids is not None:
                 return ids
         raise Unreachable(
@@ -164,9 +172,38 @@ class Building:
             self.record("closed")
             return None
 
-    def _still_waiting(self) -> Record | None:
-        """Return the pending record unless its build can no longer be pushed to."""
+    def _in_turn(self, act: Callable[[], T]) -> T:
+        """Act with other processes kept out; wait without while there is no room for a build."""
+        asked, pause = self.patience.clock(), self.patience.queue_first
+        while True:
+            try:
+                with self.journal.turn():
+                    return act()
+            except _NoRoom as full:
+                if self.patience.clock() - asked > self.patience.queue:
+                    raise full.busy from None
+                self._notice(f"{full.busy.message}; trying again in {pause:.0f} s")
+            self.patience.sleep(self.cancel, pause)
+            pause = min(self.patience.queue_most, pause * 2)
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Follow what another process has finished while this one waited, not build it again."""
+        with self.journal.turn():
+            record = self.journal.pending(self.release.template.name)
+            if record and record.content == self.release.content_tag and record.step == "ready":
+                self._adopted(_ids(record))
+
+    def _due(self) -> tuple[Record | None, Registration]:
+        """Return the IDs of the build to push to, and what the journal had of it."""
         record = self._pending()
+        if record is not None and record.step in {"trigger", "triggered"}:
+            return record, _ids(record)
+        record = self._still_waiting(record)
+        return record, self._registered(record)
+
+    def _still_waiting(self, record: Record | None) -> Record | None:
+        """Return the record unless its build can no longer be pushed to."""
         if record is None or record.step == "register":
             return record
         with suppress(Gone):
@@ -190,7 +227,7 @@ class Building:
 
     def _ask(self) -> Registration:
         """Ask for IDs until an answer comes; a repeat supersedes what a lost answer made."""
-        asked, pause, lost = self.patience.clock(), self.patience.queue_first, 0
+        lost = 0
         while True:
             try:
                 return self.register()
@@ -201,18 +238,14 @@ class Building:
                     return other
                 if lost >= MAX_LOST:
                     raise
-                delay = self.patience.poll_most
             except Busy as error:
-                if self.patience.clock() - asked > self.patience.queue:
-                    raise
-                self._notice(f"{error.message}; trying again in {pause:.0f} s")
-                delay, pause = pause, min(self.patience.queue_most, pause * 2)
+                raise _NoRoom(error) from None
             except Rejected as error:
                 self.record("closed")
                 key = "resources" if error.says("cpu", "memory") else "name"
                 error.at = self.release.template.place(key)
                 raise
-            self.patience.sleep(self.cancel, delay)
+            self.patience.sleep(self.cancel, self.patience.poll_most)
 
     def _prepare(self, ids: Registration) -> str:
         image = self.prepare(ids)

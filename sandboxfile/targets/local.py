@@ -43,15 +43,22 @@ class LocalPublisher:
         journal: Path,
         target: Target,
         logins: Callable[[str], Login | None],
+        emit: Emit,
+        cancel: Cancel,
         ready_interval_s: float = 2.0,
         ready_timeout_s: float = 600.0,
     ) -> None:
-        """Publish to the store in `data`; `journal` is the file of that target's journal."""
+        """Publish to the store in `data`; `journal` is the file of that target's journal.
+
+        `emit` and `cancel` are the run's.
+        """
         self._engine = engine
         self._data = data
         self._journal = journal
         self._target = target
         self._logins = logins
+        self._emit = emit
+        self._cancel = cancel
         self._interval_s = ready_interval_s
         self._timeout_s = ready_timeout_s
         self._lock = Lock()
@@ -123,7 +130,7 @@ class LocalPublisher:
         self._web = Web(user_agent=f"sandboxfile/{__version__}")
         return NovitaV3(
             service=TemplateService(self._web, url, key, key_source="the local service's own key"),
-            journal=Journal.open(self._journal),
+            journal=Journal.open(self._journal, emit=self._emit, cancel=self._cancel),
             registry=Registry(self._web, self._logins),
             engine=lambda: self._engine,
             target=self._target,

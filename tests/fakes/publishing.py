@@ -103,8 +103,8 @@ class World:
     def logs(self) -> list[str]:
         return [event.text for event in self.events if isinstance(event, Log)]
 
-    def journal(self) -> Journal:
-        return Journal.open(self.path)
+    def journal(self, kind: type[Journal] = Journal) -> Journal:
+        return kind.open(self.path, emit=self.events.append, cancel=self.cancel)
 
     def _engine(self) -> Engine:
         return cast("Engine", self.engine)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import lockfile
+from sandboxfile.cancel import Cancel
 from sandboxfile.journal import Journal
 from sandboxfile.lockfile import Lock
 from sandboxfile.statcache import StatCache
@@ -90,8 +91,9 @@ def test_a_lock_is_the_old_one_or_the_new_one(tmp_path: Path, old: Lock) -> None
 WRITE_JOURNAL = f"""
 import sys; sys.path.insert(0, {str(SOURCE)!r})
 from pathlib import Path
+from sandboxfile.cancel import Cancel
 from sandboxfile.journal import Journal, Record
-journal = Journal.open(Path(sys.argv[1]))
+journal = Journal.open(Path(sys.argv[1]), emit=print, cancel=Cancel())
 for step in ("register", "registered", "trigger", "triggered"):
     ids = {{}} if step == "register" else {{"template_id": "t", "build_id": "b"}}
     journal.write(Record(template="one", content="sf-1", step=step, **ids))
@@ -112,7 +114,7 @@ def test_a_journal_keeps_what_was_written_before_the_kill(tmp_path: Path) -> Non
     count = 0
     for point, done in killed(script(WRITE_JOURNAL, path), paths, before):
         told = len(done.stdout.split())
-        journal = Journal.open(path)
+        journal = Journal.open(path, emit=print, cancel=Cancel())
         record = journal.pending("one")
         kept = steps.index(record.step) if record else 0
         journal.close()

@@ -674,6 +674,8 @@ def publish(engine: Engine, tmp_path: Path) -> Iterator[Callable[[], LocalPublis
                 journal=tmp_path / "journal.jsonl",
                 target=Target(name="local", provider="local"),
                 logins=lambda _: None,
+                emit=ignore,
+                cancel=Cancel(),
                 ready_interval_s=0.1,
             )
             stack.callback(publisher.close)

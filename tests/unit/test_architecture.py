@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
     ("places", "fresh"),
-    ("errors", "events", "loopback", "model"),
+    ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact"),
     ("logs", "process", "web", "statcache", "graph", "reference", "ready", "journal", "tags"),
     ("ignore", "credentials"),
@@ -37,6 +37,7 @@ DOORS = {
     "yaml": {"config.document"},
     "httpx": {"web"},
     "docker": {"engines.docker"},
+    "fcntl": {"flock", "local.presence", "local.store"},
     "structlog": {"logs"},
     "rich": {"report", "console"},
     "http.server": {"local.server"},

@@ -25,6 +25,10 @@ def record(step: Step = "registered", template: str = "api", build_id: str = BUI
     )
 
 
+def opened(path: Path, cancel: Cancel | None = None) -> Journal:
+    return Journal.open(path, emit=lambda _: None, cancel=cancel or Cancel())
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal" / "prod.jsonl"
@@ -34,34 +38,34 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_there_in_the_next_run(path: Path) -> None:
-    Journal.open(path).write(record())
-    assert Journal.open(path).pending("api") == record()
+    opened(path).write(record())
+    assert opened(path).pending("api") == record()
 
 
 def test_a_new_journal_has_nothing_pending(path: Path) -> None:
-    assert Journal.open(path).pending("api") is None
+    assert opened(path).pending("api") is None
 
 
 def test_the_last_record_of_a_template_counts(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record("registered"))
     journal.write(record("trigger"))
     journal.write(record("registered", "other"))
-    pending = Journal.open(path).pending("api")
+    pending = opened(path).pending("api")
     assert pending is not None
     assert pending.step == "trigger"
 
 
 def test_nothing_is_pending_after_closed(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record())
     journal.write(record("closed"))
     assert journal.pending("api") is None
-    assert Journal.open(path).pending("api") is None
+    assert opened(path).pending("api") is None
 
 
 def test_lines_are_numbered_and_checked(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record("register"))
     journal.write(record("closed"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -71,15 +75,15 @@ def test_lines_are_numbered_and_checked(path: Path) -> None:
 
 
 def test_numbers_go_on_in_the_next_run(path: Path) -> None:
-    Journal.open(path).write(record())
-    Journal.open(path).write(record("trigger"))
+    opened(path).write(record())
+    opened(path).write(record("trigger"))
     assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [1, 2]
 
 
 def test_only_the_owner_may_read_it(path: Path) -> None:
     before = os.umask(0)
     try:
-        journal = Journal.open(path)
+        journal = opened(path)
         journal.write(record())
         journal.write(record("closed"))
         assert path.stat().st_mode & 0o777 == 0o600
@@ -92,7 +96,7 @@ def test_only_the_owner_may_read_it(path: Path) -> None:
 def test_a_record_is_on_disk_before_write_returns(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     synced: list[bytes] = []
     monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
     journal.write(record())
@@ -104,34 +108,34 @@ def test_a_record_that_is_written_in_pieces_is_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = os.write
-    journal = Journal.open(path)
+    journal = opened(path)
     monkeypatch.setattr(os, "write", lambda file, data: write(file, bytes(data[:7])))
     journal.write(record())
-    assert Journal.open(path).pending("api") == record()
+    assert opened(path).pending("api") == record()
 
 
 # --- damage ----------------------------------------------------------------------------------
 
 
 def test_a_torn_last_line_is_as_if_never_written(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record("registered"))
     whole = path.stat().st_size
     journal.write(record("trigger"))
     content = path.read_bytes()
     for end in range(whole, len(content)):
         path.write_bytes(content[:end])
-        torn = Journal.open(path)
+        torn = opened(path)
         assert torn.pending("api") == record("registered")
         torn.write(record("ready"))
-        assert Journal.open(path).pending("api") == record("ready")
+        assert opened(path).pending("api") == record("ready")
         assert path.read_bytes().count(b"\n") == 2
 
 
 def test_zeros_after_a_power_cut_are_a_torn_line(path: Path) -> None:
-    Journal.open(path).write(record())
+    opened(path).write(record())
     path.write_bytes(path.read_bytes() + bytes(512))
-    assert Journal.open(path).pending("api") == record()
+    assert opened(path).pending("api") == record()
 
 
 BAD_LINES = [
@@ -146,29 +150,23 @@ BAD_LINES = [
 @pytest.mark.parametrize("line", BAD_LINES)
 def test_damage_in_the_middle_sets_the_file_aside(path: Path, line: bytes) -> None:
     events: list[object] = []
-    Journal.open(path).write(record())
+    opened(path).write(record())
     damaged = line + path.read_bytes()
     path.write_bytes(damaged)
-    journal = Journal.open(path, emit=events.append)
+    journal = Journal.open(path, emit=events.append, cancel=Cancel())
     assert journal.pending("api") is None
     assert path.with_name("prod.jsonl.bad").read_bytes() == damaged
     assert "was damaged; it is now `prod.jsonl.bad`" in str(events)
     journal.write(record("trigger"))
-    assert Journal.open(path).pending("api") == record("trigger")
-
-
-def test_damage_needs_no_listener(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"junk\njunk\n")
-    assert Journal.open(path).pending("api") is None
+    assert opened(path).pending("api") == record("trigger")
 
 
 def test_a_step_of_a_later_version_is_damage(path: Path) -> None:
     unknown = Record(template="api", content="x", step="dance")  # type: ignore[arg-type]
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(unknown)
     journal.write(record())
-    assert Journal.open(path).pending("api") is None
+    assert opened(path).pending("api") is None
     assert path.with_name("prod.jsonl.bad").exists()
 
 
@@ -178,7 +176,7 @@ def test_a_step_of_a_later_version_is_damage(path: Path) -> None:
 def test_an_id_that_cannot_be_written_is_in_the_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record("register"))
     before = path.read_bytes()
 
@@ -193,11 +191,11 @@ def test_an_id_that_cannot_be_written_is_in_the_error(
     assert json.loads(caught.value.message.partition("; ")[2])["build_id"] == BUILD
     assert path.read_bytes() == before
     journal.write(record("trigger"))
-    assert Journal.open(path).pending("api") == record("trigger")
+    assert opened(path).pending("api") == record("trigger")
 
 
 def test_a_failing_fsync_is_a_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
 
     def broken(file: int) -> None:
         del file
@@ -214,30 +212,30 @@ def test_a_link_is_not_followed(path: Path) -> None:
     path.parent.mkdir()
     path.symlink_to(path.parent / "elsewhere")
     with pytest.raises(SandboxfileError, match="cannot use the journal"):
-        Journal.open(path)
+        opened(path)
     assert not (path.parent / "elsewhere").exists()
 
 
 def test_a_directory_in_its_place_is_told(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(SandboxfileError, match="Is a directory"):
-        Journal.open(path)
+        opened(path)
 
 
 # --- several at once -------------------------------------------------------------------------
 
 
 def test_processes_take_turns_and_see_what_the_others_wrote(path: Path) -> None:
-    first, second = Journal.open(path), Journal.open(path)
+    first, second = opened(path), opened(path)
     order: list[str] = []
 
     def follow() -> None:
-        with second.turn(Cancel()):
+        with second.turn():
             order.append("second")
             pending = second.pending("api")
             order.append(pending.step if pending else "nothing")
 
-    with first.turn(Cancel()):
+    with first.turn():
         thread = threading.Thread(target=follow)
         thread.start()
         thread.join(0.2)
@@ -248,21 +246,39 @@ def test_processes_take_turns_and_see_what_the_others_wrote(path: Path) -> None:
 
 
 def test_a_wait_for_the_turn_ends_when_the_run_is_stopped(path: Path) -> None:
-    first, second = Journal.open(path), Journal.open(path)
     cancel = Cancel()
-    with first.turn(Cancel()):
+    first, second = opened(path), opened(path, cancel)
+    with first.turn():
         threading.Timer(0.05, cancel.set).start()
-        with pytest.raises(Cancelled), second.turn(cancel):
+        with pytest.raises(Cancelled), second.turn():
             pass
     second.write(record())
 
 
+def test_a_record_that_waits_for_the_turn_is_given_up_when_the_run_is_stopped(path: Path) -> None:
+    cancel = Cancel()
+    first, second = opened(path), opened(path, cancel)
+    with first.turn():
+        threading.Timer(0.05, cancel.set).start()
+        with pytest.raises(Cancelled):
+            second.write(record())
+        second.close()  # which does not wait either
+
+
+def test_a_record_is_written_in_a_free_turn_even_after_the_run_was_stopped(path: Path) -> None:
+    cancel = Cancel()
+    journal = opened(path, cancel)
+    cancel.set()
+    journal.write(record())
+    assert opened(path).pending("api") == record()
+
+
 def test_threads_of_one_process_share_the_turn(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     both = threading.Barrier(2, timeout=30)
 
     def work(template: str) -> None:
-        with journal.turn(Cancel()):
+        with journal.turn():
             both.wait()
             journal.write(record("registered", template))
 
@@ -271,14 +287,14 @@ def test_threads_of_one_process_share_the_turn(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    read = Journal.open(path)
+    read = opened(path)
     assert read.pending("a") == record("registered", "a")
     assert read.pending("b") == record("registered", "b")
 
 
 def test_many_writers_lose_nothing(path: Path) -> None:
     def work(number: int) -> None:
-        journal = Journal.open(path)
+        journal = opened(path)
         for _ in range(5):
             journal.write(record("registered", f"t{number}"))
         journal.close()
@@ -288,7 +304,7 @@ def test_many_writers_lose_nothing(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    read = Journal.open(path)
+    read = opened(path)
     assert all(read.pending(f"t{number}") for number in range(6))
     assert not path.with_name("prod.jsonl.bad").exists()
 
@@ -299,9 +315,9 @@ def test_without_locks_one_process_still_works(path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record())
-    assert Journal.open(path).pending("api") == record()
+    assert opened(path).pending("api") == record()
 
 
 def test_a_broken_lock_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,22 +327,22 @@ def test_a_broken_lock_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(fcntl, "flock", broken)
     with pytest.raises(SandboxfileError, match="Input/output error"):
-        Journal.open(path)
+        opened(path)
 
 
 def test_a_journal_that_was_deleted_is_made_again(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record())
     path.unlink()
     journal.write(record("trigger"))
-    assert Journal.open(path).pending("api") == record("trigger")
+    assert opened(path).pending("api") == record("trigger")
 
 
 # --- closing ---------------------------------------------------------------------------------
 
 
 def test_closing_keeps_the_last_record_of_each_open_template(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     for template, step in (
         ("a", "registered"),
         ("a", "ready"),
@@ -337,14 +353,14 @@ def test_closing_keeps_the_last_record_of_each_open_template(path: Path) -> None
         journal.write(record(step, template))  # type: ignore[arg-type]
     journal.close()
     assert path.read_bytes().count(b"\n") == 2
-    read = Journal.open(path)
+    read = opened(path)
     assert [read.pending(name) is None for name in "abc"] == [False, True, False]
     read.write(record("ready", "c"))
-    assert Journal.open(path).pending("c") == record("ready", "c")
+    assert opened(path).pending("c") == record("ready", "c")
 
 
 def test_closing_leaves_a_short_journal_as_it_is(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.write(record())
     before = path.stat().st_ino
     journal.close()
@@ -353,27 +369,27 @@ def test_closing_leaves_a_short_journal_as_it_is(path: Path) -> None:
 
 
 def test_others_notice_that_the_file_was_replaced(path: Path) -> None:
-    first, second = Journal.open(path), Journal.open(path)
+    first, second = opened(path), opened(path)
     for _ in range(3):
         first.write(record("registered", "a"))
     first.close()
     second.write(record("registered", "b"))
-    read = Journal.open(path)
+    read = opened(path)
     assert read.pending("a")
     assert read.pending("b")
 
 
 def test_a_closed_journal_opens_again_by_itself(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     journal.close()
     journal.write(record())
-    assert Journal.open(path).pending("api") == record()
+    assert opened(path).pending("api") == record()
 
 
 def test_a_leftover_of_an_interrupted_closing_does_not_hurt(path: Path) -> None:
-    journal = Journal.open(path)
+    journal = opened(path)
     path.with_name("prod.jsonl.new").write_text("half")
     for _ in range(2):
         journal.write(record())
     journal.close()
-    assert Journal.open(path).pending("api") == record()
+    assert opened(path).pending("api") == record()

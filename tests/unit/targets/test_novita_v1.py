@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -300,6 +301,30 @@ def test_an_unanswered_registration_is_repeated(world: World) -> None:
     assert publish(world) == result_of(builds(world)[0])
 
 
+@pytest.mark.parametrize("step", ["registered", "pushed", "triggered", "ready"])
+def test_what_another_process_got_while_one_waited_for_room_is_followed(
+    world: World, step: Step
+) -> None:
+    sleep = world.clock.sleep
+
+    def pause(cancel: Cancel, seconds: float) -> None:
+        if not world.clock.slept:
+            build = world.service.register("api", ())
+            if step in {"triggered", "ready"}:
+                world.service.trigger(build)
+            if step == "ready":
+                build.settle("ready")
+            journaled(world, build, step, "r/x@sha256:00")
+        sleep(cancel, seconds)
+
+    world.service.fail("POST", REGISTER, error(429, "too many"))
+    done = publish(world, patience=replace(world.clock.patience(), sleep=pause))
+    (build,) = builds(world)
+    assert done == result_of(build)
+    assert build.triggers == 1
+    assert len(world.engine.pushed) == (1 if step == "registered" else 0)
+
+
 class Killed(BaseException):
     """What `kill -9` looks like from inside."""
 
@@ -330,7 +355,7 @@ def test_a_run_killed_at_any_record_is_completed_by_the_next(
     monkeypatch.setattr(Dying, "countdown", count)
     monkeypatch.setattr(Dying, "after", after)
     with pytest.raises(Killed):
-        publish(world, journal=Dying.open(world.path))
+        publish(world, journal=world.journal(Dying))
     done = world.v1().find_snapshot(release()) or publish(world)
     assert world.service.builds[done.build_id].state == "ready"
     assert world.service.builds[done.build_id].triggers == 1

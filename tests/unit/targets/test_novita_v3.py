@@ -1,6 +1,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,7 +288,7 @@ def test_a_run_killed_at_any_record_is_completed_by_the_next(
     monkeypatch.setattr(DyingJournal, "countdown", count)
     monkeypatch.setattr(DyingJournal, "after", after)
     with pytest.raises(Killed):
-        snapshot(world, journal=DyingJournal.open(world.path))
+        snapshot(world, journal=world.journal(DyingJournal))
     check_completion(world)
 
 
@@ -351,6 +352,51 @@ def test_too_many_builds_at_once_are_waited_for(world: World) -> None:
     assert world.clock.slept[:4] == [10.0, 20.0, 40.0, 60.0]
     assert "trying again in 60 s" in world.notices[3]
     assert "concurrent template builds (20)" in world.notices[3]
+
+
+def while_waiting(world: World, act: Callable[[Journal], None]) -> dict[str, Any]:
+    """Have another process act while the first wait for room goes on."""
+    sleep = world.clock.sleep
+
+    def pause(cancel: Cancel, seconds: float) -> None:
+        if not world.clock.slept:
+            # Its waits end at once: a turn that is not free is seen as stopped.
+            cancelled = Cancel()
+            cancelled.set()
+            act(Journal.open(world.path, emit=world.events.append, cancel=cancelled))
+        sleep(cancel, seconds)
+
+    return {"patience": replace(world.clock.patience(), sleep=pause)}
+
+
+def test_others_have_their_turn_while_one_waits_for_room(world: World) -> None:
+    def write(journal: Journal) -> None:
+        journal.write(Record(template="other", content="sf-0", step="register"))
+
+    world.service.fail("POST", REGISTER, error(429, "too many"))
+    snapshot(world, **while_waiting(world, write))
+    assert world.journal().pending("other") is not None
+    assert len(builds(world)) == 1
+
+
+@pytest.mark.parametrize("step", ["registered", "trigger", "triggered", "ready"])
+def test_what_another_process_got_while_one_waited_for_room_is_followed(
+    world: World, step: Step
+) -> None:
+    def publish(_: Journal) -> None:
+        build = world.service.register("api", (CONTENT,))
+        if step != "registered":
+            world.service.trigger(build)
+        if step == "ready":
+            build.settle("ready")
+        journaled(world, build, step)
+
+    world.service.fail("POST", REGISTER, error(429, "too many"))
+    done = snapshot(world, **while_waiting(world, publish))
+    (build,) = builds(world)
+    assert done == result_of(build)
+    assert build.triggers == 1
+    assert len(world.service.sent("POST", REGISTER)) == 1
 
 
 def test_waiting_for_room_ends(world: World) -> None:
@@ -463,7 +509,7 @@ def test_ids_that_cannot_be_journaled_are_shown_and_not_triggered(world: World) 
             super().write(record)
 
     with pytest.raises(JournalFailed):
-        snapshot(world, journal=Full.open(world.path))
+        snapshot(world, journal=world.journal(Full))
     (build,) = builds(world)
     assert build.triggers == 0
     assert json.loads(world.notices[0]) == {
@@ -479,7 +525,7 @@ def test_an_intent_that_cannot_be_journaled_stops_before_the_effect(world: World
             raise JournalFailed(record.step)
 
     with pytest.raises(JournalFailed):
-        snapshot(world, journal=Full.open(world.path))
+        snapshot(world, journal=world.journal(Full))
     assert not builds(world)
     assert not world.notices
 
