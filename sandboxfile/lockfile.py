@@ -30,7 +30,6 @@ PART = re.compile(r"[0-9a-f]{8}")
 PART_NAME = re.compile(r"[a-z][a-z_]{0,31}")
 RESOLVED = re.compile(r"[!-~]+( [!-~]+)*")
 
-_NO_FLOCK = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EBADF}
 _POLL_S = 0.02
 
 
