@@ -179,7 +179,7 @@ class Pipeline:
         login = self.resolver.login(found)
         job = f"build:{surveyed.template.name}"
         try:
-            self.engine().ensure(found, login=login, emit=self.emit, job=job)
+            self.engine().ensure(found, login=login, emit=self.emit, cancel=self.cancel, job=job)
         except Cancelled:
             raise
         except SandboxfileError:  # gone from the registry: build it again

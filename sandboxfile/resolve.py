@@ -167,7 +167,7 @@ class Resolver:
             return ResolvedBase(reference=image, digest=digest, local=True)
         try:
             login = self.login(pinned)
-            self.engine().ensure(pinned, login=login, emit=self.emit, job=job)
+            self.engine().ensure(pinned, login=login, emit=self.emit, cancel=self.cancel, job=job)
         except SandboxfileError as error:
             error.at = error.at or at
             raise

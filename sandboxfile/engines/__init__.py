@@ -60,15 +60,6 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
-    """An image at a registry, confirmed there; `reference` is `repo@sha256:…`."""
-
-    reference: str
-    digest: str
-    already: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
     """A command that ran in a box; output is UTF-8 with replacement, both streams together."""
 
@@ -133,8 +124,13 @@ class Engine(Protocol):
     def image_config(self, tag: str) -> Mapping[str, Any]:
         """Return the image's Config as the engine has it (Env, User, WorkingDir, Cmd, ...)."""
 
-    def ensure(self, reference: str, *, login: Login | None, emit: Emit, job: str) -> None:
-        """Pull `repo@sha256:…` unless it is there. Raises NotAllowed, Unreachable, BuildFailed."""
+    def ensure(
+        self, reference: str, *, login: Login | None, emit: Emit, cancel: Cancel, job: str
+    ) -> None:
+        """Pull `repo@sha256:…` unless it is there.
+
+        Raises NotAllowed, Unreachable, BuildFailed, Cancelled.
+        """
 
     def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
         """Import a root filesystem archive as image `tag`; its id."""

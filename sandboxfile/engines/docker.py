@@ -166,12 +166,18 @@ class DockerEngine:
 
     # --- registries --------------------------------------------------------------------------
 
-    def ensure(self, reference: str, *, login: Login | None, emit: Emit, job: str) -> None:
-        """Pull `repo@sha256:…` unless it is there. Raises NotAllowed, Unreachable, BuildFailed."""
+    def ensure(
+        self, reference: str, *, login: Login | None, emit: Emit, cancel: Cancel, job: str
+    ) -> None:
+        """Pull `repo@sha256:…` unless it is there.
+
+        Raises NotAllowed, Unreachable, BuildFailed, Cancelled.
+        """
+        cancel.check()
         if self.find(reference) is not None:
             return
         repository, version = split(reference)
-        self._transfer(repository, login, emit, job).pull(version, Cancel())
+        self._transfer(repository, login, emit, job).pull(version, cancel)
 
     def push(
         self,

@@ -213,7 +213,9 @@ class Assembly:
             given.login if given else self._workshop.logins(ImageReference.parse(image).registry)
         )
         try:
-            self._workshop.engine.ensure(image, login=login, emit=self._pulling, job=self._build.id)
+            self._workshop.engine.ensure(
+                image, login=login, emit=self._pulling, cancel=self._cancel, job=self._build.id
+            )
         except SandboxfileError as error:
             raise _Failed(self._pull_failure(image, error)) from error
 

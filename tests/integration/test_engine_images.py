@@ -155,11 +155,11 @@ def test_what_was_pushed_can_be_pulled_by_digest(
     engine.untag(reference)
     assert engine.find(reference) is None
     events = Events()
-    engine.ensure(reference, login=None, emit=events.emit, job="test")
+    engine.ensure(reference, login=None, emit=events.emit, cancel=Cancel(), job="test")
     assert engine.find(reference) is not None
     assert events.lines
     again = Events()
-    engine.ensure(reference, login=None, emit=again.emit, job="test")
+    engine.ensure(reference, login=None, emit=again.emit, cancel=Cancel(), job="test")
     assert not again
     # It is a base now: no tag is needed, nor is the registry asked again.
     engine.build(spec(f"FROM {reference}\n", tag), emit=events.emit, cancel=Cancel())
@@ -176,8 +176,8 @@ def test_a_login_opens_a_secured_registry(
     reference = f"{repository}@{digest}"
     engine.untag(reference)
     with pytest.raises(NotAllowed):
-        engine.ensure(reference, login=None, emit=Events().emit, job="test")
-    engine.ensure(reference, login=ALICE, emit=Events().emit, job="test")
+        engine.ensure(reference, login=None, emit=Events().emit, cancel=Cancel(), job="test")
+    engine.ensure(reference, login=ALICE, emit=Events().emit, cancel=Cancel(), job="test")
     engine.build(spec(f"FROM {reference}\n", tag), emit=Events().emit, cancel=Cancel())
     engine.untag(reference)
 
@@ -207,7 +207,7 @@ def test_a_digest_that_the_registry_does_not_have_is_said(
 ) -> None:
     reference = f"{registry}/{name}@sha256:{'0' * 64}"
     with pytest.raises(NotAllowed, match=f"the registry `{registry}` has no `{registry}/{name}`"):
-        engine.ensure(reference, login=None, emit=Events().emit, job="test")
+        engine.ensure(reference, login=None, emit=Events().emit, cancel=Cancel(), job="test")
 
 
 def test_a_push_can_be_cancelled(engine: Engine, busybox: str, name: str) -> None:

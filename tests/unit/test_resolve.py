@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -6,15 +7,19 @@ import pytest
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import load
 from sandboxfile.engines import Engine
-from sandboxfile.errors import SandboxfileError, Unreachable
-from sandboxfile.events import Event
+from sandboxfile.engines.docker import DockerEngine
+from sandboxfile.engines.wire import Address
+from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
+from sandboxfile.events import Emit, Event
 from sandboxfile.model import BootstrapBase, Login
+from sandboxfile.places import Position
 from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import Survey, survey
 from sandboxfile.web import Web
 from tests.fakes import push
+from tests.fakes.engine import Answer, serving
 from tests.fakes.registry import FakeRegistry, running
 from tests.fakes.shell import User
 
@@ -50,19 +55,25 @@ Make = Callable[..., Resolver]
 def resolver(web: Web, tmp_path: Path, said: list[Event]) -> Make:
     """Make a resolver for a machine without an engine."""
 
-    def make(*, offline: bool = False) -> Resolver:
+    def make(
+        *,
+        offline: bool = False,
+        engine: Callable[[], Engine] = no_engine,
+        cancel: Cancel | None = None,
+        emit: Emit = said.append,
+    ) -> Resolver:
         def login(_: str) -> Login | None:
             return None
 
         return Resolver(
-            engine=no_engine,
+            engine=engine,
             registry=lambda: Registry(web, login),
             logins=login,
             bootstrap_cache=tmp_path / "cache",
             mirror=None,
             offline=offline,
-            emit=said.append,
-            cancel=Cancel(),
+            emit=emit,
+            cancel=cancel or Cancel(),
         )
 
     return make
@@ -195,3 +206,16 @@ def test_a_base_that_is_pinned_and_not_the_engines_own_has_not_moved(
     found = look(user, "name: x\nbase: debian:12\n", resolved)
 
     assert resolver().moved(found["x"], resolved) == {}
+
+
+def test_fetching_a_base_ends_when_the_run_is_stopped(resolver: Make) -> None:
+    hold, cancel = threading.Event(), Cancel()
+    with serving() as fake:
+        begun = ({"status": "Pulling fs layer"},)
+        fake.answers["POST /images/create"] = Answer(messages=begun, hold=hold)
+        engine = DockerEngine(Address(url=fake.url))
+        find = resolver(engine=lambda: engine, cancel=cancel, emit=lambda _: cancel.set())
+        with pytest.raises(Cancelled):
+            find.image(f"debian@{DIGEST}", {}, job="build:x", at=Position("novita.yaml", 3, 1))
+        hold.set()
+        engine.close()

@@ -380,7 +380,9 @@ def test_the_registry_is_the_one_of_the_repository(
 ) -> None:
     fake.answers["POST /images/create"] = Answer(messages=({"error": "denied"},))
     with pytest.raises(NotAllowed, match=f"the registry `{registry}` refused"):
-        engine.ensure(f"{repository}@{DIGEST}", login=None, emit=Events().emit, job="j")
+        engine.ensure(
+            f"{repository}@{DIGEST}", login=None, emit=Events().emit, cancel=Cancel(), job="j"
+        )
 
 
 def test_an_identity_token_goes_as_one(pushable: FakeEngine, engine: DockerEngine) -> None:
@@ -493,12 +495,24 @@ def test_waiting_for_another_try_can_be_cancelled(pushable: FakeEngine) -> None:
     engine.close()
 
 
+def test_a_pull_ends_when_the_run_is_stopped(fake: FakeEngine, engine: DockerEngine) -> None:
+    hold, cancel = threading.Event(), Cancel()
+    begun = ({"status": "Pulling fs layer"},)
+    fake.answers["POST /images/create"] = Answer(messages=begun, hold=hold)
+    with pytest.raises(Cancelled):
+        engine.ensure(
+            f"reg.example/a@{DIGEST}", login=None, emit=lambda _: cancel.set(), cancel=cancel,
+            job="j",
+        )  # fmt: skip
+    hold.set()
+
+
 def test_a_pull_names_repository_digest_and_platform(
     fake: FakeEngine, engine: DockerEngine
 ) -> None:
     fake.answers["POST /images/create"] = Answer(messages=({"status": "Pulling"},))
     reference = f"docker.io/library/debian:12@{DIGEST}"
-    engine.ensure(reference, login=None, emit=Events().emit, job="j")
+    engine.ensure(reference, login=None, emit=Events().emit, cancel=Cancel(), job="j")
     (asked,) = fake.requests("POST", "/images/create")
     assert asked.query == {
         "fromImage": "docker.io/library/debian",
