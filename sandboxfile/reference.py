@@ -72,8 +72,8 @@ class ImageReference:
 def is_authority(text: str) -> bool:
     """Tell whether a text is `host` or `host:port`, with a real address in any brackets.
 
-    Nothing in it means one thing to us and another to who connects: no `\\`, `%`, no space and
-    nothing that is not ASCII (RFC 3986, 3.2.2 without its escapes; RFC 6335 for the port).
+    Nothing in it means one thing to us and another to who connects: no backslash, no `%`, no space,
+    no character beyond ASCII (RFC 3986, 3.2.2 without its escapes; RFC 6335 for the port).
     """
     host = _HOST.fullmatch(text)
     if not host or not 0 < int(host["port"] or 1) <= 65535:  # noqa: PLR2004 - a TCP port

@@ -31,6 +31,7 @@ from sandboxfile.local.records import (
 )
 from sandboxfile.local.store import Store
 from sandboxfile.local.wire import (
+    DIGITS,
     Answer,
     Fields,
     Request,
@@ -45,6 +46,7 @@ PAGE = 100
 NOVITA_PAGE = 20
 MAX_CPU = 32
 MIN_MEMORY = 128
+MAX_MEMORY = 1 << 20  # MiB; the service's own limit depends on the team (6)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 Allowed = Literal["key", "token", "either", "anyone"]
@@ -462,6 +464,8 @@ def _resources(fields: Fields) -> Resources:
         raise Refusal(400, "CPU count must be 1 or an even number")
     if memory < MIN_MEMORY:
         raise Refusal(400, f"Memory must be at least {MIN_MEMORY} MiB")
+    if memory > MAX_MEMORY:
+        raise Refusal(400, f"Memory can't be higher than {MAX_MEMORY} MiB")
     if memory % 2:
         raise Refusal(400, "Memory must be divisible by 2")
     return Resources(cpu=cpu, memory=memory)
@@ -523,9 +527,12 @@ def _place(request: Request) -> int | None:
     if not token:
         return None
     try:
-        return int(base64.urlsafe_b64decode(token))
+        place = base64.urlsafe_b64decode(token).decode("ascii")
     except ValueError:
         raise Refusal(400, "Invalid next token") from None
+    if not place.isdigit() or len(place) > DIGITS:
+        raise Refusal(400, "Invalid next token")
+    return int(place)
 
 
 def _next(place: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sandboxfile import __version__
 from sandboxfile.errors import SandboxfileError, UsageError
@@ -18,6 +18,7 @@ from sandboxfile.loopback import is_loopback
 
 BODY_LIMIT = 16 * 1024 * 1024  # protocol reference, section 6
 LINE_LIMIT = 4096
+LENGTH_DIGITS = 18  # of a Content-Length that is read at all
 IDLE_S = 70.0
 LINGER_S = 1.0
 CHUNK = 65536
@@ -87,16 +88,20 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def _answer(self) -> None:
+        self._is_read = False
         try:
             self._check_origin()
+            request = self._read()
+            self._is_read = True
             assert isinstance(self.server, _Listener)
-            answer = self.server.handle(self._read())
+            answer = self.server.handle(request)
         except _Unacceptable as error:
-            self.close_connection = True
             answer = refusal(error.status, str(error))
         except Exception:  # noqa: BLE001 - logged, and answered as the defect that it is
             _LOG.exception("the local service failed at %s %s", self.command, self.path)
             answer = refusal(500, "internal server error")
+        if not self._is_read:  # what is left of it would be taken for the next request
+            self.close_connection = True
         self._send(answer)
         if self.close_connection:
             self._linger()
@@ -105,14 +110,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_origin(self) -> None:
         """Keep web pages out: no page may talk to us through its visitor's browser."""
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        host = _split(f"//{self.headers.get('Host', '')}", "Host").hostname or ""
         origin = self.headers.get("Origin")
-        theirs = urlsplit(origin).hostname or "" if origin else host
+        theirs = _split(origin, "Origin").hostname or "" if origin else host
         if not is_loopback(host) or not is_loopback(theirs):
             raise _Unacceptable(HTTPStatus.FORBIDDEN, "only programs on this machine are answered")
 
     def _read(self) -> Request:
-        parts = urlsplit(self.path)
+        parts = _split(self.path, "the request's target")
         return Request(
             method=self.command,
             path=parts.path,
@@ -129,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
                 )
             return self._chunks()
         length = self.headers.get("Content-Length", "0")
-        if not length.isascii() or not length.isdigit():
+        if not length.isascii() or not length.isdigit() or len(length) > LENGTH_DIGITS:
             raise _Unacceptable(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
         return self._exactly(int(length))
 
@@ -189,3 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: object) -> None:
         """Stay silent: standard error is the user's screen."""
+
+
+def _split(text: str, what: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:  # brackets without an address in them
+        raise _Unacceptable(HTTPStatus.BAD_REQUEST, f"{what} is not an address") from None

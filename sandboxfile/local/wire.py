@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from sandboxfile.local.records import Refusal
 
+DIGITS = 18  # of a number in a query or a token: what the store can keep
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -58,6 +60,8 @@ class Fields:
     def read(cls, body: bytes) -> "Fields":
         try:
             values = json.loads(body)
+            # Half of a surrogate pair is no text (RFC 8259, 8.2): nothing could store or send it.
+            json.dumps(values, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise Refusal(400, f"Invalid request body: {error}") from None
         return cls.of(values)
@@ -125,7 +129,8 @@ def query_number(query: Mapping[str, str], name: str, default: int, *, low: int,
     text = query.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+    is_number = text.isascii() and text.isdigit() and len(text) <= DIGITS
+    if not is_number or not low <= int(text) <= high:
         raise Refusal(
             400, f"validation error: parameter '{name}' must be a number from {low} to {high}"
         )

@@ -69,6 +69,10 @@ def test_the_tags_of_a_registration(
         ({"name": "a", "cpuCount": 3}, "CPU count must be 1 or an even number"),
         ({"name": "a", "memoryMB": 127}, "Memory must be at least 128 MiB"),
         ({"name": "a", "memoryMB": 129}, "Memory must be divisible by 2"),
+        ({"name": "a", "memoryMB": 2**20 + 2}, "Memory can't be higher than 1048576 MiB"),
+        ({"name": "a", "memoryMB": 2**63}, "Memory can't be higher than 1048576 MiB"),
+        ({"name": "a", "memoryMB": 10**30}, "Memory can't be higher than 1048576 MiB"),
+        ({"name": "a", "cpuCount": 10**30}, "CPU count must be at most 32"),
     ],
 )  # fmt: skip
 def test_a_bad_registration_is_400(client: Client, body: dict[str, object], message: str) -> None:
@@ -288,7 +292,14 @@ def test_a_log_is_read_by_offset_limit_and_level(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{"limit": "101"}, {"limit": "-1"}, {"logsOffset": "x"}, {"level": "loud"}],
+    [
+        {"limit": "101"},
+        {"limit": "-1"},
+        {"limit": "9" * 5000},
+        {"logsOffset": "x"},
+        {"logsOffset": "9" * 5000},
+        {"level": "loud"},
+    ],
 )
 def test_a_bad_parameter_is_400(client: Client, query: dict[str, str]) -> None:
     made = client.made("app")
@@ -559,6 +570,9 @@ def test_the_list_of_novita_has_pages(client: Client) -> None:
     [
         {"nextToken": "!"},
         {"nextToken": base64.urlsafe_b64encode(b"x").decode()},
+        {"nextToken": base64.urlsafe_b64encode(b"9" * 30).decode()},
+        {"nextToken": base64.urlsafe_b64encode(b"9" * 5000).decode()},
+        {"limit": "9" * 5000},
         {"limit": "0"},
         {"limit": "101"},
         {"page": "0"},

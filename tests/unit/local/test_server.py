@@ -117,6 +117,7 @@ def raw(url: str, data: bytes) -> bytes:
     [
         b"Content-Length: x\r\n\r\n",
         b"Content-Length: -1\r\n\r\n",
+        b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
         b"Content-Length: 10\r\n\r\nshort",
         b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
@@ -126,6 +127,36 @@ def test_a_broken_body_is_refused_and_the_connection_closed(url: str, rest: byte
     answered = raw(url, b"POST /x HTTP/1.1\r\nHost: localhost\r\n" + rest)
     assert int(answered.split()[1]) in {400, 413}
     assert b"Connection: close" in answered
+
+
+SECOND = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /x HTTP/1.1\r\nHost: [",
+        "POST /x HTTP/1.1\r\nHost: [::::]",
+        "POST /x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[",
+        "POST http://[/templates HTTP/1.1\r\nHost: localhost",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_400_and_its_body_no_request(
+    url: str, head: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answered = raw(url, f"{head}\r\nContent-Length: {len(SECOND)}\r\n\r\n".encode() + SECOND)
+    headers, _, body = answered.partition(b"\r\n\r\n")
+    assert headers.startswith(b"HTTP/1.1 400 ")
+    assert b"Connection: close" in headers
+    assert json.loads(body)["code"] == 400
+    assert caplog.text == ""
+
+
+def test_a_request_refused_before_its_body_was_read_ends_the_connection(url: str) -> None:
+    head = b"POST /x HTTP/1.1\r\nHost: attacker.example\r\nContent-Length: 5\r\n\r\n"
+    answered = raw(url, head + SECOND)
+    assert answered.startswith(b"HTTP/1.1 403 ")
+    assert answered.count(b"HTTP/1.1 ") == 1
 
 
 def test_what_is_no_http_gets_json(url: str) -> None:

@@ -34,7 +34,16 @@ def test_fields_are_read_by_their_types() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(None, 7), ("0", 0), ("100", 100), ("101", None), ("-1", None), ("x", None), ("٣", None)],
+    [
+        (None, 7),
+        ("0", 0),
+        ("100", 100),
+        ("101", None),
+        ("-1", None),
+        ("x", None),
+        ("٣", None),
+        ("9" * 5000, None),
+    ],
 )
 def test_numbers_of_a_query_have_limits(text: str | None, expected: int | None) -> None:
     query = {"n": text} if text is not None else {}
@@ -44,3 +53,23 @@ def test_numbers_of_a_query_have_limits(text: str | None, expected: int | None) 
         assert caught.value.status == 400
     else:
         assert wire.query_number(query, "n", 7, low=0, high=100) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "\\ud800"}',
+        b'{"tags": ["v1", "\\udfff"]}',
+        b'{"\\ud800": 1}',
+        b'{"name": "\xed\xa0\x80"}',
+        b'{"memoryMB": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b"[]",
+        b"\xff",
+    ],
+)
+def test_a_body_that_nothing_could_store_is_refused(body: bytes) -> None:
+    with pytest.raises(Refusal, match="Invalid request body") as caught:
+        Fields.read(body)
+    assert caught.value.status == 400
+    assert caught.value.message.encode()
