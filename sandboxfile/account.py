@@ -14,7 +14,7 @@ from sandboxfile.places import Position, Problem
 
 DEFAULT_DOMAIN = "us-phx-1.sandbox.novita.ai"
 TRUSTED_DOMAINS = ("novita.ai", "e2b.app", "e2b.dev")
-_LOGIN_FILE = ".novita/config.json"  # protocol reference, 1.7
+_LOGIN_FILE = ".novita/config.json"  # docs/protocol.md, 1.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Account:
 def find(environ: Mapping[str, str], home: Path) -> Account | None:
     """Return the account at hand: environment first, then the login file of Novita's CLI.
 
-    On Novita key and token are the same string (protocol reference, 1.5). Raises ConfigError
+    On Novita key and token are the same string (docs/protocol.md, 1.5). Raises ConfigError
     when the login file cannot be read.
     """
     for prefix in ("NOVITA", "E2B"):

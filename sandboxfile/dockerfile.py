@@ -456,7 +456,7 @@ def environment_script(
     r"""Return the script that keeps the image's environment for shells at run time.
 
     The service hands an image's ENV to build steps only and resets PATH in login shells; these
-    two files are what it reads when a sandbox runs (protocol reference, 3.8). The script reads
+    two files are what it reads when a sandbox runs (docs/protocol.md, 3.8). The script reads
     the process's own environment, so that what the base sets is kept too; `names` are those that
     the template sets. Values are exact: entries end in NUL there, and a newline inside a value is
     \001 while lines are edited.

@@ -46,7 +46,7 @@ class Command(Protocol):
 class Parser(argparse.ArgumentParser):
     """An argument parser whose options can also come as SANDBOXFILE_<OPTION>.
 
-    argparse exits 2 on its own, which means `differences` here (design, section 9).
+    argparse exits 2 on its own, which means `differences` here (docs/reference.md, Exit codes).
     """
 
     environ: Mapping[str, str] = {}
@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         action = super().add_argument(*names, **options)
         long = next((name for name in names if name.startswith("--")), None)
-        # `--target` alone has a place of its own among its defaults (design, section 7).
+        # `--target` alone has its own place among the defaults (docs/reference.md, Environment).
         if long and long != "--target" and action.default is not argparse.SUPPRESS:
             variable = "SANDBOXFILE_" + long[2:].replace("-", "_").upper()
             if self.environ.get(variable):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sandboxfile.places import Position
 
-PLATFORM = "linux/amd64"  # the service boots nothing else (protocol reference, 3.10)
+PLATFORM = "linux/amd64"  # the service boots nothing else (docs/protocol.md, 3.10)
 
 # What a Dockerfile may need of the engine that builds it.
 Feature = Literal["secrets", "cache_export", "cancel", "heredoc", "cache_mounts", "load"]
@@ -316,7 +316,7 @@ class Login:
     password: Secret
 
 
-# Domains that speak only the v1 flow (protocol reference, 1.1).
+# Domains that speak only the v1 flow (docs/protocol.md, 1.1).
 LEGACY_DOMAINS = frozenset(
     {
         "sandbox.novita.ai",

@@ -1,4 +1,4 @@
-"""The steps of a template as jobs: generate, build, push, snapshot, tag (design, section 5)."""
+"""The steps of a template as jobs: generate, build, push, snapshot, tag (docs/design.md)."""
 
 import os
 import threading

@@ -1,7 +1,7 @@
 """Shell text of ready checks: exit status 0 means ready.
 
 The text runs in the image, under whichever of bash, dash and busybox sh is there, every two
-seconds until it succeeds (protocol reference, 5.5). It needs no tools where /proc can answer: the
+seconds until it succeeds (docs/protocol.md, 5.5). It needs no tools where /proc can answer: the
 usual `ss | grep :80` is also true for port 8000, and `pgrep` for a process that has crashed.
 """
 

@@ -1,4 +1,4 @@
-"""What became of each template, as `build --json` prints it (design, section 9)."""
+"""What became of each template, as `build --json` prints it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping

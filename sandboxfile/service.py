@@ -1,6 +1,6 @@
 """The template API as typed calls, both generations: requests, strict answers, errors; no flow.
 
-Sections named here are those of the protocol's description in `docs/`; every answer is read as
+Sections named here are those of `docs/protocol.md`; every answer is read as
 coming from a stranger: an ID that does not look like one never reaches a URL, a file or a terminal.
 """
 

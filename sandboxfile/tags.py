@@ -23,7 +23,7 @@ def expand(
 
     `key` is the template key, of which 16 hexadecimal digits are used; `git_sha` the commit, None
     outside a repository. Raises ConfigError at `at` for every tag that is none afterwards
-    (protocol reference, section 4: charset, no UUID, `default` is moved on its own, `sf-` is ours).
+    (docs/protocol.md, 4: charset, no UUID, `default` is moved on its own, `sf-` is ours).
     """
     values = {"git.sha": git_sha, "key": key and key.partition(":")[2][:16]}
     problems: list[Problem] = []

@@ -16,7 +16,7 @@ from sandboxfile.reference import ImageReference
 
 SCRATCH = "scratch"
 
-# What BuildKit defines for FROM; we build for one platform (protocol reference, 3.10).
+# What BuildKit defines for FROM; we build for one platform (docs/protocol.md, 3.10).
 _PLATFORM = {"PLATFORM": "linux/amd64", "OS": "linux", "ARCH": "amd64", "VARIANT": ""}
 _PREDEFINED = {
     f"{of}{name}": value for of in ("BUILD", "TARGET") for name, value in _PLATFORM.items()

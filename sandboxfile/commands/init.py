@@ -76,7 +76,7 @@ def _from_sources(directory: Path) -> list[str]:
 
 
 def _name(directory: Path) -> str:
-    """Turn a directory's name into a legal template name (protocol reference, 4.1)."""
+    """Turn a directory's name into a legal template name (docs/protocol.md, 4.1)."""
     name = re.sub(r"[^a-z0-9_-]+", "-", directory.name.lower()).strip("-_")
     return name[:128] or "sandbox"
 

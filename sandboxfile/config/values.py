@@ -1,7 +1,7 @@
 """The grammars of single values: text in, a Fault or None out; no file, no place, no network.
 
 Every rule matches the whole text. What ends in a shell, a Dockerfile or a request has an
-allow-list of characters (design section 3; protocol reference, sections 4 and 6). Patterns are
+allow-list of characters (for names, tags and numbers: docs/protocol.md, 4 and 6). Patterns are
 compiled by `re` at first use: most files need few of them.
 """
 
@@ -17,7 +17,7 @@ from sandboxfile.reference import ImageReference, is_authority
 COMMAND_LIMIT = 8 << 10  # bytes of a start or ready command
 VALUE_LIMIT = 32 << 10  # characters of a variable's value
 SCRIPT_LIMIT = 64 << 10  # bytes of a script that runs while building
-CPU_LIMIT = 32  # protocol reference, section 6
+CPU_LIMIT = 32  # docs/protocol.md, 6
 MEMORY_LEAST = 128  # MiB
 MEMORY_LIMIT = 1 << 20  # MiB: a slip of the pen, since the service gives far less
 DELAY_LIMIT = 600  # seconds after which the service stops waiting for readiness

@@ -17,7 +17,7 @@ from sandboxfile.model import PLATFORM, TOKEN_USER, Login
 DELAYS_S = (1.0, 4.0, 10.0)
 
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64}) size")
-# The texts differ by engine, image store and registry; each was seen (docker.md, section 1).
+# The texts differ by engine, image store and registry; each was seen.
 _DENIED = re.compile(
     r"unauthorized|denied|no basic auth credentials|authentication required|bad credentials"
     r"|insufficient[_ ]scope|incorrect username or password|access forbidden|\b40[13]\b",

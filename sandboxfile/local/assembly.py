@@ -30,7 +30,7 @@ from sandboxfile.model import Login
 from sandboxfile.reference import ImageReference
 
 REPOSITORY = "sandboxfile/local"  # images of finished templates, tagged with the build's id
-PUSHED = "e2b/custom-envs"  # where a v1 client pushes to, below the registry (reference, 2.3)
+PUSHED = "e2b/custom-envs"  # below the registry, by v1 clients (docs/protocol.md, 2.3)
 OWNER = "sandboxfile.owner"  # label of containers: the process that has to remove them
 BASE = "base"
 FINALIZE = "finalize"
@@ -65,7 +65,7 @@ class _Base:
 
 
 class _Failed(Exception):  # noqa: N818 - named for what it says
-    """The end of a build, in the service's words (reference, 5.7)."""
+    """The end of a build, in the service's words (docs/protocol.md, 5.7)."""
 
 
 class Assembly:
@@ -323,7 +323,7 @@ class Assembly:
         return Result(image=image, setting=setting, start=start, ready=ready)
 
     def _commands(self, base: _Base) -> tuple[str, str]:
-        """Return start and ready: the base's only if neither is given (reference, 3.6)."""
+        """Return start and ready: the base's only if neither is given (docs/protocol.md, 3.6)."""
         recipe = self._recipe
         if recipe.start is None and recipe.ready is None:
             return base.start, base.ready
@@ -338,7 +338,7 @@ class Assembly:
             raise _Failed(f"{message} {done.status}")
 
     def _mark(self, what: str, text: str) -> None:
-        """Say what is done next, with the key of all that was done so far (reference, 5.6)."""
+        """Say what is done next, with the key of all so far (docs/protocol.md, 5.6)."""
         self._key = hashlib.sha256(f"{self._key}\0{what}\0{text}".encode()).hexdigest()
         self._say(" ".join(filter(None, (what, text, f"[{self._key[:16]}]"))))
 

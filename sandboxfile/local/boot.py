@@ -14,7 +14,7 @@ from sandboxfile.local.guest import Guest
 from sandboxfile.local.records import Level, Setting
 
 DEFAULT_READY = "sleep 0"
-DEFAULT_READY_AFTER_START = "sleep 20"  # protocol reference, 5.5
+DEFAULT_READY_AFTER_START = "sleep 20"  # docs/protocol.md, 5.5
 
 
 class NotReady(SandboxfileError):  # noqa: N818 - named for what it says

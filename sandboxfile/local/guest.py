@@ -75,7 +75,7 @@ echo "$shell"
 """
 )
 
-# Protocol reference, 5.4. The service also opens the files in /usr/local; directories suffice to
+# docs/protocol.md, 5.4. The service also opens the files in /usr/local; directories suffice to
 # replace them, and opening every file would copy every file into the template's last layer.
 _CONFIGURE = (
     _READ_FIELD
@@ -134,7 +134,7 @@ class Guest:
         return self.script(_CONFIGURE, DEFAULT_USER)
 
     def expand(self, pairs: tuple[tuple[str, str], ...], env: Mapping[str, str]) -> dict[str, str]:
-        """Expand `$NAME` in values of variables, each seeing those before it (reference, 3.6).
+        """Expand `$NAME` in values, each seeing those before it (docs/protocol.md, 3.6).
 
         Raises ValueError for what cannot be a variable.
         """

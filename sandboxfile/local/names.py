@@ -7,7 +7,7 @@ from sandboxfile.model import UUID
 
 NAMESPACE = "local"  # the slug of the one team that this service has
 DEFAULT_TAG = "default"
-NAME_LIMIT = 128  # characters of the whole name (protocol reference, 4.1)
+NAME_LIMIT = 128  # characters of the whole name (docs/protocol.md, 4.1)
 
 _PART = re.compile(r"[a-z0-9_-]+")
 _TAG = re.compile(r"[a-z0-9_.-]+")

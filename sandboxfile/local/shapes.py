@@ -1,4 +1,7 @@
-"""What the local service knows, in the JSON shapes of the template API."""
+"""What the local service knows, in the JSON shapes of the template API.
+
+Numbers in brackets are sections of docs/protocol.md.
+"""
 
 from collections.abc import Iterable
 
@@ -16,7 +19,7 @@ from sandboxfile.local.wire import timestamp
 TEAM = "5a0d9c1e-6b7f-4c53-9d2a-0c1b2a3d4e5f"  # the one team of every local service
 NO_BUILD = "00000000-0000-0000-0000-000000000000"
 NEVER = "0001-01-01T00:00:00Z"
-DISK_MB = 20_480  # protocol reference, section 6
+DISK_MB = 20_480  # docs/protocol.md, 6
 ENVD = "local"  # no control daemon runs in local templates
 
 

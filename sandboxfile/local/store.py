@@ -1,7 +1,7 @@
 """The local service's memory: one SQLite file that several processes share and kill -9 spares.
 
 The rules that must hold between requests (superseding, cancelling, tag resolution) live here,
-each in one transaction; sections in comments are those of the protocol reference.
+each in one transaction; numbers in brackets are sections of docs/protocol.md.
 """
 # ruff: noqa: S608 - statements are joined from this file's own words; values are parameters
 
@@ -38,8 +38,8 @@ from sandboxfile.local.records import (
 )
 from sandboxfile.model import Resources
 
-WAITING_LIMIT_S = 40 * 60  # 5.3: a build that nobody triggers
-BUILDING_LIMIT_S = 60 * 60  # 5.4: a whole build
+WAITING_LIMIT_S = 40 * 60  # a build that nobody triggers (5.3)
+BUILDING_LIMIT_S = 60 * 60  # a whole build (5.4)
 
 SUPERSEDED = "The build was canceled because it was superseded by a newer one."
 CANCELLED = "build was cancelled"

@@ -11,7 +11,7 @@ from sandboxfile.service import BuildStatus
 
 Kind = Literal["superseded", "service", "user"]
 
-# Texts of the protocol's section 5.7, in lower case.
+# Texts of docs/protocol.md, 5.7, in lower case.
 SUPERSEDED = ("superseded by a newer one", "build was cancelled", "build was canceled")
 SERVICE = (
     "polling received unrecoverable error",

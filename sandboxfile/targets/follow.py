@@ -86,9 +86,9 @@ class Following:
     def start(self, fire: Callable[[], None], *, doubtful: bool) -> bool:
         """Call `fire` (the trigger) until the build runs; False when it waits for ever.
 
-        A second trigger can destroy a healthy build (protocol, 5.3), so after one whose outcome
-        is not known (`doubtful`: an earlier run's) the status decides, and only a build that is
-        still waiting after a while is triggered once more. Raises Gone, Rejected, Unreachable.
+        A second trigger can destroy a healthy build (docs/protocol.md, 5.3), so after one whose
+        outcome is not known (`doubtful`: an earlier run's) the status decides, and only a build that
+        is still waiting after a while is triggered once more. Raises Gone, Rejected, Unreachable.
         """
         if not doubtful and self._fire(fire):
             return True

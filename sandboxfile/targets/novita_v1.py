@@ -19,11 +19,11 @@ from sandboxfile.targets.follow import Patience
 
 REGISTRY_USER = "_e2b_access_token"
 REPOSITORY = "e2b/custom-envs"
-DEFAULT_USER = "user"  # of every sandbox, and of the start command (section 2.4)
+DEFAULT_USER = "user"  # of every sandbox, and of the start command (docs/protocol.md, 2.4)
 
 
 class NovitaV1:
-    """The order is the protocol's (section 2.3): the image's name is made of the IDs.
+    """The order is the protocol's (docs/protocol.md, 2.3): the image's name is made of the IDs.
 
     `known` are the IDs of templates that the lock has: a name alone makes no rebuild here. The
     image goes to `docker.<domain>`, or to `<registry>/<template ID>:<build ID>` when the target
@@ -190,7 +190,7 @@ def _inside(template: Template, command: str | None) -> str | None:
 
 
 def _not_carried(template: Template) -> list[str]:
-    """Say what this API has no field for, and the service does not take from the image (2.4)."""
+    """Say what neither this API nor the image can tell the service (docs/protocol.md, 2.4)."""
     texts = []
     if template.user not in {None, DEFAULT_USER}:
         texts.append(
@@ -222,5 +222,5 @@ def registry_host(target: Target) -> str:
 
 
 def registry_login(token: Secret | None) -> Login | None:
-    """Return the login for a v1 service's own registry (section 2.3, step 3)."""
+    """Return the login for a v1 service's own registry (docs/protocol.md, 2.3, step 3)."""
     return Login(username=REGISTRY_USER, password=token) if token else None

@@ -210,7 +210,7 @@ def repository_name(release: Release) -> str:
 
 
 def _steps(template: Template) -> tuple[BuildStep, ...]:
-    """Carry user and working directory: the service ignores those of the image (3.6)."""
+    """Carry user and directory: the service ignores the image's own (docs/protocol.md, 3.6)."""
     steps = []
     if template.user is not None:
         steps.append(BuildStep(type="USER", args=(template.user,)))

@@ -115,7 +115,7 @@ whole log: /b.log"""
         (ValueError("x"), "error: this is a bug in sandboxfile: ValueError('x')"),
     ],
 )  # fmt: skip
-def test_errors_read_as_the_design_shows(error: BaseException, text: str) -> None:
+def test_errors_say_level_place_text_and_hint(error: BaseException, text: str) -> None:
     assert error_text(error, read=read) == text
 
 

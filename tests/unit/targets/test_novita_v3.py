@@ -170,7 +170,7 @@ def test_a_service_without_v3_is_asked_the_older_way(world: World) -> None:
     assert len(world.notices) == 1
 
 
-# --- resuming (reliability, 2.4) -------------------------------------------------------------
+# --- resuming --------------------------------------------------------------------------------
 
 ROWS: list[tuple[Step | None, str, int, int]] = [
     # the journal, the service's build, builds in the end, triggers of the first
