@@ -3,6 +3,7 @@
 import argparse
 import fnmatch
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -47,12 +48,26 @@ def state(root: Path) -> Path:
 
 
 def check_own(directory: Path) -> None:
-    """Refuse links in the state directory: a checkout may bring them, and we would follow."""
-    links = [directory] if directory.is_symlink() else []
+    """Refuse what is neither file nor directory in the state directory.
+
+    A checkout may bring a link, which we would follow, or a FIFO, at which we would wait.
+    """
+    if not os.path.lexists(directory):
+        return
+    _check_kind(directory, directory, "a directory")
     for above, below, files in os.walk(directory):
-        links += [Path(above, name) for name in (*below, *files) if Path(above, name).is_symlink()]
-    if links:
-        raise SandboxfileError(f"`{links[0]}` is a link", hint=f"remove `{directory}`")
+        for name in below:
+            _check_kind(Path(above, name), directory, "a directory")
+        for name in files:
+            _check_kind(Path(above, name), directory, "a file")
+
+
+def _check_kind(path: Path, directory: Path, wanted: str) -> None:
+    mode = path.lstat().st_mode
+    is_good = stat.S_ISDIR(mode) if wanted == "a directory" else stat.S_ISREG(mode)
+    if not is_good:
+        what = "is a link" if stat.S_ISLNK(mode) else f"is not {wanted}"
+        raise SandboxfileError(f"`{path}` {what}", hint=f"remove `{directory}`")
 
 
 def data(environ: Mapping[str, str], home: Path) -> Path:
@@ -80,14 +95,16 @@ def workspace(args: argparse.Namespace) -> Workspace:
 
     def validated(digest: bytes) -> bool:
         try:
-            return seen.read_bytes() == digest
+            return reading.regular(seen) == digest
         except OSError:
             return False
 
     def remember(digest: bytes) -> None:
         with suppress(OSError):  # it only saves time
-            if (path.parent / STATE).is_dir():
-                seen.write_bytes(digest)
+            if seen.parent.is_dir():
+                seen.unlink(missing_ok=True)  # it may be a link, or a FIFO
+                with seen.open("xb") as file:
+                    file.write(digest)
 
     return load.load(path, validated=validated, remember=remember)
 

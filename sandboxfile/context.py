@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from sandboxfile import reading
 from sandboxfile.errors import ConfigError
 from sandboxfile.ignore import Ignore, Matches, Rule, matcher
 from sandboxfile.model import Copy, DockerfileBase
@@ -217,7 +218,7 @@ class _Gathered:
         if file not in self._ignores:
             self._looked_at |= {os.fspath(file), os.path.realpath(file)}
             try:
-                text = file.read_bytes().decode("utf-8", "surrogateescape")
+                text = reading.regular(file).decode("utf-8", "surrogateescape")
             except FileNotFoundError:
                 text = ""
             except OSError as error:

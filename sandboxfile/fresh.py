@@ -100,10 +100,13 @@ def remember(
 
 def _kept() -> "list[bytes]":
     try:
-        with open(FILE, "rb") as file:  # noqa: PTH123 - pathlib costs 10 ms to import
-            return [each.strip(b"\0") for each in file.read().split(b"\0\0")]
+        # Never waits: a checkout may bring a FIFO, of which a read ends at once or not at all.
+        handle = os.open(FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return []
+    with open(handle, "rb") as file:  # noqa: PTH123 - pathlib costs 10 ms to import
+        content = file.read() or b""  # None of a FIFO that somebody writes to
+    return [each.strip(b"\0") for each in content.split(b"\0\0")]
 
 
 def _marks(paths: "list[bytes]") -> bytes:

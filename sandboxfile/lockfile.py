@@ -160,7 +160,9 @@ def _content(path: Path) -> str | None:
         raise _unreadable(shown, error) from None
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise _refused(shown, "this is not a regular file")
+            what = "a directory" if stat.S_ISDIR(os.fstat(handle).st_mode) else "a special file"
+            hint = f"remove `{shown}`, or restore the file from version control"
+            raise _refused(shown, f"the lock is {what}, not a regular file", hint=hint)
         with os.fdopen(handle, "rb", closefd=False) as file:
             data = file.read(MAX_BYTES + 1)
     finally:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sandboxfile import reading
 from sandboxfile.context import Manifest
 
 What = Literal["added", "removed", "changed", "mode"]
@@ -76,7 +77,7 @@ class Manifests:
 
     def _read(self, name: str, image_key: str) -> dict[str, _Files] | None:
         try:
-            record = json.loads(self._path(name).read_bytes())
+            record = json.loads(reading.regular(self._path(name)))
             if (record["version"], record["image_key"]) != (_VERSION, image_key):
                 return None
             return {

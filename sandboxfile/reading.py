@@ -1,4 +1,4 @@
-"""Reads files that the configuration names: regular ones, inside the workspace, links resolved."""
+"""Reads files that may be anything: regular ones only, inside the workspace where that is due."""
 
 import os
 import stat
@@ -11,6 +11,14 @@ def read(path: Path, root: Path) -> bytes:
     Never waits (a FIFO is no file), never follows a link out. Raises OSError with the reason.
     """
     inside(path, root)
+    return regular(path)
+
+
+def regular(path: Path) -> bytes:
+    """Return the content of a file, of our own state too: a checkout may have brought it along.
+
+    Never waits (a FIFO is no file). Raises OSError with the reason.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):

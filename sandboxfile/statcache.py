@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Protocol
 from zlib import crc32
 
+from sandboxfile import reading
 from sandboxfile.errors import SandboxfileError
 
 SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
@@ -168,7 +169,7 @@ def _hash(descriptor: int, size: int) -> bytes | None:
 
 def _load(path: Path) -> dict[bytes, bytes]:
     try:
-        data = path.read_bytes()
+        data = reading.regular(path)
         magic, checksum, count, length = _HEADER.unpack_from(data)
     except (OSError, struct.error):
         return {}

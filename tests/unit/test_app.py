@@ -1,5 +1,6 @@
 import argparse
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from contextlib import chdir
 from pathlib import Path
 
@@ -65,6 +66,49 @@ def test_the_state_directory_ignores_itself(tmp_path: Path) -> None:
     assert (state / ".gitignore").read_text() == "*\n"
     assert state.stat().st_mode & 0o077 == 0
     assert app.state(tmp_path) == state
+
+
+def a_file(path: Path) -> None:
+    path.write_text("")
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to("/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("below", "make", "what"),
+    [
+        ("", a_file, "is not a directory"),
+        ("", a_link, "is a link"),
+        ("", os.mkfifo, "is not a directory"),
+        ("manifests/local.app.json", os.mkfifo, "is not a file"),
+        ("journal/local.jsonl", os.mkfifo, "is not a file"),
+        ("logs", a_link, "is a link"),
+    ],
+)
+def test_a_state_directory_that_somebody_prepared_is_refused(
+    tmp_path: Path, below: str, make: Callable[[Path], None], what: str
+) -> None:
+    path = tmp_path / app.STATE / below
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path)
+
+    with pytest.raises(SandboxfileError) as caught:
+        app.state(tmp_path)
+
+    assert caught.value.message == f"`{path}` {what}"
+    assert caught.value.hint == f"remove `{tmp_path / app.STATE}`"
+
+
+def test_a_fifo_in_place_of_the_note_of_a_check_is_replaced(user: User) -> None:
+    note = user.root / app.STATE / "validated"
+    note.parent.mkdir()
+    os.mkfifo(note)
+
+    load(user)
+
+    assert note.is_file()
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,12 @@ def test_a_workspace_reached_through_a_link_is_fine(tree: Tree, tmp_path: Path) 
 # --- ignoring --------------------------------------------------------------------------------
 
 
+def test_a_dockerignore_that_is_a_fifo_is_not_waited_for(tree: Tree) -> None:
+    root = tree("app/a")
+    os.mkfifo(root / ".dockerignore")
+    assert "cannot read `.dockerignore: it is not a regular file`" in complaint(root, "app/")
+
+
 def test_dockerignore_of_the_stating_directory_applies(tree: Tree) -> None:
     root = tree("m/app/a.py", "m/app/a.pyc", "m/.dockerignore", ".dockerignore", "app/a.pyc")
     (root / "m/.dockerignore").write_text("**/*.pyc\n")

@@ -71,6 +71,22 @@ def test_sixteen_command_lines_are_remembered(grown_old: Callable[[], None]) -> 
     assert [path.name for path in RECORD.parent.iterdir()] == ["fresh"]
 
 
+@pytest.mark.parametrize("is_written_to", [False, True])
+def test_a_record_that_is_a_fifo_is_not_waited_for(
+    grown_old: Callable[[], None], *, is_written_to: bool
+) -> None:
+    os.mkfifo(RECORD)
+    grown_old()
+    other = os.open(RECORD, os.O_RDWR | os.O_NONBLOCK) if is_written_to else None
+
+    assert fresh.said("1", ARGV, ENVIRON) is None
+    remember()
+
+    if other is not None:
+        os.close(other)
+    assert fresh.said("1", ARGV, ENVIRON) == TEXT
+
+
 # --- what is different -----------------------------------------------------------------------
 
 

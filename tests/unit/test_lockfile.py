@@ -228,6 +228,9 @@ def test_a_missing_lock_is_empty(tmp_path: Path) -> None:
     assert read(tmp_path / "novita.lock") == Lock()
 
 
+RESTORE = "hint: remove `novita.lock`, or restore the file from version control"
+
+
 def make_link(path: Path) -> None:
     (path.parent / "elsewhere").write_text(render(Lock()))
     path.symlink_to("elsewhere")
@@ -241,8 +244,14 @@ def make_large(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Path.mkdir, "novita.lock:1:1: error: this is not a regular file"),
-        (os.mkfifo, "novita.lock:1:1: error: this is not a regular file"),
+        (
+            Path.mkdir,
+            f"novita.lock:1:1: error: the lock is a directory, not a regular file\n{RESTORE}",
+        ),
+        (
+            os.mkfifo,
+            f"novita.lock:1:1: error: the lock is a special file, not a regular file\n{RESTORE}",
+        ),
         (make_link, f"novita.lock:1:1: error: {LINKED}"),
         (make_large, "novita.lock:1:1: error: the lock is larger than 16 MiB"),
         (

@@ -106,3 +106,8 @@ def test_a_record_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     store = Manifests(tmp_path / "state")
     store.remember("prod.agent", KEY, {"files": [BEFORE]})
     assert changes(store, AFTER) == []
+
+
+def test_a_fifo_in_place_of_a_record_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "prod.agent.json")
+    assert changes(Manifests(tmp_path), AFTER) == []

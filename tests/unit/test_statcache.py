@@ -343,3 +343,8 @@ def test_threads_may_share_a_cache(tmp_path: Path) -> None:
         thread.join()
     assert wrong == []
     assert kept(tmp_path) == {path.name.encode() for path in paths}
+
+
+def test_a_fifo_in_place_of_the_cache_is_not_waited_for(tmp_path: Path, file: Path) -> None:
+    os.mkfifo(tmp_path / "cache")
+    assert digest(StatCache.open(tmp_path / "cache", root=tmp_path), file) == sha(file.read_bytes())
