@@ -2,8 +2,10 @@
 
 import json
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Any
 
 import requests
@@ -18,6 +20,7 @@ from sandboxfile.model import Resources
 from sandboxfile.process import LineSplitter
 
 MIB = 1024 * 1024
+SETTLE_S = 10.0  # a start takes a tenth of a second
 STDERR, HEADER = 2, 8  # of a multiplexed stream: its number, its header's size
 # Works with every shell, reaps nothing (init does), and ends at once when told to.
 IDLE = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"]
@@ -108,6 +111,8 @@ class DockerBox:
         self._quirks = quirks
         self._id = identifier
         self._image = image
+        self._gate = Lock()  # commands start, or a commit is made: see _settle
+        self._begun: set[str] = set()
 
     @property
     def id(self) -> str:
@@ -123,14 +128,19 @@ class DockerBox:
         on_line: Callable[[str], None] | None = None,
     ) -> Executed:
         """Run a command to its end; each output line goes to `on_line` as it comes."""
-        exec_id = self._prepared(argv, user, workdir, env)
         output = []
         splitters = {1: LineSplitter(), STDERR: LineSplitter()}
-        with self._wire.open(
-            f"/exec/{exec_id}/start",
-            body=json.dumps({"Detach": False, "Tty": False}).encode(),
-            headers={"Content-Type": "application/json"},
-        ) as response:
+        with ExitStack() as stack:
+            with self._gate:
+                exec_id = self._prepared(argv, user, workdir, env)
+                self._begun.add(exec_id)
+                stack.callback(self._begun.discard, exec_id)
+                started = self._wire.open(
+                    f"/exec/{exec_id}/start",
+                    body=json.dumps({"Detach": False, "Tty": False}).encode(),
+                    headers={"Content-Type": "application/json"},
+                )
+                response = stack.enter_context(started)
             for stream, data in frames(response.raw.read):
                 output.append(data)
                 for line in splitters[stream].feed(data):
@@ -150,8 +160,9 @@ class DockerBox:
         env: Mapping[str, str] | None = None,
     ) -> str:
         """Start a command in the background and return its exec id; its output is dropped."""
-        exec_id = self._prepared(argv, user, workdir, env, attach=False)
-        self._wire.ask("POST", f"/exec/{exec_id}/start", body={"Detach": True, "Tty": False})
+        with self._gate:
+            exec_id = self._prepared(argv, user, workdir, env, attach=False)
+            self._wire.ask("POST", f"/exec/{exec_id}/start", body={"Detach": True, "Tty": False})
         return exec_id
 
     def poll(self, exec_id: str) -> int | None:
@@ -197,8 +208,29 @@ class DockerBox:
             own += [f"LABEL {quoted(key)}={quoted(value)}" for key, value in labels.items()]
             params["changes"] = [*own, *changes]
         body = {**config, **starts, "Labels": {**(config.get("Labels") or {}), **labels}}
-        self._wire.ask("POST", "/commit", params=params, body=body)
+        with self._gate:
+            self._settle()
+            self._wire.ask("POST", "/commit", params=params, body=body)
         return str(self._wire.ask("GET", f"/images/{segment(tag)}/json")["Id"])
+
+    def _settle(self) -> None:
+        """Wait until every command has really started, which is a moment after its output opens.
+
+        A commit freezes the container; a runtime that is then about to join it freezes too, and
+        holds what thawing it would need: the engine never comes back (seen with 20.10).
+        """
+        end = time.monotonic() + SETTLE_S
+        for exec_id in sorted(self._begun):
+            while not self._has_started(exec_id) and time.monotonic() < end:
+                time.sleep(0.02)
+
+    def _has_started(self, exec_id: str) -> bool:
+        try:
+            state = self._wire.ask("GET", f"/exec/{exec_id}/json")
+        except Refused:
+            return True  # ended, and forgotten
+        ended = not state.get("Running") and state.get("ExitCode") is not None
+        return ended or bool(state.get("Pid"))
 
     def _prepared(
         self,

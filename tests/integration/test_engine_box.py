@@ -203,6 +203,21 @@ def test_a_commit_keeps_files_and_how_the_image_starts(
     engine.untag(image)
 
 
+def test_a_commit_does_not_freeze_a_command_that_is_starting(box: Box, tag: str) -> None:
+    """The engine would never answer again: the runtime waits in the cgroup that it must thaw."""
+    for number in range(12):
+        marks: list[str] = []
+        command = ("/bin/sh", "-c", f"echo {number}; sleep 0.3")
+        thread = threading.Thread(
+            target=box.execute, args=(command,), kwargs={"on_line": marks.append}
+        )
+        thread.start()
+        time.sleep(number * 0.01)  # at another moment of the start each time
+        box.commit(tag, labels={})
+        thread.join()
+        assert marks == [str(number)]
+
+
 def test_a_commit_takes_changes(engine: Engine, busybox: str, box: Box, tag: str) -> None:
     box.commit(tag, labels={}, changes=('CMD ["a", "b c"]', 'ENV ONE="x y"', "WORKDIR /tmp"))
     config = engine.image_config(tag)
