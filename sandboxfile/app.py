@@ -132,7 +132,7 @@ def select(workspace: Workspace, patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def target(args: argparse.Namespace, workspace: Workspace) -> tuple[Target, str]:
-    """Return the target of this run and why it is that one (design, section 7)."""
+    """Return the target of this run and why it is that one (README, Targets)."""
     environ = args.environ
     if args.target:
         name, why = args.target, "asked for"

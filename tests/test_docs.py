@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,49 @@ def test_every_variable_that_is_documented_is_read() -> None:
 
     for name in re.findall(r"`([A-Z][A-Z0-9]+_[A-Z0-9_]+)`", section("Environment")):
         assert name in source or name in by_option or name in _variables(), name
+
+
+# --- what the code cites ---------------------------------------------------------------------
+
+PROTOCOL = "docs/protocol.md"
+_NUMBER = r"\d+(?:\.\d+)?"
+
+
+def _words(path: Path) -> str:
+    """Return the comments and docstrings of a module, one to a line."""
+    with path.open("rb") as file:
+        tokens = [each.string for each in tokenize.tokenize(file.readline)
+                  if each.type in {tokenize.COMMENT, tokenize.STRING}]  # fmt: skip
+    return "\n".join(" ".join(text.split()) for text in tokens)
+
+
+def _cited(words: str) -> set[str]:
+    """Return the sections of the protocol that are cited, in short too where a module says so."""
+    long = re.findall(rf"{re.escape(PROTOCOL)}, ((?:{_NUMBER}(?: and |, (?=\d))?)+)", words)
+    short = []
+    if re.search(rf"(?i)(?:numbers in brackets|sections named here) are .*{PROTOCOL}", words):
+        short = re.findall(rf"\(({_NUMBER})\)|\bsection ({_NUMBER})", words)
+    return {number for found in [*long, *map("".join, short)]
+            for number in re.findall(_NUMBER, found)}  # fmt: skip
+
+
+def test_sections_of_the_protocol_that_the_code_cites_are_there() -> None:
+    there = set(re.findall(rf"^##+ ({_NUMBER})\b", (ROOT / PROTOCOL).read_text(), re.MULTILINE))
+    cited = {path: _cited(_words(path)) for path in PACKAGE.rglob("*.py")}
+
+    assert {"1.5", "2.6", "3.10", "4", "5.3", "6", "7"} <= set().union(*cited.values())
+    assert {path: sections - there for path, sections in cited.items() if sections - there} == {}
+
+
+def test_comments_cite_only_documents_that_are_here() -> None:
+    elsewhere = r"protocol reference|\(reference, \d|\(?\b(?:design|reliability),? (?:section )?\d"
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        if path == Path(__file__):
+            continue
+        words = _words(path)
+        assert not re.search(elsewhere, words, re.IGNORECASE), path
+        for name in re.findall(r"\bdocs/[\w-]+\.md", words):
+            assert (ROOT / name).is_file(), (path, name)
 
 
 # --- what can be followed and typed ----------------------------------------------------------

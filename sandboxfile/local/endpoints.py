@@ -1,6 +1,6 @@
 """The template API, requests to answers, over the store and the builder; no socket in sight.
 
-Numbers in brackets are sections of the protocol's description.
+Numbers in brackets are sections of docs/protocol.md.
 """
 
 import base64

@@ -16,7 +16,7 @@ from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.local.wire import Answer, Request, refusal
 from sandboxfile.loopback import is_loopback
 
-BODY_LIMIT = 16 * 1024 * 1024  # protocol reference, section 6
+BODY_LIMIT = 16 * 1024 * 1024  # docs/protocol.md, 6
 LINE_LIMIT = 4096
 LENGTH_DIGITS = 18  # of a Content-Length that is read at all
 IDLE_S = 70.0
@@ -128,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            if self.command == "PUT":  # as the service's storage does (protocol reference, 3.3)
+            if self.command == "PUT":  # as the service's storage does (docs/protocol.md, 3.3)
                 raise _Unacceptable(
                     HTTPStatus.NOT_IMPLEMENTED, "a chunked upload is not implemented"
                 )

@@ -87,8 +87,9 @@ class Following:
         """Call `fire` (the trigger) until the build runs; False when it waits for ever.
 
         A second trigger can destroy a healthy build (docs/protocol.md, 5.3), so after one whose
-        outcome is not known (`doubtful`: an earlier run's) the status decides, and only a build that
-        is still waiting after a while is triggered once more. Raises Gone, Rejected, Unreachable.
+        outcome is not known (`doubtful`: an earlier run's) the status decides, and only a build
+        that is still waiting after a while is triggered once more. Raises Gone, Rejected,
+        Unreachable.
         """
         if not doubtful and self._fire(fire):
             return True
