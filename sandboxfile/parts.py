@@ -118,10 +118,10 @@ class Parts:
         """Return what turns a plan into jobs."""
         session = self.session
         return Pipeline(
-            workspace=session.workspace,
             survey=survey,
             resolved=resolved,
             target=session.target.name,
+            tags=session.target.tags,
             lock=session.lock_path,
             known=session.entries(),
             generated=session.state / "generated",
@@ -166,7 +166,6 @@ class Parts:
                 engine=self.engine,
                 target=target,
                 logins=self.login,
-                token=self._account().token,
                 known={name: entry.template_id for name, entry in session.entries().items()},
             )
         return NovitaV3(

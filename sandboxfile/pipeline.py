@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import archive, context, dockerfile, keys, lockfile, plan
+from sandboxfile import archive, context, dockerfile, keys, lockfile, plan, tags
 from sandboxfile.cancel import Cancel
 from sandboxfile.dockerfile import Rendered
 from sandboxfile.engines import BuildSpec, Engine
@@ -22,7 +22,6 @@ from sandboxfile.model import (
     ResolvedBase,
     Run,
     TemplateBase,
-    Workspace,
 )
 from sandboxfile.plan import Decision
 from sandboxfile.resolve import Resolver
@@ -53,12 +52,15 @@ def manifest_name(target: str, template: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """Everything the jobs of one run share; jobs run in several threads at once."""
+    """Everything the jobs of one run share; jobs run in several threads at once.
 
-    workspace: Workspace
+    `tags` are those of the target, as they are written.
+    """
+
     survey: Survey
     resolved: Mapping[str, str]
     target: str
+    tags: tuple[str, ...]
     lock: Path
     known: Mapping[str, Entry]
     generated: Path
@@ -338,12 +340,27 @@ class Pipeline:
         return self.publisher().push(release, emit=self.emit, cancel=self.cancel)
 
     def tag(self, decision: Decision) -> None:
-        """Move the user's tags to the build that the lock has."""
+        """Move the user's tags to the build that the lock has; record those that it has then."""
         release = self.release(decision)
         entry = lockfile.read(self.lock).targets[self.target][decision.template]
         build = Snapshot(template_id=entry.template_id, build_id=entry.build_id)
-        self.publisher().tag(release, build, emit=self.emit, cancel=self.cancel)
-        self._record(decision.template, entry.with_tags(decision.tags))
+        remove = self._removed(release, entry)
+        done = self.publisher().tag(
+            release, build, remove=remove, emit=self.emit, cancel=self.cancel
+        )
+        self._record(decision.template, entry.with_tags(done))
+
+    def _removed(self, release: Release, entry: Entry) -> tuple[str, ...]:
+        """Return the tags that this build has and that are not written any more.
+
+        Those of other commits stay: they are still written, as `${git.sha}`.
+        """
+        written = (*release.template.tags, *self.tags)
+        return tuple(
+            tag
+            for tag in sorted({*(entry.tags or ())} - {*release.tags})
+            if not tags.is_of_another_commit(tag, written)
+        )
 
     def _record(self, template: str, entry: Entry) -> None:
         lockfile.update(self.lock, lambda lock: lock.with_entry(self.target, template, entry))

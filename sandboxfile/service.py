@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from sandboxfile import __version__
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
@@ -202,11 +202,6 @@ class TemplateService:
         self._key = key
         self._token = token or key
         self._key_source = key_source
-
-    @property
-    def token(self) -> Secret | None:
-        """The bearer token, which is also the password of a v1 service's registry."""
-        return self._token
 
     # --- registering and starting ------------------------------------------------------------
 
@@ -461,10 +456,17 @@ class TemplateService:
 
 
 def _redirected(reply: Reply, host: str) -> Unreachable:
-    target = urlsplit(reply.headers.get("location", "")).hostname or "elsewhere"
+    hint = "check the target's domain or api_url"
+    try:
+        url = urljoin(reply.url, reply.headers.get("location", ""))
+        target = urlsplit(url).hostname or "elsewhere"
+    except ValueError:
+        return Unreachable(f"`{host}` redirects to what is no address", hint=hint)
+    if url == reply.url:
+        return Unreachable(f"`{shown(url)}` redirects to itself", hint=hint)
     return Unreachable(
         f"`{host}` redirects to `{sanitise(target)}`; a key is not sent along a redirect",
-        hint="check the target's domain or api_url",
+        hint=hint,
     )
 
 
@@ -482,7 +484,10 @@ def _message(reply: Reply) -> str:
 
 
 def _clean(text: object) -> str:
-    return sanitise(text[:MAX_TEXT].strip()) if isinstance(text, str) else ""
+    """Make one line of it: a line of theirs in our output could be a command to a CI system."""
+    if not isinstance(text, str):
+        return ""
+    return sanitise(" ".join(text[:MAX_TEXT].replace("\r", "\n").split("\n")).strip())
 
 
 def _nonsense(reply: Reply, why: str) -> Unreachable:

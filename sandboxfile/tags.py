@@ -16,6 +16,21 @@ def uses_git(tags: Iterable[str]) -> bool:
     return any(match[2] == "git.sha" for tag in tags for match in _REFERENCE.finditer(tag))
 
 
+def is_of_another_commit(tag: str, written: Iterable[str]) -> bool:
+    """Tell whether `tag` is what one of these, that ask for the commit, was at some commit."""
+    return any(_pattern(each).fullmatch(tag) for each in written if uses_git([each]))
+
+
+def _pattern(written: str) -> re.Pattern[str]:
+    parts: list[str] = []
+    end = 0
+    for match in _REFERENCE.finditer(written):
+        known = {"git.sha": "[0-9a-f]{40}(?:[0-9a-f]{24})?", "key": "[0-9a-f]{16}"}
+        parts += re.escape(written[end : match.start()]), known.get(match[2], re.escape(match[0]))
+        end = match.end()
+    return re.compile("".join(parts) + re.escape(written[end:]))
+
+
 def expand(
     tags: Iterable[str], *, key: str | None, git_sha: str | None, at: Position
 ) -> tuple[str, ...]:

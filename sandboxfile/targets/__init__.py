@@ -61,8 +61,20 @@ class Publisher(Protocol):
     ) -> Snapshot:
         """Register, trigger, follow to the end; resumes what the journal or the service has."""
 
-    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
-        """Move the user's tags (and `default`) to this build and read them back."""
+    def tag(
+        self,
+        release: Release,
+        snapshot: Snapshot,
+        *,
+        remove: tuple[str, ...],
+        emit: Emit,
+        cancel: Cancel,
+    ) -> tuple[str, ...]:
+        """Move the user's tags (and `default`) to this build and read them back.
+
+        Tags in `remove` are taken from it, unless they name another build by now. Returns which
+        of the user's tags the build has: all, or none where the service knows no tags.
+        """
 
     def close(self) -> None:
         """Give back connections; stop a service that was started for this run."""

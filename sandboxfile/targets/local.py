@@ -96,9 +96,17 @@ class LocalPublisher:
         """Register, trigger, follow to the end."""
         return self._started().snapshot(release, image, emit=emit, cancel=cancel)
 
-    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
+    def tag(
+        self,
+        release: Release,
+        snapshot: Snapshot,
+        *,
+        remove: tuple[str, ...],
+        emit: Emit,
+        cancel: Cancel,
+    ) -> tuple[str, ...]:
         """Move the tags."""
-        self._started().tag(release, snapshot, emit=emit, cancel=cancel)
+        return self._started().tag(release, snapshot, remove=remove, emit=emit, cancel=cancel)
 
     def close(self) -> None:
         """Stop the service; what it still builds is cancelled and its containers removed."""

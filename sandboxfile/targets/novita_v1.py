@@ -16,6 +16,7 @@ from sandboxfile.service import NameTaken, Registration, Rejected, TemplateServi
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building, is_missing, is_ready
 from sandboxfile.targets.follow import Patience
+from sandboxfile.targets.tagging import Tagging
 
 REGISTRY_USER = "_e2b_access_token"
 REPOSITORY = "e2b/custom-envs"
@@ -27,7 +28,7 @@ class NovitaV1:
 
     `known` are the IDs of templates that the lock has: a name alone makes no rebuild here. The
     image goes to `docker.<domain>`, or to `<registry>/<template ID>:<build ID>` when the target
-    names a registry, with its login.
+    names a registry; `logins` gives the login for either.
     """
 
     def __init__(
@@ -39,7 +40,6 @@ class NovitaV1:
         engine: Callable[[], Engine],
         target: Target,
         logins: Callable[[str], Login | None],
-        token: Secret | None,
         known: Mapping[str, str],
         patience: Patience | None = None,
     ) -> None:
@@ -49,7 +49,6 @@ class NovitaV1:
         self._engine = engine
         self._target = target
         self._logins = logins
-        self._token = token or service.token
         self._known = known
         self._patience = patience or Patience()
 
@@ -79,19 +78,31 @@ class NovitaV1:
         job = f"snapshot:{release.template.name}"
         return self._building(release, job, emit, cancel).finish()
 
-    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
+    def tag(
+        self,
+        release: Release,
+        snapshot: Snapshot,
+        *,
+        remove: tuple[str, ...],
+        emit: Emit,
+        cancel: Cancel,
+    ) -> tuple[str, ...]:
         """Give the build the user's tags where the service has them; `default` moves by itself."""
         cancel.check()
-        if not release.tags:
-            return
-        name = release.template.name
+        tagging = Tagging(
+            service=self._service, release=release, snapshot=snapshot, emit=emit, cancel=cancel
+        )
         try:
-            self._service.assign_tags(f"{name}:{snapshot.build_id}", release.tags)
+            tagging.move(release.tags)
+            tagging.remove(remove)
         except SandboxfileError as error:
             if not is_missing(error):
                 raise
+            name = release.template.name
             text = f"the legacy service has no tags; those of `{name}` are not set"
             emit(Notice(job=f"tag:{name}", text=text, level="warning"))
+            return ()
+        return release.tags
 
     def close(self) -> None:
         """Close the journal; connections belong to who made them."""
@@ -175,11 +186,8 @@ class NovitaV1:
         return f"{repository}@{digest}"
 
     def _destination(self) -> tuple[str, Login | None]:
-        if self._target.registry is not None:
-            root = self._target.registry
-            return root, self._logins(root.partition("/")[0])
-        host = registry_host(self._target)
-        return f"{host}/{REPOSITORY}", self._logins(host) or registry_login(self._token)
+        root = self._target.registry or f"{registry_host(self._target)}/{REPOSITORY}"
+        return root, self._logins(root.partition("/")[0])
 
 
 def _inside(template: Template, command: str | None) -> str | None:
@@ -221,6 +229,6 @@ def registry_host(target: Target) -> str:
     return "docker." + host.removeprefix("api.")
 
 
-def registry_login(token: Secret | None) -> Login | None:
+def registry_login(token: Secret) -> Login:
     """Return the login for a v1 service's own registry (docs/protocol.md, 2.3, step 3)."""
-    return Login(username=REGISTRY_USER, password=token) if token else None
+    return Login(username=REGISTRY_USER, password=token)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sandboxfile import ready
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
-from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal
 from sandboxfile.model import Login, RemoteBase, Target, Template
@@ -22,9 +22,7 @@ from sandboxfile.service import (
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building, as_snapshot, is_missing, is_ready, owner
 from sandboxfile.targets.follow import Patience
-from sandboxfile.web import AnswerLost
-
-TAG_ATTEMPTS = 2
+from sandboxfile.targets.tagging import Tagging
 
 
 class NovitaV3:
@@ -159,37 +157,29 @@ class NovitaV3:
 
     # --- tags --------------------------------------------------------------------------------
 
-    def tag(self, release: Release, snapshot: Snapshot, *, emit: Emit, cancel: Cancel) -> None:
-        """Give this build the user's tags and `default`, and see that they are there."""
-        tags = (*release.tags, *(("default",) if self._target.default else ()))
-        if not tags:
-            return
-        target = f"{release.template.name}:{snapshot.build_id}"
-        missing = set(tags)
-        for _ in range(TAG_ATTEMPTS):
-            cancel.check()
-            try:
-                self._service.assign_tags(target, tags)
-                missing = self._unassigned(snapshot, tags)
-            except AnswerLost:
-                missing = self._unassigned(snapshot, tags)
-            except (Rejected, Failing) as error:
-                if not is_missing(error):
-                    raise
-                self._say_once(emit, "this service has no tags; names and tags stay as they are")
-                return
-            if not missing:
-                return
-        raise Unreachable(
-            f"the service did not move the tags {_listed(missing)} of `{release.template.name}`",
-            hint="another run may have moved them just now; run `sandboxfile build` again",
+    def tag(
+        self,
+        release: Release,
+        snapshot: Snapshot,
+        *,
+        remove: tuple[str, ...],
+        emit: Emit,
+        cancel: Cancel,
+    ) -> tuple[str, ...]:
+        """Give this build the user's tags and `default`, and take `remove` from it."""
+        default = ("default",) if self._target.default else ()
+        tagging = Tagging(
+            service=self._service, release=release, snapshot=snapshot, emit=emit, cancel=cancel
         )
-
-    def _unassigned(self, snapshot: Snapshot, tags: tuple[str, ...]) -> set[str]:
-        newest = {}
-        for entry in sorted(self._service.tags(snapshot.template_id), key=lambda e: e.created):
-            newest[entry.tag] = entry.build_id
-        return {tag for tag in tags if newest.get(tag) != snapshot.build_id}
+        try:
+            tagging.move((*release.tags, *default))
+            tagging.remove(remove)
+        except (Rejected, Failing) as error:
+            if not is_missing(error):
+                raise
+            self._say_once(emit, "this service has no tags; names and tags stay as they are")
+            return ()
+        return release.tags
 
     def close(self) -> None:
         """Close the journal; connections belong to who made them."""
@@ -221,7 +211,3 @@ def _steps(template: Template) -> tuple[BuildStep, ...]:
 
 def _host(repository: str) -> str:
     return repository.partition("/")[0]
-
-
-def _listed(tags: set[str]) -> str:
-    return ", ".join(f"`{tag}`" for tag in sorted(tags))

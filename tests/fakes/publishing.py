@@ -127,7 +127,7 @@ class World:
         return NovitaV3(**self.parts(**changes))
 
     def v1(self, **changes: Any) -> NovitaV1:
-        return NovitaV1(**self.parts(**({"token": None, "known": {}} | changes)))
+        return NovitaV1(**self.parts(**({"known": {}} | changes)))
 
 
 def release(*, key: str = "ab", tags: tuple[str, ...] = (), **changes: Any) -> Release:

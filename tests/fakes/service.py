@@ -181,6 +181,7 @@ class FakeService:
             ("POST", r"/v3/templates", self._post_v3),
             ("POST", r"/v2/templates", self._post_v2),
             ("POST", r"/templates/tags", self._assign),
+            ("DELETE", r"/templates/tags", self._unassign),
             ("POST", r"/templates(?:/(?P<template>[^/]+))?", self._post_v1),
             ("POST", rf"(?:/v2)?{build}", self._start),
             ("GET", rf"{build}/status", self._status),
@@ -268,6 +269,18 @@ class FakeService:
             return error(404, f"template '{name}' not found")
         self.tags.update({(self.names[name], tag): build for tag in request.body["tags"]})
         return Answer(status=201, body={"tags": request.body["tags"], "buildID": build})
+
+    def _unassign(self, request: Sent) -> Answer:
+        if not self.has_tags:
+            return error(404, "404 page not found")
+        name = request.body["name"]
+        if "default" in request.body["tags"]:
+            return error(400, "Cannot delete the 'default' tag")
+        if name not in self.names:
+            return error(404, f"template '{name}' not found")
+        for tag in request.body["tags"]:
+            self.tags.pop((self.names[name], tag), None)
+        return Answer(status=204)
 
     def _list(self, request: Sent) -> Answer:
         del request

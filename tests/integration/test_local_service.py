@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -700,7 +700,10 @@ def test_the_target_publishes_without_a_registry(
 
     fast = release(busybox, "f" * 64)
     snapshot = publisher.snapshot(fast, image, emit=ignore, cancel=Cancel())
-    publisher.tag(fast, snapshot, emit=ignore, cancel=Cancel())
+    for remove in ((), ("old",)):
+        tagged = replace(fast, tags=("stable",) if remove else ("old", "stable"))
+        moved = publisher.tag(tagged, snapshot, remove=remove, emit=ignore, cancel=Cancel())
+        assert moved == tagged.tags
     publisher.close()
 
     again = publish()
@@ -713,6 +716,8 @@ def test_the_target_publishes_without_a_registry(
             "bob",
             "/srv/app",
         )
+    with pytest.raises(SandboxfileError, match="published:old"):
+        service.resolve("published:old")
     service.stop()
     engine.untag(f"sandboxfile/local:{snapshot.build_id}")
     assert again.find_snapshot(fast) is None, "its image is gone"

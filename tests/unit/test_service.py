@@ -195,7 +195,6 @@ def test_a_key_stands_in_for_a_missing_token(fake: FakeService, web: Web) -> Non
     fake.fail("POST", "", Answer(status=202))
     service.trigger_v1(IDS)
     assert fake.requests[0].headers["authorization"] == "Bearer the-key"
-    assert service.token == Secret("the-key")
 
 
 def test_a_trigger_says_everything_it_is_given() -> None:
@@ -577,6 +576,11 @@ def test_a_redirect_to_nowhere_is_told(fake: FakeService, service: TemplateServi
 BODIES: list[tuple[Answer, str]] = [
     (Answer(status=400, body={"message": "a \x1b]0;x\x07 b"}), "a ^[]0;x^G b"),
     (Answer(status=400, body={"error": "plain"}), "plain"),
+    (
+        Answer(status=400, body={"message": "bad\n::error::foo\r\nx\r##[y]"}),
+        "bad ::error::foo  x ##[y]",
+    ),
+    (Answer(status=400, body=b"bad\n::error::foo\n"), "bad ::error::foo"),
     (Answer(status=400, body={"message": "x" * 5000}), "x" * 2048),
     (Answer(status=400, body=b"only text"), "only text"),
     (Answer(status=400, body=b"\xff text"), "\ufffd text"),
@@ -594,6 +598,29 @@ def test_the_text_of_an_error_is_made_fit_to_show(
     with pytest.raises(Rejected) as caught:
         service.find("api")
     assert caught.value.text == text
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("http://[::", "redirects to what is no address"),
+        ("/v2/templates?page=1", "redirects to `127.0.0.1`"),
+        ("https://x.example/", "redirects to `x.example`"),
+    ],
+)
+def test_a_redirect_is_told_whatever_it_leads_to(
+    fake: FakeService, service: TemplateService, location: str, message: str
+) -> None:
+    fake.fail("GET", "", Answer(status=302, headers={"location": location}))
+    with pytest.raises(Unreachable) as caught:
+        service.find("api")
+    assert message in caught.value.message
+
+
+def test_a_redirect_to_itself_is_named_as_such(fake: FakeService, service: TemplateService) -> None:
+    fake.fail("GET", "", Answer(status=302, headers={"location": ""}))
+    with pytest.raises(Unreachable, match="redirects to itself"):
+        service.find("api")
 
 
 def test_no_error_shows_the_key(fake: FakeService, service: TemplateService) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from sandboxfile.errors import ConfigError
 from sandboxfile.places import Position
-from sandboxfile.tags import expand, uses_git
+from sandboxfile.tags import expand, is_of_another_commit, uses_git
 
 AT = Position("novita.yaml", 5, 7)
 KEY = "sf1:0123456789abcdef" + "0" * 48
@@ -29,6 +29,29 @@ def test_references_are_replaced() -> None:
 )
 def test_git_is_asked_only_when_needed(tags: tuple[str, ...], uses: bool) -> None:  # noqa: FBT001
     assert uses_git(tags) is uses
+
+
+@pytest.mark.parametrize("tag", [SHA, f"g-{SHA}", f"g-{'ab' * 32}", f"{SHA}.0123456789abcdef"])
+def test_tags_of_other_commits_are_known(tag: str) -> None:
+    written = ("stable", "${git.sha}", "g-${git.sha}", "${git.sha}.${key}")
+    assert is_of_another_commit(tag, written)
+
+
+@pytest.mark.parametrize(
+    ("tag", "written"),
+    [
+        (SHA, "stable"),
+        (SHA, "g-${git.sha}"),
+        (f"h-{SHA}", "g-${git.sha}"),
+        (f"g-{SHA}x", "g-${git.sha}"),
+        (f"{SHA}x", "${git.sha}"),
+        (f"a-{SHA}", "a.${git.sha}"),
+        ("0123456789abcdef", "${key}"),
+        ("g-c0ffee", "g-${git.sha}"),
+    ],
+)
+def test_other_tags_are_not_those_of_a_commit(tag: str, written: str) -> None:
+    assert not is_of_another_commit(tag, [written])
 
 
 UUID = "3c52915f-59fc-4890-beeb-f249c4ae906c"

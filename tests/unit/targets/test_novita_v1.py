@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.errors import BuildFailed, Cancelled, NotAllowed, SandboxfileError
+from sandboxfile.errors import BuildFailed, Cancelled, NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.journal import Journal, Record, Step
 from sandboxfile.model import Login, RemoteBase, Secret, Target
 from sandboxfile.service import NameTaken
@@ -110,8 +110,9 @@ def test_the_trigger_has_no_body_and_both_credentials(world: World) -> None:
 
 def test_without_a_registry_the_image_goes_to_that_of_the_service(world: World) -> None:
     target = Target(name="old", provider="novita", domain="sandbox.example", api="v1")
+    login = registry_login(Secret("token-1234"))
     with pytest.raises(SandboxfileError):  # nobody answers at that registry
-        publish(world, target=target, token=Secret("token-1234"), logins=lambda _: None)
+        publish(world, target=target, logins={"docker.sandbox.example": login}.get)
     (build,) = builds(world)
     assert world.engine.pushed == [
         (
@@ -143,17 +144,6 @@ def test_a_service_elsewhere_needs_a_registry_of_its_own() -> None:
     with pytest.raises(SandboxfileError, match="target `old` names no registry") as caught:
         registry_host(target)
     assert caught.value.at == AT
-
-
-def test_a_key_alone_is_also_the_token(world: World) -> None:
-    target = Target(name="old", provider="novita", domain="sandbox.example", api="v1")
-    with pytest.raises(SandboxfileError):
-        publish(world, target=target, logins=lambda _: None)
-    assert world.engine.pushed[0][3] == registry_login(Secret("key-123456"))
-
-
-def test_without_any_credential_the_registry_is_asked_without_login() -> None:
-    assert registry_login(None) is None
 
 
 def test_the_log_of_this_api_is_text(world: World) -> None:
@@ -390,24 +380,38 @@ def test_a_build_that_failed_is_told_with_its_place(world: World) -> None:
 # --- tags ------------------------------------------------------------------------------------
 
 
-def tag(world: World, *tags: str) -> None:
+def tag(world: World, *tags: str, remove: tuple[str, ...] = ()) -> tuple[str, ...]:
     done = result_of(world.service.register("api", ()))
-    world.v1().tag(release(tags=tags), done, emit=world.events.append, cancel=world.cancel)
+    world.service.tags[done.template_id, "old"] = done.build_id
+    return world.v1().tag(
+        release(tags=tags), done, remove=remove, emit=world.events.append, cancel=world.cancel
+    )
 
 
 def test_default_moves_by_itself(world: World) -> None:
-    tag(world)
+    assert tag(world) == ()
     assert not world.service.requests
 
 
 def test_tags_move_where_there_are_any(world: World) -> None:
-    tag(world, "stable")
+    assert tag(world, "stable") == ("stable",)
     assert world.service.tags["tmpl0000000000000000", "stable"] == builds(world)[0].id
+
+
+def test_tags_that_are_not_wanted_any_more_are_taken_away(world: World) -> None:
+    assert tag(world, "stable", remove=("old",)) == ("stable",)
+    assert {name for _, name in world.service.tags} == {"default", "stable"}
+
+
+def test_tags_that_do_not_move_are_told(world: World) -> None:
+    world.service.fail("POST", "/templates/tags", *[Answer(status=201)] * 2)
+    with pytest.raises(Unreachable, match="did not move the tags `stable` of `api`"):
+        tag(world, "stable")
 
 
 def test_a_service_without_tags_is_told(world: World) -> None:
     world.service.has_tags = False
-    tag(world, "stable")
+    assert tag(world, "stable", remove=("old",)) == ()
     assert world.notices == ["the legacy service has no tags; those of `api` are not set"]
 
 

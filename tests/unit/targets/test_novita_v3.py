@@ -961,9 +961,17 @@ def tagged(world: World, *tags: str, **changes: Any) -> Snapshot:
     build = world.service.register("api", (CONTENT,))
     build.settle("ready")
     done = result_of(build)
-    publisher = world.v3(**changes)
-    publisher.tag(release(tags=tags), done, emit=world.events.append, cancel=world.cancel)
+    assert retagged(world, done, *tags, **changes) == tags
     return done
+
+
+def retagged(
+    world: World, done: Snapshot, *tags: str, remove: tuple[str, ...] = (), **changes: Any
+) -> tuple[str, ...]:
+    publisher = world.v3(**changes)
+    return publisher.tag(
+        release(tags=tags), done, remove=remove, emit=world.events.append, cancel=world.cancel
+    )
 
 
 def tags_of(world: World) -> dict[str, str]:
@@ -1019,7 +1027,14 @@ def test_a_service_without_tags_is_told_once(world: World) -> None:
     build = world.service.register("api", (CONTENT,))
     publisher = world.v3()
     for _ in range(2):
-        publisher.tag(release(), result_of(build), emit=world.events.append, cancel=world.cancel)
+        moved = publisher.tag(
+            release(tags=("stable",)),
+            result_of(build),
+            remove=("old",),
+            emit=world.events.append,
+            cancel=world.cancel,
+        )
+        assert moved == ()
     assert world.notices == ["this service has no tags; names and tags stay as they are"]
 
 
@@ -1035,6 +1050,45 @@ def test_a_refusal_of_tags_is_an_error(world: World, answer: Answer) -> None:
     world.service.fail("POST", "/templates/tags", *[answer] * 9)
     with pytest.raises(SandboxfileError):
         tagged(world, "stable")
+
+
+def test_tags_that_are_not_wanted_any_more_are_taken_away(world: World) -> None:
+    done = tagged(world, "stable", "old", "older")
+    assert retagged(world, done, "stable", remove=("old", "older")) == ("stable",)
+    assert set(tags_of(world)) == {CONTENT, "stable", "default"}
+    (sent,) = world.service.sent("DELETE", "/templates/tags")
+    assert sent.body == {"name": "api", "tags": ["old", "older"]}
+
+
+def test_tags_are_taken_away_where_none_are_given(world: World) -> None:
+    target = Target(name="prod", provider="novita", default=False)
+    done = tagged(world, "old", target=target)
+    assert retagged(world, done, remove=("old",), target=target) == ()
+    assert set(tags_of(world)) == {CONTENT}
+
+
+def test_a_tag_that_names_another_build_by_now_is_left_and_told(world: World) -> None:
+    done = tagged(world, "old", "gone")
+    other = world.service.register("api", ("old",))
+    del world.service.tags[done.template_id, "gone"]
+    retagged(world, done, remove=("gone", "old"))
+    assert tags_of(world)["old"] == other.id
+    assert world.notices == ["another build has the tags `old` by now; they are left there"]
+    assert not world.service.sent("DELETE", "/templates/tags")
+
+
+def test_a_service_that_takes_no_tags_away_is_told(world: World) -> None:
+    done = tagged(world, "stable", "old")
+    world.service.fail("DELETE", "/templates/tags", error(405, "method not allowed"))
+    assert retagged(world, done, "stable", remove=("old",)) == ("stable",)
+    assert world.notices == ["this service cannot take tags away; `old` are left"]
+
+
+def test_a_refusal_to_take_a_tag_away_is_an_error(world: World) -> None:
+    done = tagged(world, "old")
+    world.service.fail("DELETE", "/templates/tags", error(403, "you do not own it"))
+    with pytest.raises(NotAllowed):
+        retagged(world, done, remove=("old",))
 
 
 def test_nothing_is_tagged_after_the_run_was_stopped(world: World) -> None:
