@@ -1,11 +1,14 @@
 """What each template consists of right now: its files, its base, its keys. Reads, never writes."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from sandboxfile import context, dockerfile, keys, reading, userdockerfile
+from sandboxfile.config.document import complaint
 from sandboxfile.context import Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.keys import Keys
@@ -26,6 +29,9 @@ from sandboxfile.places import Problem
 from sandboxfile.reference import ImageReference
 from sandboxfile.statcache import Digests
 from sandboxfile.userdockerfile import UserDockerfile
+
+# A value on one line of YAML, from its first character: in quotes, or up to what ends it.
+_VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\s)#)*""")
 
 ENGINE_PREFIX = "engine:"  # resolved to an image id, true for one engine only
 
@@ -133,8 +139,29 @@ def survey(
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(_drawn(problems, workspace))
     return Survey(done)
+
+
+def _drawn(problems: Iterable[Problem], workspace: Workspace) -> Iterator[Problem]:
+    """Give problems found in files that are told by their place alone the lines around it."""
+    for problem in problems:
+        at = problem.at
+        text = None if problem.excerpt else _text(at.file, workspace)
+        if text is None or at.line > text.count("\n") + 1:  # edited since it was read
+            yield problem
+        else:
+            value = _VALUE.match(text.split("\n")[at.line - 1], at.column - 1)
+            width = len(value.group()) if value else 0
+            yield complaint(text, at, problem.message, problem.hint, max(1, width))
+
+
+def _text(file: str, workspace: Workspace) -> str | None:
+    """Return the text of a file of the workspace as it is shown: from here, or from its root."""
+    for path in (Path(file), workspace.root / file):
+        with suppress(OSError, UnicodeDecodeError):
+            return reading.read(path, workspace.root).decode("utf-8")
+    return None
 
 
 def _one(
@@ -196,14 +223,18 @@ def _dockerfile(
     if not isinstance(base, DockerfileBase):
         return None, None
     root = workspace.root
+    shown = _shown(base.dockerfile, root)
     try:
         text = reading.read(base.dockerfile, root).decode("utf-8")
-        shown = _shown(base.dockerfile, root)
         parsed = userdockerfile.parse(text, file=shown, args=base.args, stage=base.stage)
+    except FileNotFoundError:
+        text = f"there is no Dockerfile `{shown}`"
+        raise ConfigError([Problem(base.at, text, _near(base.dockerfile, root))]) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        text = f"the Dockerfile `{base.dockerfile.name}` cannot be read: {reason}"
-        raise ConfigError([Problem(base.at, text)]) from None
+        text = f"the Dockerfile `{shown}` cannot be read: {reason}"
+        hint = "name a text file inside the workspace that you may read"
+        raise ConfigError([Problem(base.at, text, hint)]) from None
     except SandboxfileError as error:
         raise ConfigError([Problem(error.at or base.at, error.message, error.hint)]) from None
     undeclared = [name for name in parsed.secrets if name not in workspace.secrets]
@@ -212,6 +243,22 @@ def _dockerfile(
         hint = f"add `secrets: {{{undeclared[0]}: {{env: NAME}}}}`"
         raise ConfigError([Problem(base.at, text, hint)])
     return parsed, context.select_context(base, root)
+
+
+def _near(path: Path, root: Path) -> str:
+    """Name the files beside a missing Dockerfile that were meant, or what to do without any."""
+    from difflib import get_close_matches
+
+    try:
+        beside = sorted(each.name for each in path.parent.iterdir() if each.is_file())
+    except OSError:
+        return f"there is no directory `{_shown(path.parent, root)}` either: correct the path"
+    near = get_close_matches(path.name, beside, n=3, cutoff=0.5)
+    near += [name for name in beside if "dockerfile" in name.lower() and name not in near]
+    near = [name for name in near if not name.endswith(".dockerignore")]
+    paths = (_shown(path.with_name(name), root) for name in near[:3])
+    named = " or ".join(f"`{context.shown(each)}`" for each in paths)
+    return f"did you mean {named}?" if named else "write it, or correct the path"
 
 
 def _shown(path: Path, root: Path) -> str:

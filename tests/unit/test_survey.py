@@ -313,8 +313,80 @@ def test_problems_of_all_templates_are_told_at_once(full: User) -> None:
         "novita.yaml:9:9",
         "novita.yaml:13:24",
     ]
-    text = "the Dockerfile `Dockerfile` cannot be read: it is not UTF-8 text"
+    text = "the Dockerfile `docker/Dockerfile` cannot be read: it is not UTF-8 text"
     assert caught.value.problems[1].message == text
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (
+            "base: {dockerfile: docker/dockerfile}",
+            """\
+novita.yaml:3:20: error: there is no Dockerfile `docker/dockerfile`
+    2 | name: x
+    3 | base: {dockerfile: docker/dockerfile}
+      |                    ^^^^^^^^^^^^^^^^^ did you mean `docker/Dockerfile`?""",
+        ),
+        (
+            "base: {dockerfile: nope/Dockerfile}",
+            """\
+novita.yaml:3:20: error: there is no Dockerfile `nope/Dockerfile`
+    2 | name: x
+    3 | base: {dockerfile: nope/Dockerfile}
+      |                    ^^^^^^^^^^^^^^^ there is no directory `nope` either: correct the path""",
+        ),
+        (
+            "base: {dockerfile: deep/x}",
+            """\
+novita.yaml:3:20: error: there is no Dockerfile `deep/x`
+    2 | name: x
+    3 | base: {dockerfile: deep/x}
+      |                    ^^^^^^ write it, or correct the path""",
+        ),
+        (
+            "base: a\nfiles: [worker.yp -> /x]",
+            """\
+novita.yaml:4:9: error: nothing matches `worker.yp`
+    3 | base: a
+    4 | files: [worker.yp -> /x]
+      |         ^^^^^^^^^ did you mean `worker.py` or""",
+        ),
+        (
+            "base: a\nfiles: ['zzz -> /x']",
+            """\
+novita.yaml:4:9: error: nothing matches `zzz`
+    3 | base: a
+    4 | files: ['zzz -> /x']
+      |         ^^^^^^^^^^^""",
+        ),
+        (
+            "base: a\nfiles:\n  - from: worker.py\n    to: /x\n    ignore: ['[']",
+            "    5 |   - from: worker.py\n      |     ^",
+        ),
+    ],
+)
+def test_what_is_wrong_with_files_is_shown_where_they_are_named(
+    full: User, rest: str, expected: str
+) -> None:
+    full.write("novita.yaml", f"version: 1\nname: x\n{rest}\n")
+    full.write("deep/other", "")
+
+    with chdir(full.root), pytest.raises(ConfigError) as caught:
+        look(full)
+
+    assert expected in str(caught.value)
+
+
+def test_a_place_in_a_file_that_has_changed_since_is_told_without_its_lines(full: User) -> None:
+    workspace = load.load(full.root / "novita.yaml")
+    shutil.rmtree(full.root / "data")
+    full.write("novita.yaml", "version: 1\n")
+
+    with chdir(full.root), pytest.raises(ConfigError) as caught:
+        survey(workspace, ["parent"], resolved=PINS, digests=NoCache())
+
+    assert [problem.excerpt for problem in caught.value.problems] == [()]
 
 
 def test_a_child_of_a_broken_template_is_no_problem_of_its_own(full: User) -> None:

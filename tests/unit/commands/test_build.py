@@ -283,4 +283,4 @@ def test_a_state_directory_that_cannot_be_made_is_told(three: User) -> None:
     ran = three.run("status")
 
     assert (ran.code, ran.out) == (1, "")
-    assert "/.sandboxfile` cannot be made: File exists\n" in ran.err
+    assert "/.sandboxfile` is not a directory\nhint: remove " in ran.err
