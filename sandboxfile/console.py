@@ -1,6 +1,7 @@
 """Words for people: errors with their place drawn, times, what kind of screen there is."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -84,23 +85,31 @@ def error_text(
     if isinstance(error, BuildFailed):
         blocks += _end_of_log(error)
     if error.hint:
-        blocks.append(f"hint: {error.hint}")
+        blocks.append(f"hint: {_hanging(error.hint)}")
     return redactor.lines("\n".join(blocks), ci=ci)
 
 
 def _head(error: SandboxfileError, read: Callable[[str], str | None]) -> str:
     if error.at is None:
-        return f"error: {error.message}"
+        return f"error: {_hanging(error.message)}"
     lines = _around(error.at, read)
     shown = next((text for number, text in lines if number == error.at.line), "")
     width = len(shown.rstrip()) - error.at.column + 1
     problem = Problem(
         at=error.at,
-        message=error.message,
+        message=_hanging(error.message),
         width=max(1, min(width, _MAX_CARETS)),
         excerpt=lines,
     )
     return str(problem)
+
+
+def _hanging(text: str) -> str:
+    """Indent all lines but the first: a message may quote others, who do not begin our lines.
+
+    A line of theirs at the left edge could be a command to a CI system, or a message of ours.
+    """
+    return re.sub(r"\n(?![ \t])", "\n  ", text)
 
 
 def _around(at: Position, read: Callable[[str], str | None]) -> tuple[tuple[int, str], ...]:
@@ -113,13 +122,13 @@ def _around(at: Position, read: Callable[[str], str | None]) -> tuple[tuple[int,
 def _end_of_log(error: BuildFailed) -> list[str]:
     lines = []
     if error.step and error.step not in error.message:
-        lines.append(f"step: {error.step}")
+        lines.append(f"step: {_hanging(error.step)}")
     if error.status is not None and str(error.status) not in error.message:
         lines.append(f"exit status: {error.status}")
     if error.tail:
         count = len(error.tail)
         lines.append(f"last {count} lines of the log:" if count > 1 else "last line of the log:")
-        lines += [f"  | {line}" for line in error.tail]
+        lines += [f"  | {_hanging(line)}" for line in error.tail]
     if error.log is not None:
         lines.append(f"whole log: {_short(error.log)}")
     return lines

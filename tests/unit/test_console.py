@@ -140,6 +140,21 @@ def test_what_others_wrote_is_defused_and_redacted() -> None:
     ]
 
 
+@pytest.mark.parametrize("ci", [False, True])
+def test_no_line_of_others_begins_a_line_of_ours(*, ci: bool) -> None:
+    theirs = "no\n::error::foo\n##[group]x\nhint: run this\n  own"
+    error = BuildFailed(theirs, hint=theirs, step=theirs.replace("no", "RUN"), tail=(theirs,))
+    for each in (error, SandboxfileError(theirs, at=AT)):
+        lines = error_text(each, read=read, ci=ci).split("\n")
+        if ci:
+            assert all(line.startswith("│ ") for line in lines)
+            continue
+        first = [line for line in lines if not line.startswith(" ")]
+        ours = ("error: no", "step: RUN", "last line", "hint: no", "novita.yaml:4:5: error: no")
+        assert all(line.startswith(ours) for line in first), first
+        assert "  ::error::foo" in lines
+
+
 def test_the_path_of_a_log_is_short_where_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
