@@ -36,6 +36,8 @@ SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 
 LIMIT = 4 << 20  # bytes of a manifest (distribution specification, push) or a configuration
 TOKEN_LIMIT = 1 << 20
+TOKEN_MOST_S = 86_400.0  # the longest one that is believed
+PROBE_S = 5.0
 TOKEN_S = 60.0  # the shortest life of a token, and that of one which does not say (token spec)
 REDIRECTS = 3
 HUB_SERVER = "registry-1.docker.io"
@@ -90,6 +92,14 @@ class Registry:
         # The specification only recommends the header, and HEAD itself; the content tells too.
         manifest = self._find(image)
         return manifest.digest if manifest else None
+
+    def is_reachable(self, host: str) -> bool:
+        """Tell whether a registry answers at all, from one short attempt."""
+        try:
+            self._web.send("GET", f"{_root(host)}/v2/", retry="never", timeout_s=PROBE_S)
+        except Unreachable:
+            return False
+        return True
 
     def resolve(self, reference: ImageReference | str, platform: str = PLATFORM) -> ResolvedBase:
         """Return the image for one platform, pinned by the digest of its manifest.
@@ -320,7 +330,9 @@ def _granted(answer: Mapping[str, Any], image: ImageReference) -> tuple[str, flo
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():
         raise _not_sensible(image, "has a token server that gives no token")
     seconds = answer.get("expires_in")
-    return token, max(float(seconds), TOKEN_S) if isinstance(seconds, int) else TOKEN_S
+    if not isinstance(seconds, int):
+        return token, TOKEN_S
+    return token, float(min(max(seconds, TOKEN_S), TOKEN_MOST_S))
 
 
 def _login_command(host: str) -> str:

@@ -11,7 +11,7 @@ from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
 from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
 from sandboxfile.places import Position
-from sandboxfile.reference import ImageReference
+from sandboxfile.reference import DOCKER_HUB, ImageReference
 from sandboxfile.registry import Registry
 from sandboxfile.survey import ENGINE_PREFIX, Survey, Surveyed, pin_name
 
@@ -66,6 +66,9 @@ class Resolver:
                 made = self.archive(base)
                 if made.digest != digest:
                     pins[pin_name(base)] = made.digest
+                    text = f"{base.distribution} {base.suite} is no longer what the lock pins"
+                    text += f" ({digest[:19]}): its packages have moved; now {made.digest[:19]}"
+                    self.emit(Notice(job=JOB, text=text, level="warning"))
         return pins
 
     def archive(self, base: BootstrapBase) -> bootstrap.Archive:
@@ -92,6 +95,8 @@ class Resolver:
 
     def _image(self, image: str, name: str, at: Position) -> dict[str, str]:
         """Ask the registry first, it is the truth; then the engine, for images made by hand."""
+        if found := self._out_of_reach(image):
+            return {ENGINE_PREFIX + name: found}
         try:
             return {name: self._at_registry(image)}
         except SandboxfileError as error:
@@ -99,9 +104,26 @@ class Resolver:
             if image_id is None:
                 error.at = error.at or at
                 raise
-            text = f"`{image}` is taken from the engine: {error.message}"
-            self.emit(Notice(job=JOB, text=text))
+            self._tell(image, error.message)
             return {ENGINE_PREFIX + name: image_id}
+
+    def _out_of_reach(self, image: str) -> str | None:
+        """Return the engine's image of a name without a host, if Docker Hub is not there.
+
+        Such a name is the likeliest to be of an image made by hand, and who is offline should not
+        wait for all the attempts of a patient client before the engine is asked.
+        """
+        host = ImageReference.parse(image).registry
+        is_named = host != DOCKER_HUB or DOCKER_HUB in image
+        if self.offline or is_named or self.registry().is_reachable(host):
+            return None
+        found = self._in_engine(image)
+        if found is not None:
+            self._tell(image, f"registry `{host}` cannot be reached")
+        return found
+
+    def _tell(self, image: str, why: str) -> None:
+        self.emit(Notice(job=JOB, text=f"`{image}` is taken from the engine: {why}"))
 
     def _at_registry(self, image: str) -> str:
         if self.offline:

@@ -3,6 +3,7 @@
 import json as jsonlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -58,15 +59,17 @@ class Reply:
 class Retries:
     """How often and how long: waits double from `first_s` to `most_s`, with full jitter.
 
-    `retry_after_s` caps what a server may ask for. All retries of a process share one `budget`,
-    so that a broken service is not hit by every worker's every attempt: a retry takes five from
-    it, an answer gives one back.
+    `retry_after_s` caps what a server may ask for. A wait of a second or more is told, and any
+    after an attempt that itself took `slow_s`: somebody is waiting at the screen. All retries of
+    a process share one `budget`, so that a broken service is not hit by every worker's every
+    attempt: a retry takes five from it, an answer gives one back.
     """
 
     attempts: int = 6
     first_s: float = 0.5
     most_s: float = 20.0
     retry_after_s: float = 120.0
+    slow_s: float = 2.0
     budget: int = 500
     random: Callable[[], float] = field(default=SystemRandom().random)
 
@@ -169,6 +172,7 @@ class Web:
         attempt = 0
         while True:
             attempt += 1
+            began = time.monotonic()
             reply: Reply | None = None
             error: Unreachable | None = None
             try:
@@ -181,7 +185,10 @@ class Web:
                     return reply
                 assert error is not None
                 raise error
-            self._wait(self._retries.wait_s(attempt, reply), request.url, reply, error)
+            seconds = self._retries.wait_s(attempt, reply)
+            if seconds >= 1 or time.monotonic() - began >= self._retries.slow_s:
+                self._tell(seconds, request.url, reply, error)
+            self._sleep(seconds)
 
     def _once_more(
         self, attempt: int, retry: Retry, reply: Reply | None, error: Unreachable | None
@@ -198,14 +205,13 @@ class Web:
         with self._lock:
             self._budget = min(self._retries.budget, self._budget + 1)
 
-    def _wait(
+    def _tell(
         self, seconds: float, url: str, reply: Reply | None, error: Unreachable | None
     ) -> None:
         what = f"`{shown(url)}` answers {reply.status}" if reply else str(error and error.message)
-        if self._emit and seconds >= 1:
-            text = f"{what}; trying again in {seconds:.0f} s"
+        if self._emit:
+            text = f"{what}; trying again in {max(1, seconds):.0f} s"
             self._emit(Notice(job="", text=text, level="warning"))
-        self._sleep(seconds)
 
     def _try(self, request: _Request) -> Reply:
         self._cancel.check()
@@ -318,7 +324,7 @@ def retry_after(reply: Reply) -> float | None:
     text = reply.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError):
         then = parsedate_to_datetime(text)
         return max(0.0, (then - datetime.now(UTC)).total_seconds())
     return None
@@ -340,8 +346,13 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _redirected(request: _Request, location: str) -> _Request:
-    url = urljoin(request.url, location)
-    ours, theirs = urlsplit(request.url).scheme, urlsplit(url).scheme
+    try:
+        url = urljoin(request.url, location)
+        ours, theirs = urlsplit(request.url).scheme, urlsplit(url).scheme
+    except ValueError:
+        raise _Refused(f"`{shown(request.url)}` redirects to what is no address") from None
+    if url.partition("#")[0] == request.url:
+        raise _Refused(f"`{shown(request.url)}` redirects to itself")
     if theirs not in {"http", "https"} or (ours == "https" and theirs == "http"):
         raise _Refused(f"`{shown(request.url)}` redirects to an address that is not https")
     if _origin(url) == _origin(request.url):
@@ -403,6 +414,8 @@ def _failure(host: str, error: Exception | None, *, sent: bool) -> Unreachable:
         )
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return _Refused(f"`{host}` is not an address a request can be sent to")
+    if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):
+        return _Refused(f"`{host}` redirects to what is no address")  # httpx looks, unasked
     if sent:
         what = "in time" if isinstance(error, httpx.TimeoutException) else "before breaking off"
         return AnswerLost(f"`{host}` gave no whole answer {what}")

@@ -10,7 +10,7 @@ from sandboxfile import registry as registries
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import Login, ResolvedBase, Secret
 from sandboxfile.reference import ImageReference
-from sandboxfile.registry import ACCEPT, TOKEN_S, Registry
+from sandboxfile.registry import ACCEPT, TOKEN_MOST_S, TOKEN_S, Registry
 from sandboxfile.web import Web
 from tests.fakes import push
 from tests.fakes.registry import LOGIN, FakeRegistry, running
@@ -307,7 +307,7 @@ def test_a_blob_elsewhere_is_fetched_without_the_login(server: FakeRegistry, con
 def test_redirects_end(server: FakeRegistry, connect: Open) -> None:
     server.add("acme/app", "1", push.image())
     server.blobs_at = f"{server.root}/v2"  # redirects to itself for ever
-    with pytest.raises(Unreachable, match="answered 307"):
+    with pytest.raises(Unreachable, match="redirects to itself"):
         connect().resolve(f"{server.host}/acme/app:1")
 
 
@@ -473,6 +473,8 @@ def test_a_realm_may_have_a_query_of_its_own(server: FakeRegistry, connect: Open
     [
         ({"expires_in": 300}, 300.0),
         ({"expires_in": 1}, TOKEN_S),
+        ({"expires_in": -(10**400)}, TOKEN_S),
+        ({"expires_in": 10**400}, TOKEN_MOST_S),
         ({"expires_in": "soon"}, TOKEN_S),
         ({}, TOKEN_S),
         ({"token": "", "access_token": "token-1"}, TOKEN_S),
@@ -494,6 +496,12 @@ def test_a_token_is_used_as_long_as_it_lives(
     server.token_answer = None
     registry.head(f"{server.host}/acme/app:1")
     assert len(server.tokens) == 2
+
+
+def test_a_registry_that_answers_anything_is_reachable(server: FakeRegistry, connect: Open) -> None:
+    server.wants = "bearer"
+    assert connect().is_reachable(server.host)
+    assert not connect().is_reachable("127.0.0.1:1")
 
 
 def test_a_token_that_is_refused_early_is_replaced(server: FakeRegistry, connect: Open) -> None:

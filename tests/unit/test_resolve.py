@@ -37,8 +37,13 @@ def server() -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
-    made = Web(user_agent="test/1", sleep=lambda _: None)
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def web(slept: list[float]) -> Iterator[Web]:
+    made = Web(user_agent="test/1", sleep=slept.append)
     yield made
     made.close()
 
@@ -152,6 +157,36 @@ def test_a_registry_that_is_not_there_is_6(user: User, resolver: Make) -> None:
         resolver().pins(look(user, "name: x\nbase: 127.0.0.1:1/base:1\n"))
 
     assert caught.value.at is not None
+
+
+@pytest.fixture
+def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send all requests to a proxy that is not there, as when a machine is offline."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("_nobody_answers")
+@pytest.mark.parametrize("has_it", [True, False])
+def test_without_a_network_the_engine_is_asked_before_the_registry_is_asked_again(
+    user: User, resolver: Make, said: list[Event], slept: list[float], *, has_it: bool
+) -> None:
+    with serving() as fake:
+        fake.answers["GET /images/my-image:dev/json"] = Answer(body={"Id": DIGEST})
+        engine = DockerEngine(Address(url=fake.url))
+        find = resolver(engine=lambda: engine if has_it else no_engine())
+        surveyed = look(user, "name: x\nbase: my-image:dev\n")
+        if has_it:
+            assert find.pins(surveyed) == {
+                "engine:docker.io/library/my-image:dev linux/amd64": DIGEST
+            }
+            reason = "registry `docker.io` cannot be reached"
+            assert f"`my-image:dev` is taken from the engine: {reason}" in str(said)
+        else:
+            with pytest.raises(Unreachable):
+                find.pins(surveyed)
+        engine.close()
+    assert bool(slept) is not has_it
 
 
 def test_offline_nobody_is_asked(user: User, server: FakeRegistry, resolver: Make) -> None:

@@ -237,6 +237,26 @@ def test_a_long_wait_is_told(service: Echo) -> None:
     client.close()
 
 
+def test_a_wait_that_was_cut_to_a_bearable_one_is_told(service: Echo) -> None:
+    events: list[Event] = []
+    client = Web(user_agent="t", emit=events.append, sleep=lambda _: None)
+    service.fail("GET", "/p", error(503, "busy", retry_after="9" * 23))
+    client.send("GET", f"{service.url}/p")
+    assert "answers 503; trying again in 120 s" in str(events)
+    client.close()
+
+
+def test_even_a_short_wait_is_told_after_a_long_attempt() -> None:
+    events: list[Event] = []
+    retries = Retries(attempts=2, random=lambda: 0.0, slow_s=0.2)
+    client = Web(user_agent="t", emit=events.append, sleep=lambda _: None, retries=retries)
+    dribble = b"HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n"
+    with speaking(dribble, forever=b"x") as url, pytest.raises(Unreachable):
+        client.send("GET", url, timeout_s=0.2)
+    assert "gave no whole answer within 0.2 s; trying again in 1 s" in str(events)
+    client.close()
+
+
 def test_a_wait_for_a_dead_host_is_told() -> None:
     events: list[Event] = []
     retries = Retries(attempts=2, first_s=1, random=lambda: 1.0)
@@ -248,7 +268,18 @@ def test_a_wait_for_a_dead_host_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("0", 0), ("17", 17), ("9999", 120), ("-3", None), ("soon", None), ("", None), ("²", None)],
+    [
+        ("0", 0),
+        ("17", 17),
+        ("9999", 120),
+        ("99999999999999999999999", 120),
+        ("9" * 5000, 120),
+        ("-3", None),
+        ("soon", None),
+        ("", None),
+        ("²", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+    ],
 )
 def test_a_service_may_say_how_long_to_wait(header: str, seconds: float | None) -> None:
     reply = Reply(status=429, headers={"retry-after": header}, body=b"", url="http://h")
@@ -333,6 +364,24 @@ def test_a_redirect_within_one_origin_keeps_the_headers(
     assert service.requests[1].headers["authorization"] == "x"
 
 
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("http://[::", "redirects to what is no address"),
+        ("", "redirects to itself"),
+        ("/a", "redirects to itself"),
+        ("#there", "redirects to itself"),
+    ],
+)
+def test_a_redirect_to_nowhere_is_an_error_at_once(
+    service: Echo, client: Web, slept: list[float], location: str, message: str
+) -> None:
+    service.fail("GET", "/a", moved(location))
+    with pytest.raises(Unreachable, match=message):
+        client.send("GET", f"{service.url}/a", redirects=5)
+    assert (len(service.requests), slept) == (1, [])
+
+
 def test_a_redirect_elsewhere_takes_no_credential_along(service: Echo, client: Web) -> None:
     headers = {"Authorization": "x", "X-API-Key": "k", "Accept": "text/plain"}
     with serving(Echo()) as other:
@@ -344,7 +393,7 @@ def test_a_redirect_elsewhere_takes_no_credential_along(service: Echo, client: W
 
 
 def test_redirects_end_at_the_limit(service: Echo, client: Web) -> None:
-    service.fail("GET", "/", *[moved("/again")] * 5)
+    service.fail("GET", "/", *[moved("/again"), moved("/")] * 3)
     assert client.send("GET", f"{service.url}/", redirects=2).status == 302
     assert len(service.requests) == 3
 
