@@ -10,7 +10,7 @@ from pathlib import Path
 from sandboxfile import app, dockerfile, errors, planning, ready
 from sandboxfile.app import Session
 from sandboxfile.commands import plan
-from sandboxfile.errors import UsageError
+from sandboxfile.errors import Unreachable
 from sandboxfile.model import Template
 from sandboxfile.opening import opened
 from sandboxfile.places import Position
@@ -124,9 +124,11 @@ def _dockerfile(session: Session, name: str) -> str:
     planned = planning.make(session, [name], resolve=not session.args.offline, ask=False)
     surveyed = planned.survey[name]
     if surveyed.keys is None:
-        raise UsageError(
-            f"the base of `{name}` is not known yet: {', '.join(surveyed.unresolved)}",
+        raise Unreachable(
+            f"the base of `{name}` is not in the lock, and `--offline` is given: "
+            f"{', '.join(surveyed.unresolved)}",
             hint="run without `--offline`, or build once",
+            at=surveyed.template.base.at,
         )
     from sandboxfile.parts import Parts
 

@@ -290,8 +290,9 @@ def test_show_files_of_a_context(user: User) -> None:
 def test_show_dockerfile_offline_needs_what_is_in_the_lock(three: User) -> None:
     ran = three.run("show", "dockerfile", "child", "--offline")
 
-    assert (ran.code, ran.out) == (64, "")
-    assert ran.err.startswith("error: the base of `child` is not known yet: docker.io/library/deb")
+    assert (ran.code, ran.out) == (6, "")
+    assert "error: the base of `child` is not in the lock, and `--offline` is given: doc" in ran.err
+    assert "hint: run without `--offline`, or build once" in ran.err
 
 
 def test_show_plan_is_plan(done: User) -> None:
