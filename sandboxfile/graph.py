@@ -25,15 +25,11 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Job(Generic[T]):
-    """One unit of work, named `<kind>:<what>`; `needs` run first and their results are at hand.
-
-    A job with `kept` is up to date: it does not run, and `kept()` is its result.
-    """
+    """One unit of work, named `<kind>:<what>`; `needs` run first and their results are at hand."""
 
     name: str
     run: Callable[["Results"], T]
     needs: tuple["Job[Any]", ...] = ()
-    kept: Callable[[], T] | None = None
 
     @property
     def kind(self) -> str:
@@ -63,8 +59,6 @@ class Results:
         self.interrupted: int | None = None
 
     def __getitem__(self, job: Job[T]) -> T:
-        if job not in self._values and job.kept is not None:
-            self._values[job] = job.kept()
         value: T = self._values[job]
         return value
 
@@ -268,7 +262,6 @@ def _task(state: _Run, job: Job[Any]) -> Any:
             "name": job.name,
             "actions": [act],
             "task_dep": [need.name for need in job.needs],
-            "uptodate": [job.kept is not None],
             # Capturing would swap sys.stdout for the whole process, under other threads' feet.
             "io": {"capture": False},
             "verbosity": 0,
@@ -301,9 +294,6 @@ class _Reporter:
 
     def add_success(self, task: Any) -> None:
         self._state.settle(self._state.ended[task.name])
-
-    def skip_uptodate(self, task: Any) -> None:
-        self._state.settle(Outcome(name=task.name, status="up to date"))
 
     def add_failure(self, task: Any, _fail: Any) -> None:
         ended = self._state.ended.get(task.name)

@@ -121,11 +121,6 @@ def by_part(
     return parts
 
 
-def explain(now: Mapping[str, str], then: Mapping[str, str]) -> tuple[str, ...]:
-    """Name the parts that differ. None do when only the recipe or its version changed."""
-    return tuple(sorted(name for name in {*now, *then} if now.get(name) != then.get(name)))
-
-
 def _snapshot(template: Template) -> dict[str, object]:
     """Return what decides the snapshot, besides the image."""
     ready, resources = template.ready, template.resources

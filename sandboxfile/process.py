@@ -2,8 +2,6 @@
 
 import atexit
 import os
-import shlex
-import shutil
 import signal
 import subprocess
 import threading
@@ -12,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 from sandboxfile.cancel import Cancel
@@ -79,21 +76,13 @@ class Command:
     """A program to run, without a shell.
 
     `env` is added to our own environment, `stdin` is written and closed (nothing: /dev/null),
-    `secrets` are hidden wherever the command is shown, `remedy` says how to get the program.
+    `remedy` says how to get the program.
     """
 
     argv: tuple[str, ...]
-    cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes | Iterable[bytes] | None = None
-    secrets: tuple[str, ...] = ()
     remedy: str = ""
-
-    def __str__(self) -> str:
-        line = shlex.join(self.argv)
-        for secret in filter(None, self.secrets):
-            line = line.replace(shlex.quote(secret), "***").replace(secret, "***")
-        return line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +127,6 @@ def run(
     )
 
 
-def find(program: str, path: str | None) -> Path | None:
-    """Return where a program is on a PATH."""
-    found = shutil.which(program, path=path)
-    return Path(found) if found else None
-
-
 def _ignore(line: str) -> None:
     """Nobody listens."""
 
@@ -154,7 +137,6 @@ def _started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
     try:
         child = subprocess.Popen(
             command.argv,
-            cwd=command.cwd,
             env=environment,
             stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -186,8 +168,6 @@ def _end_rest() -> None:
 
 def _not_started(command: Command, error: OSError) -> Unreachable:
     program = command.argv[0]
-    if command.cwd is not None and not command.cwd.is_dir():
-        return Unreachable(f"`{program}` cannot run in `{command.cwd}`: no such directory")
     if isinstance(error, FileNotFoundError):
         remedy = command.remedy or f"install `{program}` and put it on PATH"
         return Unreachable(f"`{program}` is not installed", hint=remedy)

@@ -101,39 +101,6 @@ class Redactor:
         # Once as a whole, since a secret may itself have several lines.
         return "\n".join(self.line(line, ci=ci) for line in self.text(text).split("\n"))
 
-    def stream(self) -> "Stream":
-        """Return a filter for text that comes in pieces."""
-        return Stream(self)
-
-    @property
-    def reach(self) -> int:
-        """Length of the longest form that is looked for."""
-        return len(self._forms[0]) if self._forms else 0
-
-
-class Stream:
-    """Redacts text that comes in pieces, also where a secret lies across a border."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._held = ""
-
-    def feed(self, piece: str) -> str:
-        """Take the next piece; return what can no longer be part of a secret."""
-        self._held += piece
-        border = max(0, len(self._held) - self._redactor.reach + 1)
-        for match in self._redactor._pattern.finditer(self._held):  # noqa: SLF001
-            if match.start() >= border:
-                break
-            border = max(border, match.end())
-        safe, self._held = self._held[:border], self._held[border:]
-        return self._redactor.text(safe)
-
-    def close(self) -> str:
-        """Return what is still held back."""
-        rest, self._held = self._held, ""
-        return self._redactor.text(rest)
-
 
 def _forms(value: str) -> Iterator[str]:
     """Yield the ways in which a value commonly turns up in output."""

@@ -5,7 +5,7 @@ coming from a stranger: an ID that does not look like one never reaches a URL, a
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import quote, urljoin, urlsplit
@@ -24,7 +24,6 @@ MAX_TEXT = 2048
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
 POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
 PAGE = 100
-MAX_PAGES = 200
 
 
 # --- what goes wrong -------------------------------------------------------------------------
@@ -106,34 +105,6 @@ class TagEntry:
     tag: str
     build_id: str
     created: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRow:
-    """One build in a template's history."""
-
-    build_id: str
-    state: str
-    created: str = ""
-    finished: str = ""
-    cpu: int = 0
-    memory: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateRow:
-    """A template in a listing, or alone with its `builds` (newest first)."""
-
-    template_id: str
-    names: tuple[str, ...] = ()
-    build_id: str = ""
-    state: str = ""
-    cpu: int = 0
-    memory: int = 0
-    public: bool = False
-    created: str = ""
-    updated: str = ""
-    builds: tuple[BuildRow, ...] = ()
 
 
 # --- what is sent ----------------------------------------------------------------------------
@@ -271,16 +242,6 @@ class TemplateService:
             step=_clean(failed.get("step")),
         )
 
-    def logs(self, ids: Registration) -> Iterator[LogEntry]:
-        """Yield the whole log of a build, from the status pages."""
-        offset = 0
-        for _ in range(MAX_PAGES):
-            page = self.status(ids, offset=offset)
-            yield from page.entries
-            offset += page.count
-            if page.count == 0:
-                return
-
     # --- names and tags ----------------------------------------------------------------------
 
     def find(self, alias: str) -> str | None:
@@ -299,8 +260,8 @@ class TemplateService:
             reply = self._get("/templates", bearer=True)
         except Rejected:
             return None
-        rows = (_row(reply, each) for each in _array(reply, reply.json()))
-        return next((row.template_id for row in rows if alias in row.names), None)
+        rows = (_mapping(reply, each) for each in _array(reply, reply.json()))
+        return next((_template_id(reply, row) for row in rows if alias in _names(reply, row)), None)
 
     def tags(self, template: str) -> tuple[TagEntry, ...]:
         """Return the tags of a template (ID or name), each with its newest build (section 4)."""
@@ -322,53 +283,6 @@ class TemplateService:
     def delete_tags(self, name: str, tags: tuple[str, ...]) -> None:
         """Take tags from a template; unknown ones are ignored by the service."""
         self._call("DELETE", "/templates/tags", {"name": name, "tags": list(tags)})
-
-    # --- templates ---------------------------------------------------------------------------
-
-    def templates(self) -> tuple[TemplateRow, ...]:
-        """Return all templates of the account, whichever of the three listings is served."""
-        try:
-            return tuple(self._pages())
-        except Rejected:
-            reply = self._get("/templates", bearer=True)
-            return tuple(_row(reply, each) for each in _array(reply, reply.json()))
-
-    def template(self, template_id: str) -> TemplateRow | None:
-        """Return one template with its builds, None when there is none."""
-        try:
-            reply = self._get(f"/templates/{_checked(template_id)}?limit={PAGE}", bearer=True)
-        except Rejected as error:
-            if error.status == 404:  # noqa: PLR2004 - an HTTP status
-                return None
-            raise
-        return _row(reply, reply.json())
-
-    def delete(self, template_id: str) -> bool:
-        """Delete a template by ID, never by name; False when it was gone already."""
-        try:
-            self._call("DELETE", f"/templates/{_checked(template_id)}", None, bearer=True)
-        except Rejected as error:
-            if error.status == 404:  # noqa: PLR2004 - an HTTP status
-                return False
-            raise
-        return True
-
-    def _pages(self) -> Iterator[TemplateRow]:
-        query = "template_type=template_build&page=1"
-        for page in range(2, MAX_PAGES):
-            reply = self._get(f"/v2/templates?{query}&limit={PAGE}", bearer=True)
-            answer = reply.json()
-            if isinstance(answer, dict):
-                rows = _array(reply, answer.get("templates"))
-                query = f"template_type=template_build&page={page}"
-                more = page <= _number(answer, "totalPages")
-            else:
-                rows = _array(reply, answer)
-                cursor = reply.headers.get("x-next-token", "")
-                query, more = f"nextToken={quote(cursor, safe='')}", bool(cursor)
-            yield from (_row(reply, row) for row in rows)
-            if not more:
-                return
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -458,7 +372,8 @@ class TemplateService:
 def _redirected(reply: Reply, host: str) -> Unreachable:
     hint = "check the target's domain or api_url"
     try:
-        url = urljoin(reply.url, reply.headers.get("location", ""))
+        location = reply.headers.get("location", "")
+        url = urljoin(reply.url, location) if location else ""
         target = urlsplit(url).hostname or "elsewhere"
     except ValueError:
         return Unreachable(f"`{host}` redirects to what is no address", hint=hint)
@@ -520,11 +435,6 @@ def _text(reply: Reply, answer: Mapping[str, object], name: str) -> str:
     return _clean(value)
 
 
-def _number(answer: Mapping[str, object], name: str) -> int:
-    value = answer.get(name)
-    return value if isinstance(value, int) else 0
-
-
 def _template_id(reply: Reply, answer: Mapping[str, object]) -> str:
     value = _text(reply, answer, "templateID")
     if not TEMPLATE_ID.fullmatch(value):
@@ -581,33 +491,9 @@ def _line(line: str) -> LogEntry:
     return LogEntry(message=line.rstrip("\n"))
 
 
-def _row(reply: Reply, value: object) -> TemplateRow:
-    row = _mapping(reply, value)
-    names = [*_array(reply, row.get("aliases") or []), *_array(reply, row.get("names") or [])]
-    builds = (_mapping(reply, build) for build in _array(reply, row.get("builds") or []))
-    return TemplateRow(
-        template_id=_template_id(reply, row),
-        names=tuple(dict.fromkeys(_clean(name) for name in names)),
-        build_id=_clean(row.get("buildID")),
-        state=_clean(row.get("buildStatus")),
-        cpu=_number(row, "cpuCount"),
-        memory=_number(row, "memoryMB"),
-        public=row.get("public") is True,
-        created=_clean(row.get("createdAt")),
-        updated=_clean(row.get("updatedAt")),
-        builds=tuple(_build_row(reply, build) for build in builds),
-    )
-
-
-def _build_row(reply: Reply, row: Mapping[str, object]) -> BuildRow:
-    return BuildRow(
-        build_id=_build_id(reply, row),
-        state=_text(reply, row, "status"),
-        created=_clean(row.get("createdAt")),
-        finished=_clean(row.get("finishedAt")),
-        cpu=_number(row, "cpuCount"),
-        memory=_number(row, "memoryMB"),
-    )
+def _names(reply: Reply, row: Mapping[str, object]) -> list[object]:
+    """Return a template's names, with and without the name of its team."""
+    return [*_array(reply, row.get("aliases") or []), *_array(reply, row.get("names") or [])]
 
 
 def _given(**fields: Any) -> Mapping[str, object]:

@@ -219,9 +219,6 @@ class Store:
             found = _find(self._db, reference)
             return self._template(found) if found else None
 
-    def is_deleted(self, template: str) -> bool:
-        return bool(self._row("SELECT 1 FROM template WHERE id = ? AND deleted = 1", template))
-
     def templates(
         self, *, newest_first: bool, limit: int = -1, offset: int = 0, before: int | None = None
     ) -> tuple[list[Template], int, int]:

@@ -15,6 +15,7 @@ from sandboxfile.local.service import LocalService
 from sandboxfile.model import Secret
 from sandboxfile.service import TemplateService
 from sandboxfile.web import Web
+from tests.fakes import calls
 from tests.fakes.program import Workspace, workspace
 from tests.fakes.tripwire import Gate, Tripwire, gate, tripwire
 
@@ -29,6 +30,7 @@ class Scene:
     api: str
     service: Tripwire
     registry: Tripwire
+    near: str
     client: TemplateService
     building: Gate
     booting: Gate
@@ -72,9 +74,9 @@ class Scene:
 
     def check(self, *names: str) -> None:
         """Everything is built, once, and the lock says where."""
-        rows = self.client.templates()
+        rows = calls.templates(f"http://{self.near}", KEY)
         for name in names or (self.name,):
-            owners = [row.template_id for row in rows if name in row.names]
+            owners = [row["templateID"] for row in rows if name in row["aliases"]]
             entry = self.workspace.entries[name]
             assert owners == [entry.template_id]
             assert entry.tags == ("blue",)
@@ -142,12 +144,13 @@ def scene(
         client = TemplateService(web, f"http://{near}", Secret(KEY), Secret(KEY))
         target = "local" if api == "local" else "far"
         given = {**environ, "NOVITA_API_KEY": KEY, "NOVITA_ACCESS_TOKEN": KEY}
-        stack.callback(_remove, engine, client, salt)
+        stack.callback(_remove, engine, near, salt)
         yield Scene(
             workspace=stack.enter_context(workspace(directory, target, given)),
             api=api,
             service=front,
             registry=images,
+            near=near,
             client=client,
             building=stack.enter_context(gate()),
             booting=stack.enter_context(gate()),
@@ -166,9 +169,9 @@ def _at_registry(engine: Engine, image: str, registry: str) -> str:
     return f"{repository}:1"
 
 
-def _remove(engine: Engine, client: TemplateService, salt: str) -> None:
+def _remove(engine: Engine, near: str, salt: str) -> None:
     # Snapshots first: an image is not removed while another is based on it.
-    owners = [row.template_id for row in client.templates()]
+    owners = [row["templateID"] for row in calls.templates(f"http://{near}", KEY)]
     for owner in (*owners, f"a-{salt}", f"b-{salt}"):
         with suppress(SandboxfileError):
             engine.remove_labelled({"sandboxfile.template": owner})

@@ -24,6 +24,7 @@ from sandboxfile.service import BuildStatus, BuildStep, Registration, Start, Tem
 from sandboxfile.targets import Release
 from sandboxfile.targets.local import LocalPublisher
 from sandboxfile.web import Web
+from tests.fakes import calls
 
 pytestmark = pytest.mark.engine
 
@@ -55,12 +56,19 @@ class Running:
 
     def log(self, status: BuildStatus) -> list[str]:
         ids = Registration(template_id=status.template_id, build_id=status.build_id)
-        return [entry.message for entry in self.client.logs(ids)]
+        return self.lines(ids)
+
+    def lines(self, ids: Registration) -> list[str]:
+        """Read a log page by page to its end."""
+        lines: list[str] = []
+        while page := self.client.status(ids, offset=len(lines)).entries:
+            lines += [entry.message for entry in page]
+        return lines
 
     def said(self, ids: Registration, text: str) -> None:
         """Wait until the log has a line with this text."""
         wait(
-            lambda: [entry.message for entry in self.client.logs(ids)],
+            lambda: self.lines(ids),
             lambda log: any(text in line for line in log),
         )
 
@@ -475,7 +483,7 @@ def test_deleting_a_template_ends_its_build_and_takes_its_images(
     image = f"sandboxfile/local:{done.build_id}"
     assert engine.find(image) is not None
 
-    assert running.client.delete("app")
+    calls.delete(running.url, "k", "app")
 
     assert engine.find(image) is None
     wait(lambda: boxes(engine_environ, ids), lambda found: not found)

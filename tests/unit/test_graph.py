@@ -83,16 +83,8 @@ def test_no_jobs_is_a_run_too() -> None:
     assert start().outcomes == {}
 
 
-def test_a_job_that_is_up_to_date_does_not_run() -> None:
-    kept: Job[str] = Job("build:a", fail, kept=lambda: "sha256:kept")
-    after: Job[str] = Job("push:a", lambda results: results[kept], (kept,))
-    results = start(kept, after)
-    assert statuses(results) == {"build:a": "up to date", "push:a": "done"}
-    assert results[after] == results[kept] == "sha256:kept"
-
-
 def test_a_result_that_is_none_is_a_result() -> None:
-    job: Job[None] = Job("build:a", lambda _: None, kept=None)
+    job: Job[None] = Job("build:a", lambda _: None)
     results = start(job)
     assert results[job] is None
 

@@ -219,6 +219,11 @@ def pairs(changes: Mapping[str, list[Template]]) -> list[tuple[str, Template]]:
     return [(part, template) for part, found in changes.items() for template in found]
 
 
+def differing(one: keys.Keys, other: keys.Keys) -> set[str]:
+    """Return the parts that only one of the two has, or that are not the same in both."""
+    return {name for name, _ in one.parts.items() ^ other.parts.items()}
+
+
 @pytest.mark.parametrize(("part", "template"), pairs(IMAGE_CHANGES))
 def test_what_changes_the_image_changes_both_keys_and_one_part(
     part: str, template: Template
@@ -226,7 +231,7 @@ def test_what_changes_the_image_changes_both_keys_and_one_part(
     before, after = of(FULL), of(template)
     assert after.image_key != before.image_key
     assert after.template_key != before.template_key
-    assert keys.explain(after.parts, before.parts) == (part,)
+    assert differing(after, before) == {part}
 
 
 @pytest.mark.parametrize(("part", "template"), pairs(SNAPSHOT_CHANGES))
@@ -234,7 +239,7 @@ def test_what_changes_the_snapshot_leaves_the_image(part: str, template: Templat
     before, after = of(FULL), of(template)
     assert after.image_key == before.image_key
     assert after.template_key != before.template_key
-    assert keys.explain(after.parts, before.parts) == (part,)
+    assert differing(after, before) == {part}
 
 
 def test_all_keys_of_all_changes_differ() -> None:
@@ -250,7 +255,7 @@ def test_the_order_of_instructions_is_in_the_image_key() -> None:
 def test_the_order_of_steps_is_a_part_of_its_own() -> None:
     steps = replace(FULL, places={"steps": AT})
     turned = replace(steps, instructions=(*FULL.instructions[1:], FULL.instructions[0]))
-    assert keys.explain(of(turned).parts, of(steps).parts) == ("steps",)
+    assert differing(of(turned), of(steps)) == {"steps"}
 
 
 def test_only_the_parts_that_are_there_have_a_digest() -> None:
@@ -276,12 +281,7 @@ def test_every_base_makes_another_image() -> None:
     ]
     found = [of(BARE, base) for base in (*BASES.values(), *others)]
     assert len({each.image_key for each in found}) == len(found)
-    assert keys.explain(found[1].parts, found[0].parts) == ("base",)
-
-
-def test_parts_that_come_and_go_are_explained() -> None:
-    assert keys.explain({"a": "1", "b": "2"}, {"b": "3", "c": "4"}) == ("a", "b", "c")
-    assert keys.explain({"a": "1"}, {"a": "1"}) == ()
+    assert differing(found[1], found[0]) == {"base"}
 
 
 def test_content_is_known_by_the_part_it_belongs_to() -> None:

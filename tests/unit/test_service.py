@@ -6,7 +6,6 @@ from sandboxfile import __version__
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import Login, Secret
 from sandboxfile.service import (
-    BuildRow,
     BuildStep,
     Busy,
     Denied,
@@ -17,7 +16,6 @@ from sandboxfile.service import (
     Rejected,
     Start,
     TagEntry,
-    TemplateRow,
     TemplateService,
 )
 from sandboxfile.web import AnswerLost, Web
@@ -123,13 +121,6 @@ CALLS: list[tuple[Call, Answer, str, str, object]] = [
         "/templates/tags",
         {"name": "api", "tags": ["a"]},
     ),
-    (
-        lambda s: s.delete(TEMPLATE),
-        Answer(status=204),
-        "DELETE",
-        f"/templates/{TEMPLATE}",
-        None,
-    ),
     (lambda s: s.tags("a/b"), Answer(body=[]), "GET", "/templates/a%2Fb/tags", None),
     (
         lambda s: s.find("a/b"),
@@ -218,9 +209,8 @@ def test_a_trigger_says_everything_it_is_given() -> None:
 
 
 BAD_IDS: list[Call] = [
-    lambda s: s.delete("api:v1"),
-    lambda s: s.delete("../teams"),
-    lambda s: s.template("a/b"),
+    lambda s: s.trigger_v1(Registration(template_id="api:v1", build_id=BUILD)),
+    lambda s: s.trigger_v1(Registration(template_id="../teams", build_id=BUILD)),
     lambda s: s.status(Registration(template_id="API", build_id=BUILD)),
     lambda s: s.status(Registration(template_id=TEMPLATE, build_id="x")),
     lambda s: s.register_v1(dockerfile="F", alias="a", template_id="a:b", cpu=1, memory=128),
@@ -332,20 +322,6 @@ def test_a_v1_log_is_lines_of_text(fake: FakeService, service: TemplateService) 
     )
 
 
-def test_a_whole_log_is_read_page_by_page(fake: FakeService, service: TemplateService) -> None:
-    build = fake.register("api", ())
-    build.settle("ready")
-    build.logs = [{"message": f"{number}"} for number in range(250)]
-    ids = Registration(template_id=build.template, build_id=build.id)
-    assert [entry.message for entry in service.logs(ids)] == [str(n) for n in range(250)]
-
-
-def test_a_log_without_end_ends(fake: FakeService, service: TemplateService) -> None:
-    page = Answer(body={"status": "ready", "logEntries": [{"message": "again"}]})
-    fake.fail("GET", "/status", *[page] * 300)
-    assert len(list(service.logs(IDS))) == 200
-
-
 # --- names, tags, listings -------------------------------------------------------------------
 
 
@@ -370,96 +346,15 @@ def test_tags_have_their_builds(fake: FakeService, service: TemplateService) -> 
     )
 
 
-ROW = {
-    "templateID": TEMPLATE,
-    "buildID": BUILD,
-    "aliases": ["api"],
-    "names": ["acme/api", "api"],
-    "cpuCount": 2,
-    "memoryMB": 1024,
-    "public": True,
-    "buildStatus": "ready",
-    "createdAt": "2026-01-01",
-    "updatedAt": "2026-01-02",
-}
-READ = TemplateRow(
-    template_id=TEMPLATE,
-    names=("api", "acme/api"),
-    build_id=BUILD,
-    state="ready",
-    cpu=2,
-    memory=1024,
-    public=True,
-    created="2026-01-01",
-    updated="2026-01-02",
-)
-
-
-def test_a_paged_listing_is_read_to_its_end(fake: FakeService, service: TemplateService) -> None:
-    page = Answer(body={"templates": [ROW], "totalPages": 2})
-    fake.fail("GET", "/v2/templates", page, page)
-    assert service.templates() == (READ, READ)
-    assert [sent.query["page"] for sent in fake.requests] == ["1", "2"]
-
-
-def test_a_listing_with_a_cursor_is_read_to_its_end(
-    fake: FakeService, service: TemplateService
-) -> None:
-    fake.fail("GET", "/v2/templates", Answer(body=[ROW], headers={"X-Next-Token": "a/b"}))
-    fake.fail("GET", "/v2/templates", Answer(body=[ROW]))
-    assert service.templates() == (READ, READ)
-    assert fake.requests[1].query["nextToken"] == "a/b"
-
-
-def test_a_listing_without_end_ends(fake: FakeService, service: TemplateService) -> None:
-    page = Answer(body=[], headers={"X-Next-Token": "again"})
-    fake.fail("GET", "/v2/templates", *[page] * 300)
-    assert service.templates() == ()
-
-
-def test_an_old_listing_will_do(fake: FakeService, service: TemplateService) -> None:
-    build = fake.register("api", ())
-    assert service.templates() == (TemplateRow(template_id=build.template, names=("api",)),)
-
-
 def test_a_name_is_found_in_the_old_listing(fake: FakeService, service: TemplateService) -> None:
     build = fake.register("api", ())
     assert service.find_v1("api") == build.template
+    rows = [{"templateID": TEMPLATE, "names": ["acme/web", "web"]}, {"templateID": "other"}]
+    fake.fail("GET", "/templates", Answer(body=rows))
+    assert service.find_v1("web") == TEMPLATE
     assert service.find_v1("web") is None
     fake.fail("GET", "/templates", error(404, "no such route"))
     assert service.find_v1("api") is None
-
-
-def test_one_template_comes_with_its_builds(fake: FakeService, service: TemplateService) -> None:
-    row = {
-        **ROW,
-        "builds": [{"buildID": BUILD, "status": "ready", "cpuCount": 2, "memoryMB": "x"}],
-    }
-    fake.fail("GET", "", Answer(body=row))
-    found = service.template(TEMPLATE)
-    assert found is not None
-    assert found.builds == (BuildRow(build_id=BUILD, state="ready", cpu=2),)
-    assert service.template(TEMPLATE) is None
-
-
-def test_a_template_that_cannot_be_read_is_an_error(
-    fake: FakeService, service: TemplateService
-) -> None:
-    fake.fail("GET", "", error(400, "no"))
-    with pytest.raises(Rejected):
-        service.template(TEMPLATE)
-
-
-def test_deleting_what_is_gone_is_no_error(fake: FakeService, service: TemplateService) -> None:
-    fake.fail("DELETE", "", Answer(status=204), error(404, "not found"))
-    assert service.delete(TEMPLATE)
-    assert not service.delete(TEMPLATE)
-
-
-def test_a_template_in_use_is_not_deleted(fake: FakeService, service: TemplateService) -> None:
-    fake.fail("DELETE", "", error(400, "cannot delete template 'x' because there are running"))
-    with pytest.raises(Rejected, match="because there are running"):
-        service.delete(TEMPLATE)
 
 
 # --- nonsense --------------------------------------------------------------------------------
@@ -501,7 +396,9 @@ MORE_NONSENSE: list[tuple[Call, object, str]] = [
     (lambda s: s.tags("api"), [{"tag": "a"}], "`buildID` is missing"),
     (lambda s: s.tags("api"), [{"buildID": BUILD}], "`tag` is missing"),
     (lambda s: s.find("api"), {"templateID": "A"}, "is not a template's ID"),
-    (lambda s: s.templates(), {"templates": 3}, "a list was expected"),
+    (lambda s: s.find_v1("api"), {"templates": 3}, "a list was expected"),
+    (lambda s: s.find_v1("api"), [{"aliases": 3}], "a list was expected"),
+    (lambda s: s.find_v1("api"), [{"names": ["api"], "templateID": "a:v1"}], "not a template's ID"),
 ]
 
 
@@ -618,7 +515,7 @@ def test_a_redirect_is_told_whatever_it_leads_to(
 
 
 def test_a_redirect_to_itself_is_named_as_such(fake: FakeService, service: TemplateService) -> None:
-    fake.fail("GET", "", Answer(status=302, headers={"location": ""}))
+    fake.fail("GET", "", Answer(status=302, headers={"location": "/templates/aliases/api"}))
     with pytest.raises(Unreachable, match="redirects to itself"):
         service.find("api")
 
