@@ -141,15 +141,29 @@ def target(args: argparse.Namespace, workspace: Workspace) -> tuple[Target, str]
     elif environ.get("SANDBOXFILE_TARGET"):
         name, why = environ["SANDBOXFILE_TARGET"], "SANDBOXFILE_TARGET"
     else:
-        found = account.find(environ, args.home)
-        if found is not None and "novita" in workspace.targets:
-            name, why = "novita", f"an API key is at hand ({found.source})"
-        else:
-            name, why = "local", "no API key is at hand"
+        name, why = _by_account(args, workspace)
     if name not in workspace.targets:
         known = ", ".join(workspace.targets)
         raise UsageError(f"no target is called `{name}`", hint=f"targets: {known}")
     return _with_address(workspace.targets[name], environ), why
+
+
+def _by_account(args: argparse.Namespace, workspace: Workspace) -> tuple[str, str]:
+    """Choose by whether there is an account, and a target to use it at."""
+    found = account.find(args.environ, args.home)
+    if found is None:
+        return "local", "no API key is at hand"
+    remote = [name for name, each in workspace.targets.items() if each.provider != "local"]
+    if "novita" in remote:
+        return "novita", f"an API key is at hand ({found.source})"
+    if len(remote) == 1:
+        return remote[0], f"an API key is at hand ({found.source}), and there is no other target"
+    if remote:
+        raise UsageError(
+            f"an API key is at hand ({found.source}), and there are several targets for it",
+            hint=f"choose one with `--target`, or as `default_target`: {', '.join(remote)}",
+        )
+    return "local", "there is no other target"
 
 
 def _with_address(target: Target, environ: Mapping[str, str]) -> Target:

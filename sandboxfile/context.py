@@ -32,8 +32,9 @@ from sandboxfile.places import Position, Problem
 Kind = Literal["file", "directory", "link"]
 
 STATE = ".sandboxfile"
-LOCKS = ("novita.lock", "novita.local.lock")
-_OURS = frozenset({STATE, *LOCKS})
+# Tags are in the first, results in the others: neither may decide what an image is.
+OWN = ("novita.yaml", "novita.yml", "novita.lock", "novita.local.lock")
+_OURS = frozenset({STATE, *OWN})
 
 _GLOB = frozenset("*?[\\")
 _WHITEOUT = ".wh."
@@ -184,7 +185,7 @@ class _Gathered:
         self._ignores: dict[Path, Ignore] = {}
         self._entries: dict[str, Entry] = {}
         self._waiting: dict[str, Entry] = {}  # directories left out, while nothing in them stays
-        self._left_out = {f"{self.root}/{lock}" for lock in LOCKS}
+        self._left_out = {f"{self.root}/{name}" for name in OWN}
         self._problems: list[Problem] = []
         self._unreadable: list[str] = []
         self._looked_at: set[str] = set()

@@ -204,7 +204,11 @@ class Parts:
 
 def _check_buildable(target: Target) -> None:
     """Refuse a target for which images would have to be built elsewhere."""
-    if target.api == "v1" or (target.registry and target.builder == "docker"):
+    if target.api == "v1":
+        if not target.registry:
+            novita_v1.registry_host(target)  # raises when there is none
+        return
+    if target.registry and target.builder == "docker":
         return
     if target.registry:
         raise UsageError(

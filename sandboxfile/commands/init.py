@@ -49,15 +49,18 @@ def _overwrites(there: Path, path: Path) -> str:
 
 
 def draft(directory: Path, name: str | None) -> str:
-    """Return a novita.yaml for a directory: its Dockerfile, or its packages, or a bare Debian."""
+    """Return a novita.yaml for a directory: its Dockerfile, or its packages, or plain Debian."""
     lines = ["version: 1", f"name: {_scalar(name or _name(directory))}"]
     if (directory / "Dockerfile").is_file():
         lines.append("base: {dockerfile: Dockerfile}")
     else:
         lines += _from_sources(directory)
     lines += [
+        "# Your own files, and the user they belong to:",
+        "# user: user",
+        '# files: [{from: ., to: /home/user/app/, owner: "user:user"}]',
         "# What runs when a sandbox starts, and when it counts as ready:",
-        "# start: exec python3 -m http.server 8000",
+        "# start: exec my-server --port 8000",
         "# ready: {port: 8000}",
     ]
     return "\n".join(lines) + "\n"
@@ -72,7 +75,7 @@ def _from_sources(directory: Path) -> list[str]:
         return ["base: python:3.12-slim", "packages:", "  pip: {requirements: requirements.txt}"]
     if (directory / "pyproject.toml").is_file():
         return ["base: python:3.12-slim", "packages:", "  pip: {project: .}"]
-    return ["base: {debian: bookworm}"]
+    return ["base: debian:bookworm-slim"]
 
 
 def _name(directory: Path) -> str:

@@ -75,7 +75,10 @@ class Building:
             record = self._pending()
             if record is not None and record.step in {"trigger", "triggered"}:
                 # There is no public call that stops a build.
-                self._notice(f"build {record.build_id} goes on at the service; {RESUME}")
+                rest = f"goes on at the service; {RESUME}"
+                if not self.patience.outlived:
+                    rest = "ends with this run; run the same command again to build it"
+                self._notice(f"build {record.build_id} {rest}")
             raise
 
     def prepared(self) -> str:

@@ -34,7 +34,8 @@ class Patience:
     limits are 40 and 60 minutes); `settle`: after a trigger without an answer; `resettle`: after
     the one repeat; `confirm`: before a failure is believed; `no_builder`: repeating a trigger
     that was turned away; `queue_first`, `queue_most`, `queue`: when too many builds run at once.
-    `new_builds` is how many further builds replace one that the service itself lost.
+    `new_builds` is how many further builds replace one that the service itself lost, `outlived`
+    whether the service goes on with a build when we leave.
     """
 
     poll_first: float = 0.5
@@ -51,6 +52,7 @@ class Patience:
     queue: float = 900.0
     new_builds: int = 2
     drain_pages: int = 50
+    outlived: bool = True
     clock: Callable[[], float] = field(default=time.monotonic)
     sleep: Callable[[Cancel, float], None] = field(default=Cancel.wait)
 

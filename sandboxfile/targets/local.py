@@ -24,7 +24,7 @@ from sandboxfile.web import Web
 # The service is this very process: no failure is a passing one, and asking costs next to nothing.
 PATIENCE = Patience(
     poll_first=0.1, poll_most=0.5, failed_polls=5.0, waiting=60.0, settle=2.0, resettle=5.0,
-    confirm=0.0,
+    confirm=0.0, outlived=False,
 )  # fmt: skip
 
 
@@ -84,11 +84,15 @@ class LocalPublisher:
         return found
 
     def find_snapshot(self, release: Release) -> Snapshot | None:
-        """Return a ready build of this content, unless its image has been removed."""
+        """Return a ready build of this content, unless an image of it has been removed.
+
+        One is the template's own; by the other, which it was made of, the lock knows it.
+        """
         found = self._started().find_snapshot(release)
         if found is None or self._engine.find(f"{REPOSITORY}:{found.build_id}") is None:
             return None
-        return found
+        is_whole = release.image is None or self._engine.find(release.image) is not None
+        return found if is_whole else None
 
     def snapshot(
         self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel

@@ -170,8 +170,20 @@ DEFAULT = SHORT + BOX + "default_target: box\n"
             {"SANDBOXFILE_TARGET": "local"},
             ("box", "`default_target` of novita.yaml"),
         ),
-        # Targets of its own, none of them called novita: a key alone does not make one.
-        (SHORT + BOX, None, KEY, ("local", "no API key is at hand")),
+        # Targets of its own, none of them called novita.
+        (SHORT + BOX, None, {}, ("local", "no API key is at hand")),
+        (
+            SHORT + BOX,
+            None,
+            KEY,
+            ("box", "an API key is at hand (NOVITA_API_KEY), and there is no other target"),
+        ),
+        (
+            SHORT + "targets: {mine: {provider: local}}\n",
+            None,
+            KEY,
+            ("local", "there is no other target"),
+        ),
     ],
 )
 def test_the_target_is_chosen_and_the_reason_told(
@@ -182,6 +194,18 @@ def test_the_target_is_chosen_and_the_reason_told(
     target, why = app.target(arguments(user, target=asked, environ=environ), workspace)
 
     assert (target.name, why) == expected
+
+
+def test_an_account_with_several_targets_asks_which(user: User) -> None:
+    other = (
+        '  cube: {provider: novita, api_url: "http://127.0.0.1:2", registry: 127.0.0.1:5000/x}\n'
+    )
+    workspace = load(user, SHORT + BOX + other)
+
+    with pytest.raises(UsageError, match="there are several targets for it") as caught:
+        app.target(arguments(user, environ=KEY), workspace)
+
+    assert caught.value.hint.endswith("or as `default_target`: box, cube")
 
 
 def test_a_login_of_novitas_own_client_is_a_key(user: User) -> None:
