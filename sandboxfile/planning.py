@@ -61,7 +61,7 @@ def make(
             surveyed = _survey(session, names, {**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
             decisions = asking.refined(session, surveyed, decisions, strict=True)
-    session.digests().save()
+    session.digests().save(whole=surveyed.templates.keys() == session.workspace.templates.keys())
     return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
 
 

@@ -1,10 +1,10 @@
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir
 
 import pytest
 
-from sandboxfile import app, lockfile, planning
+from sandboxfile import app, lockfile, planning, statcache
 from sandboxfile.app import Session
 from sandboxfile.errors import LockStale, NotAllowed, Unreachable, UsageError
 from sandboxfile.events import Event, Notice
@@ -80,6 +80,27 @@ def test_parents_of_what_is_named_are_planned_too(three: User, session: Open) ->
     built.pretend(three.root)
 
     assert list(actions(planning.make(session(), ["child"]))) == ["parent", "child"]
+
+
+@pytest.mark.parametrize(("names", "is_dropped"), [(ALL, True), (["child"], False)])
+def test_hashes_of_files_that_nothing_copies_any_more_are_dropped(
+    three: User,
+    session: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    names: Iterable[str],
+    *,
+    is_dropped: bool,
+) -> None:
+    monkeypatch.setattr(statcache, "SLACK_NS", 0)  # hashes of new files are kept, too
+    planning.make(session(), ALL, resolve=False)
+    path = three.root / ".sandboxfile/stat-cache"
+    assert b"data/two.sh" in path.read_bytes()
+    (three.root / "data/two.sh").unlink()
+
+    planning.make(session(), names, resolve=False)
+
+    assert b"data/one.txt" in path.read_bytes()
+    assert (b"data/two.sh" not in path.read_bytes()) == is_dropped
 
 
 def test_without_resolving_only_files_are_read(session: Open, said: list[Event]) -> None:
