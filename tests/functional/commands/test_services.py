@@ -157,7 +157,7 @@ def test_what_was_built_runs_at_the_service(world: World, api: str) -> None:
 def test_a_second_build_does_nothing(world: World) -> None:
     ran = world.client.run("build")
 
-    assert ran.err == "target box: asked for\n2 up to date, nothing to do\n"
+    assert ran.err == "target box: SANDBOXFILE_TARGET\n2 up to date, nothing to do\n"
 
 
 def test_no_secret_is_written(world: World) -> None:
