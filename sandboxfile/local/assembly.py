@@ -34,6 +34,7 @@ PUSHED = "e2b/custom-envs"  # below the registry, by v1 clients (docs/protocol.m
 OWNER = "sandboxfile.owner"  # label of containers: the process that has to remove them
 BASE = "base"
 FINALIZE = "finalize"
+ENV_PLAIN = 32 << 10  # characters of an environment that every kernel takes
 INTERNAL = "An internal error occurred. Please try again or contact support with the build ID."
 _ENGINE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
@@ -264,7 +265,7 @@ class Assembly:
                 self._run(guest, _as(setting, rest), command, prefix)
                 return setting
             case "ENV" | "ARG", args if args and len(args) % 2 == 0:
-                return _with_env(guest, setting, tuple(zip(args[::2], args[1::2], strict=True)))
+                return self._env(guest, setting, tuple(zip(args[::2], args[1::2], strict=True)))
             case "WORKDIR", (path,):
                 return self._workdir(guest, setting, path)
             case "USER", (name, *rest):
@@ -275,6 +276,15 @@ class Assembly:
                 raise _Failed(f"{step.type} cannot have {len(args)} arguments")
             case _:
                 raise _Failed(f"command type {step.type} is not implemented")
+
+    def _env(self, guest: Guest, setting: Setting, pairs: tuple[tuple[str, str], ...]) -> Setting:
+        there = _with_env(guest, setting, pairs)
+        # The kernel takes only so much for one program (execve(2): 128 KiB each, a share of the
+        # stack in all); with more, no command would run any longer.
+        size = sum(len(name) + len(value) for name, value in there.env.items())
+        if size > ENV_PLAIN and guest.try_out(there).status != 0:
+            raise _Failed("the environment is too large: no command would run in it")
+        return there
 
     def _run(self, guest: Guest, setting: Setting, command: str, prefix: str) -> None:
         def line(text: str) -> None:
@@ -300,7 +310,9 @@ class Assembly:
                 guest.add_user(account, sudo=sudo),
                 f"failed to create user '{account}': exit status",
             )
-        return replace(setting, user=name)
+        there = replace(setting, user=name)
+        self._expect(guest.try_out(there), f"failed to switch to user '{name}': exit status")
+        return there
 
     # --- finalize ----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from itertools import chain, repeat
 from threading import Thread
 from typing import Protocol
 
@@ -85,7 +86,7 @@ def _poll(  # noqa: PLR0917
     say: Say,
 ) -> None:
     deadline = time.monotonic() + patience.timeout_s
-    while True:
+    for is_first in chain([True], repeat(False)):
         attempt = _background(lambda: guest.command(what.check, what.setting))
         while not attempt.done():
             _wait({attempt, *watched}, deadline - time.monotonic(), patience)
@@ -94,6 +95,8 @@ def _poll(  # noqa: PLR0917
         done = attempt.result()
         if done.status == 0:
             return
+        if is_first and guest.try_out(what.setting).status != 0:  # nothing will ever run there
+            raise NotReady(f"ready command failed: exit status {done.status} {done.output.strip()}")
         say(f"Template is not ready: exit status {done.status} {done.output.strip()}".rstrip(),
             level="debug")  # fmt: skip
         again = time.monotonic() + patience.interval_s

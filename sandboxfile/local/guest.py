@@ -116,6 +116,12 @@ class Guest:
             on_line=on_line,
         )
 
+    def try_out(self, setting: Setting) -> Executed:
+        """Run nothing in a setting: whether any command could be run in it at all."""
+        return self.box.execute(
+            ("/bin/sh", "-c", ":"), user=setting.user, workdir="/", env=setting.env
+        )
+
     def script(self, text: str, *args: str, env: Mapping[str, str] | None = None) -> Executed:
         """Run one of our own scripts as root."""
         return script(self.box, text, *args, env=env)

@@ -215,6 +215,16 @@ def test_steps_are_carried_out_for_real(running: Running, engine: Engine, busybo
         ),
         ({"steps": (step("USER", "a b"),)}, "1", "'a b' cannot be the name of a user"),
         (
+            {"steps": (step("RUN", "true"), step("USER", "root:nowhere"))},
+            "2",
+            "failed to switch to user 'root:nowhere': exit status 126",
+        ),
+        (
+            {"steps": (step("ENV", "BIG", "x" * 200_000),)},
+            "1",
+            "the environment is too large: no command would run in it",
+        ),
+        (
             {"steps": (step("WORKDIR", "/etc/passwd/x"),)},
             "1",
             "failed to create directory '/etc/passwd/x': exit status 1",
@@ -727,6 +737,8 @@ def test_the_target_publishes_without_a_registry(
     with pytest.raises(SandboxfileError, match="published:old"):
         service.resolve("published:old")
     service.stop()
+    lost = replace(fast, image="local-l/never:1")
+    assert again.find_snapshot(lost) is None, "the image it was made of is gone"
     engine.untag(f"sandboxfile/local:{snapshot.build_id}")
     assert again.find_snapshot(fast) is None, "its image is gone"
 

@@ -2,10 +2,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Executed
 from sandboxfile.errors import Cancelled
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
 from sandboxfile.local.guest import Guest
@@ -94,6 +96,33 @@ def test_a_ready_command_that_never_succeeds_is_given_up(bench: Bench) -> None:
     with pytest.raises(NotReady) as caught:
         bench.boot("", "false", Patience(interval_s=0.05, timeout_s=0.5))
     assert caught.value.message == "ready command failed: ready command timed out after 0.5s"
+
+
+class Barred(HostBox):
+    """A box in which no command can be run, or none but the empty one."""
+
+    def __init__(self, directory: Path, *, runs: str) -> None:
+        super().__init__(directory)
+        self.runs = runs
+
+    def execute(self, argv: tuple[str, ...], **_: Any) -> Executed:
+        refused = Executed(status=126, output="exec failed: no such group\n")
+        return Executed(status=0, output="") if argv[-1] == self.runs else refused
+
+
+def test_where_no_command_can_be_run_nothing_is_waited_for(bench: Bench) -> None:
+    bench.guest = Guest(box=Barred(bench.directory, runs="nothing"), shell="/bin/sh")
+    with pytest.raises(NotReady) as caught:
+        bench.boot("", "", Patience(interval_s=60.0, timeout_s=120.0))
+    assert caught.value.message == (
+        "ready command failed: exit status 126 exec failed: no such group"
+    )
+
+
+def test_a_ready_command_that_cannot_be_run_yet_is_tried_again(bench: Bench) -> None:
+    bench.guest = Guest(box=Barred(bench.directory, runs=":"), shell="/bin/sh")
+    with pytest.raises(NotReady, match="timed out"):
+        bench.boot("", "./later", Patience(interval_s=0.05, timeout_s=0.3))
 
 
 def test_a_ready_command_that_blocks_uses_up_the_time(bench: Bench) -> None:
