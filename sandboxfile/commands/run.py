@@ -10,7 +10,7 @@ from sandboxfile.cancel import Cancel, interrupting
 from sandboxfile.config import load
 from sandboxfile.engines import choose
 from sandboxfile.errors import SandboxfileError, UsageError
-from sandboxfile.local.service import LocalService, open_box
+from sandboxfile.local.service import LocalService, Missing, open_box
 from sandboxfile.model import EngineChoice, Login, Workspace
 
 
@@ -38,7 +38,7 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
     def login(host: str) -> Login | None:
         return credentials.login_for(host, environ=args.environ, home=args.home)
 
-    choice, reference = _built(args)
+    choice, reference, target = _built(args)
     network = args.environ.get("SANDBOXFILE_NETWORK") or None
     engine = choose.choose(choice, environ=args.environ, network=network)
     cancel = Cancel()
@@ -47,31 +47,38 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
         service = LocalService(engine, app.data(args.environ, args.home), logins=login)
         stack.callback(service.stop)
         stack.enter_context(interrupting(cancel))
-        running = stack.enter_context(open_box(service, engine, reference, cancel=cancel))
+        try:
+            running = stack.enter_context(open_box(service, engine, reference, cancel=cancel))
+        except Missing as error:
+            if reference != args.template:  # the lock says that it is built, so only force helps
+                again = f"sandboxfile build {args.template} --force --target {target}"
+                error.hint = f"build it again with `{again}`"
+            raise
         sys.stdout.flush()
         return running.interact(argv, tty=tty)
 
 
-def _built(args: argparse.Namespace) -> tuple[EngineChoice, str]:
-    """Return the engine and the exact build of a template of this workspace, else the name."""
+def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
+    """Return engine, exact build and target of a template of this workspace, else the name."""
     if args.file is None and not any(Path(name).exists() for name in load.NAMES):
-        return EngineChoice(), str(args.template)  # outside a workspace: any template built here
+        # Outside a workspace: any template built here.
+        return EngineChoice(), str(args.template), "local"
     workspace = app.workspace(args)
     if args.template not in workspace.templates:
-        return workspace.engine, str(args.template)
-    entry = _entry(workspace, args)
+        return workspace.engine, str(args.template), "local"
+    target, entry = _entry(workspace, args)
     if entry is None:
         raise SandboxfileError(
             f"`{args.template}` is not built on this machine",
             hint=f"run `sandboxfile build {args.template} --target local`",
         )
-    return workspace.engine, f"{entry.template_id}:{entry.build_id}"
+    return workspace.engine, f"{entry.template_id}:{entry.build_id}", target
 
 
-def _entry(workspace: Workspace, args: argparse.Namespace) -> lockfile.Entry | None:
+def _entry(workspace: Workspace, args: argparse.Namespace) -> tuple[str, lockfile.Entry | None]:
     """Return the template's entry at the target asked for, else at the first local one with it."""
     targets = lockfile.read(workspace.root / app.LOCAL_LOCK).targets
     wanted, _ = app.target(args, workspace)
     names = [wanted.name] if wanted.provider == "local" else list(targets)
-    found = (targets.get(name, {}).get(args.template) for name in names)
-    return next((entry for entry in found if entry), None)
+    found = ((name, targets.get(name, {}).get(args.template)) for name in names)
+    return next(((name, entry) for name, entry in found if entry), (wanted.name, None))

@@ -23,6 +23,10 @@ from sandboxfile.model import Login, Resources, Secret
 TAIL = 20  # lines of a start command's output that an error shows
 
 
+class Missing(SandboxfileError):  # noqa: N818 - named for what it says
+    """A template, or its image, is not on this machine, or not any longer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalBuild:
     """A finished template: where its image is, and what runs in it.
@@ -116,13 +120,13 @@ class LocalService:
     def resolve(self, name_or_ref: str) -> LocalBuild:
         """Return the newest ready build of `name`, `name:tag`, `name:<build id>` or an id.
 
-        Raises SandboxfileError when there is none.
+        Raises Missing when there is none.
         """
         self._builder.settle()
         try:
             build = self._store.resolve(names.parse(name_or_ref))
         except (ValueError, Refusal) as error:
-            raise SandboxfileError(
+            raise Missing(
                 f"no local template `{name_or_ref}`: {error}",
                 hint="build it with `sandboxfile build --target local`",
             ) from None
@@ -152,12 +156,12 @@ def open_box(
     """Run a template: a container of its image, its start command running anew and ready.
 
     A local template is a snapshot of the file system; processes are not in it, so the start
-    command runs again at each boot. Raises SandboxfileError, BuildFailed with the end of the
-    start command's output, Cancelled.
+    command runs again at each boot. Raises Missing, SandboxfileError, Cancelled, and BuildFailed
+    with the end of the start command's output.
     """
     build = service.resolve(name_or_ref)
     if engine.find(build.image) is None:
-        raise SandboxfileError(
+        raise Missing(
             f"the image of local template `{name_or_ref}` is no longer in the engine",
             hint="build it again with `sandboxfile build --force --target local`",
         )

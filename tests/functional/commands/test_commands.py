@@ -338,6 +338,15 @@ def test_what_is_not_built_does_not_run(checkout: User) -> None:
     assert checkout.run("run", "fn-nobody", "--", "true").code == 1
 
 
+def test_what_was_built_and_is_gone_has_to_be_built_by_force(built: User, tmp_path: Path) -> None:
+    ran = built.having(XDG_DATA_HOME=str(tmp_path)).run("run", "fn-tool", "--", "true")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "error: no local template `" in ran.err
+    again = "`sandboxfile build fn-tool --force --target local`"
+    assert f"hint: build it again with {again}\n" in ran.err
+
+
 # --- what changes something ------------------------------------------------------------------
 
 
