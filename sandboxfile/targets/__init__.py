@@ -72,8 +72,8 @@ class Publisher(Protocol):
     ) -> tuple[str, ...]:
         """Move the user's tags (and `default`) to this build and read them back.
 
-        Tags in `remove` are taken from it, unless they name another build by now. Returns which
-        of the user's tags the build has: all, or none where the service knows no tags.
+        Tags in `remove` are taken from it, unless they name another build by now. Returns the
+        user's tags that need not be moved again: all of them, also where the service knows none.
         """
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ class NovitaV1:
             name = release.template.name
             text = f"the legacy service has no tags; those of `{name}` are not set"
             emit(Notice(job=f"tag:{name}", text=text, level="warning"))
-            return ()
+        # Told, and thereby settled: asking again at every run would change nothing.
         return release.tags
 
     def close(self) -> None:

@@ -178,7 +178,7 @@ class NovitaV3:
             if not is_missing(error):
                 raise
             self._say_once(emit, "this service has no tags; names and tags stay as they are")
-            return ()
+        # Told, and thereby settled: asking again at every run would change nothing.
         return release.tags
 
     def close(self) -> None:

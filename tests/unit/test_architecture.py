@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
-    ("places", "fresh"),
+    ("places", "fresh", "reading"),
     ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact"),
     ("logs", "process", "web", "statcache", "graph", "reference", "ready", "journal", "tags"),

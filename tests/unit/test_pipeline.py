@@ -68,14 +68,12 @@ def test_a_new_build_leaves_the_tags_of_the_last_one(builder: User, service: Fak
     }
 
 
-def test_tags_that_the_service_does_not_know_are_not_recorded(
+def test_a_service_without_tags_leaves_nothing_to_be_done_again(
     builder: User, service: FakeService
 ) -> None:
     service.has_tags = False
-    assert built(builder, service, "stable").tags == ()
-    service.has_tags = True
     assert built(builder, service, "stable").tags == ("stable",)
-    assert own(service) == {"stable"}
+    assert own(service) == set()
 
 
 def test_tags_of_other_commits_stay(builder: User, service: FakeService) -> None:

@@ -411,7 +411,7 @@ def test_tags_that_do_not_move_are_told(world: World) -> None:
 
 def test_a_service_without_tags_is_told(world: World) -> None:
     world.service.has_tags = False
-    assert tag(world, "stable", remove=("old",)) == ()
+    assert tag(world, "stable", remove=("old",)) == ("stable",)
     assert world.notices == ["the legacy service has no tags; those of `api` are not set"]
 
 

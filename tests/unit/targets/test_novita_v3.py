@@ -1034,7 +1034,7 @@ def test_a_service_without_tags_is_told_once(world: World) -> None:
             emit=world.events.append,
             cancel=world.cancel,
         )
-        assert moved == ()
+        assert moved == ("stable",)
     assert world.notices == ["this service has no tags; names and tags stay as they are"]
 
 
