@@ -19,6 +19,7 @@ from sandboxfile.survey import Survey, Surveyed
 from sandboxfile.targets import Publisher
 
 T = TypeVar("T")
+POLL_S = 0.1
 GRACE_S = 1.5  # for what was begun to end, after an interrupt
 AT_ONCE = 8  # against one registry more gains nothing
 
@@ -113,6 +114,10 @@ def _aside(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     try:
+        # Awake now and then: a signal that arrives while the other thread starts a program does
+        # not always end a wait of ours.
+        while not wait({done}, POLL_S).done:
+            continue
         return done.result()
     except KeyboardInterrupt:
         wait({done}, GRACE_S)
