@@ -151,10 +151,13 @@ def _prefix(rule: Rule) -> str | None:
 # --- patterns --------------------------------------------------------------------------------
 
 
+_MALFORMED = "a `[` is not closed, a range is incomplete, or it ends with a backslash"
+
+
 def matcher(pattern: str) -> Matches:
     """Return the test for one pattern in its shortest form. Raises ValueError with the reason."""
     if not _SYNTAX.fullmatch(pattern):
-        raise ValueError("a `[` is not closed, a range is incomplete, or it ends with a backslash")
+        raise ValueError(_MALFORMED)
     if not _MAGIC.intersection(pattern.replace("**", "").replace("^", "")):
         starred = pattern.count("**")
         if starred == 0:
@@ -164,7 +167,10 @@ def matcher(pattern: str) -> Matches:
             return lambda path: path.startswith(start)
         if starred == 1 and pattern.startswith("**"):
             return _ending(pattern[2:])
-    return re.compile(_python(_expression(pattern))).match
+    try:
+        return re.compile(_python(_expression(pattern))).match
+    except (IndexError, re.error):  # Python before 3.11.4 lets some through `_SYNTAX`
+        raise ValueError(_MALFORMED) from None
 
 
 def _ending(end: str) -> Matches:

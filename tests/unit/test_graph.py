@@ -177,6 +177,7 @@ def press(number: int) -> Callable[[Results], None]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_run_and_settles_every_job(number: signal.Signals) -> None:
     cancel = Cancel()
+    signal.signal(number, signal.default_int_handler)  # `nohup` would have it ignored
     handlers = signal.getsignal(number)
     waiting: Job[None] = Job("build:waiting", lambda _: cancel.wait(30))
     after: Job[None] = Job("push:waiting", lambda _: None, (waiting,))

@@ -102,6 +102,7 @@ def test_a_digest_is_always_of_one_state_of_the_file(tmp_path: Path) -> None:
             for content in contents:
                 (tmp_path / "new").write_bytes(content)
                 (tmp_path / "new").replace(path)
+                time.sleep(0.002)  # a file that never holds still is refused, in another test
 
     thread = threading.Thread(target=replace)
     thread.start()
