@@ -22,8 +22,9 @@ _SPACE = (
 )
 # The grammar of Go's filepath.Match; a character that is no UTF-8 may not stand in a class.
 _SYNTAX = re.compile(
-    r"(?:[^\\\[]|\\.|\[\^?+(?:(?:[^\\\]\-\udc80-\udcff]|\\[^\udc80-\udcff])"
-    r"(?:-(?:[^\\\]\-\udc80-\udcff]|\\[^\udc80-\udcff]))?)+\])*+",
+    # `[^]` is open: a `^` that comes first is never one of the characters of the class.
+    r"(?:[^\\\[]|\\.|\[(?:\^|(?!\^))(?:(?:[^\\\]\-\udc80-\udcff]|\\[^\udc80-\udcff])"
+    r"(?:-(?:[^\\\]\-\udc80-\udcff]|\\[^\udc80-\udcff]))?)+\])*",
     re.DOTALL,
 )
 _MAGIC = frozenset("*[]?^\\")
@@ -151,13 +152,10 @@ def _prefix(rule: Rule) -> str | None:
 # --- patterns --------------------------------------------------------------------------------
 
 
-_MALFORMED = "a `[` is not closed, a range is incomplete, or it ends with a backslash"
-
-
 def matcher(pattern: str) -> Matches:
     """Return the test for one pattern in its shortest form. Raises ValueError with the reason."""
     if not _SYNTAX.fullmatch(pattern):
-        raise ValueError(_MALFORMED)
+        raise ValueError("a `[` is not closed, a range is incomplete, or it ends with a backslash")
     if not _MAGIC.intersection(pattern.replace("**", "").replace("^", "")):
         starred = pattern.count("**")
         if starred == 0:
@@ -167,10 +165,7 @@ def matcher(pattern: str) -> Matches:
             return lambda path: path.startswith(start)
         if starred == 1 and pattern.startswith("**"):
             return _ending(pattern[2:])
-    try:
-        return re.compile(_python(_expression(pattern))).match
-    except (IndexError, re.error):  # pragma: no cover - an early 3.11 lets some through `_SYNTAX`
-        raise ValueError(_MALFORMED) from None
+    return re.compile(_python(_expression(pattern))).match
 
 
 def _ending(end: str) -> Matches:

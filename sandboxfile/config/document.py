@@ -366,8 +366,7 @@ class _Builder:
     def _start(self, event: Any) -> None:
         self._refuse_tag(event)
         if len(self._open) >= DEPTH:
-            hint = "move the inner part out"
-            self._stop(event, f"nested deeper than {DEPTH} levels", hint, 1)
+            self._stop(event, _DEEPER, _FLATTER, 1)
         above = self._open[-1] if self._open else None
         as_key = above is not None and above.entries is not None and above.key is None
         if as_key:
@@ -459,6 +458,7 @@ def _same(key: str, entries: Mapping[str, Node]) -> Position | None:
 
 # What libyaml says, what we say, and the remedy. Where the parser stopped is often far behind
 # the mistake: `True` points at the opening quote or bracket instead.
+_DEEPER, _FLATTER = f"nested deeper than {DEPTH} levels", "move the inner part out"
 _SYNTAX: tuple[tuple[str, str, str, bool], ...] = (
     (
         "mapping values are not allowed",
@@ -466,6 +466,8 @@ _SYNTAX: tuple[tuple[str, str, str, bool], ...] = (
         "quote the text if the colon belongs to it, or check the indentation",
         False,
     ),
+    # The parser reads ahead, and its own limit may come before ours is seen.
+    ("exceeded maximum nesting depth", _DEEPER, _FLATTER, False),
     ("found unexpected end of stream", "this quote is never closed", "close it", True),
     ("found unexpected document indicator", "this quote is never closed", "close it", True),
     ("did not find expected ',' or ']'", "this `[` is never closed", "close it with `]`", True),
