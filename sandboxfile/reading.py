@@ -26,6 +26,16 @@ def regular(path: Path) -> bytes:
         return file.read()
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file; False, not OSError, where nobody may look or no name can be."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is anything; False, not OSError, as with `is_file`."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def inside(path: Path, root: Path) -> Path:
     """Return where a path leads, links resolved. Raises OSError when that is outside `root`."""
     real = path.resolve()

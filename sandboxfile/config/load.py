@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from sandboxfile import __version__
+from sandboxfile import __version__, reading
 from sandboxfile.config import document, expand, template, values, workspace
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Problems, near
@@ -33,10 +33,10 @@ def find(directory: Path, file: str | None) -> Path:
     """
     if file is not None:
         path = directory / file
-        if not path.exists():
+        if not reading.exists(path):
             raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))])
         return path
-    found = [directory / name for name in NAMES if (directory / name).exists()]
+    found = [directory / name for name in NAMES if reading.exists(directory / name)]
     if len(found) > 1:
         message = f"there are both `{NAMES[0]}` and `{NAMES[1]}`"
         hint = "remove one, or choose with `--file`"

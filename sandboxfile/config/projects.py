@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sandboxfile import reading
 from sandboxfile.config import values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Fault
@@ -94,16 +95,16 @@ def _installation(
 def _project(path: str, node: Node, manager: Manager, scope: Scope) -> _Found | None:
     layout = _LAYOUTS[manager]
     directory = scope.directory / path
-    if not (directory / layout.manifest).is_file():
+    if not reading.is_file(directory / layout.manifest):
         message, hint = f"{quoted(path)} is not a directory of the workspace", ""
-        if directory.is_file():
+        if reading.is_file(directory):
             hint = "write the directory, not a file of it"
-        elif directory.is_dir():
+        elif reading.exists(directory):
             message = f"there is no `{layout.manifest}` in {quoted(path)}"
             hint = f"`{manager}: {{project: ...}}` wants the directory that has it"
         scope.problems.add(node, message, hint)
         return None
-    locks = [lock for lock in layout.locks if (directory / lock).is_file()][:1]
+    locks = [lock for lock in layout.locks if reading.is_file(directory / lock)][:1]
     files = (layout.manifest, *locks)
     if any(_leaves(directory / file, node, scope) for file in files):
         return None
@@ -159,7 +160,7 @@ def _include(name: str, of: str) -> Fault | None:
 def _lines(path: Path, node: Node, scope: Scope) -> list[str] | None:
     """Return the logical lines of a requirements file without comments."""
     shown = path.relative_to(scope.directory)
-    if not path.is_file():
+    if not reading.is_file(path):
         scope.problems.add(node, f"there is no file `{shown}`")
         return None
     if _leaves(path, node, scope):

@@ -6,6 +6,7 @@ A session brings secrets, other builders than the engine's own, and logins asked
 import csv
 import io
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from sandboxfile import reading
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import BuildSpec
 from sandboxfile.engines.trace import Narrator, Output, Vertex
@@ -164,7 +166,7 @@ def clients(
     programs = [each / "docker-buildx" for each in plugins] + [each / "docker" for each in path]
     found: dict[Path, Path] = {}  # /bin may be /usr/bin: the same program is asked once
     for program in programs:
-        if program.is_file():
+        if reading.is_file(program) and os.access(program, os.X_OK):
             found.setdefault(program.resolve(), program)
     return tuple(
         Client(program=program, environ=environ, address=address, builder=builder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sandboxfile import reading
 from sandboxfile.engines import BuilderKind, Engine, EngineInfo
 from sandboxfile.engines.buildx import clients
 from sandboxfile.engines.docker import DockerEngine
@@ -144,7 +145,7 @@ def _places(environ: Mapping[str, str], kind: str, system: Path) -> Iterator[Add
         yield named
         return
     for source, socket in _sockets(environ, kind, system):
-        if socket.exists():
+        if reading.exists(socket):
             yield Address(url=f"unix://{socket}", source=source)
         else:
             yield _Tried(what=f"{source} (unix://{socket})", verdict="no such socket")
@@ -228,7 +229,7 @@ def _context(directory: Path, name: str, source: str) -> Address:
     return Address(
         url=str(host),
         source=f"docker context `{name}`",
-        tls=tls if (tls / "ca.pem").is_file() else None,
+        tls=tls if reading.is_file(tls / "ca.pem") else None,
     )
 
 

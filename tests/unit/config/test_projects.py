@@ -116,6 +116,15 @@ def test_a_byte_order_mark_in_requirements_is_no_text(root: Path, template: Read
     assert project(template("packages: {pip: {requirements: r.txt}}")).locked
 
 
+@pytest.mark.parametrize("key", ["pip: {requirements: NAME}", "npm: {project: NAME}"])
+def test_a_name_that_no_file_can_have_is_a_problem(
+    key: str, wrong: Callable[[str], list[str]]
+) -> None:
+    text = key.replace("NAME", "n" * 300)
+    [problem] = wrong(f"version: 1\nbase: a\npackages: {{{text}}}\n")
+    assert problem.startswith("3:")
+
+
 def test_a_link_inside_the_workspace_is_followed(root: Path, template: Read) -> None:
     write(root, "real/package.json")
     (root / "web").symlink_to("real")

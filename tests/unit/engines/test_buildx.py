@@ -100,7 +100,7 @@ def test_a_program_that_cannot_run_does_not_work(tmp_path: Path) -> None:
 def test_clients_are_found_in_their_order_and_once(tmp_path: Path) -> None:
     def touch(path: str) -> Path:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
+        (tmp_path / path).touch(mode=0o755)
         return tmp_path / path
 
     expected = [
@@ -111,7 +111,10 @@ def test_clients_are_found_in_their_order_and_once(tmp_path: Path) -> None:
         touch("other/docker"),
     ]
     (tmp_path / "again").symlink_to(tmp_path / "bin")
-    path = ":".join(str(tmp_path / each) for each in ("bin", "again", "other", "absent"))
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/docker").touch(mode=0o644)  # cannot be run
+    names = ("text", "bin", "again", "other", "absent", "n" * 300)  # at the last no one may look
+    path = ":".join(str(tmp_path / each) for each in names)
     environ = {"HOME": str(tmp_path / "home"), "PATH": f"{path}::"}
     found = clients(environ, system=tmp_path / "system")
     assert [each.program for each in found] == expected
