@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
             return value.lower() in {"1", "true"}
         if action.choices is not None and value not in action.choices:
             self.error(f"`{variable}` is `{value}`: choose from {', '.join(action.choices)}")
-        return value
+        return value.split(",") if isinstance(action.default, list) else value
 
 
 def _add_globals(parser: argparse.ArgumentParser, *, again: bool) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from sandboxfile import app, credentials, errors
 from sandboxfile.engines import choose
+from sandboxfile.errors import UsageError
+from sandboxfile.local.builder import PARALLEL
+from sandboxfile.local.faults import Faults
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import EngineChoice, Login
 
@@ -25,9 +28,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="demand the credential kinds that E2B demands"
     )
+    parser.add_argument(
+        "--parallel",
+        type=int,
+        default=PARALLEL,
+        metavar="N",
+        help=f"builds that run at once (default: {PARALLEL})",
+    )
+    parser.add_argument(
+        "--max-builds",
+        type=int,
+        metavar="N",
+        help="builds that may wait or run, 429 beyond (default: any number)",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[=COUNT]",
+        help="fail on purpose, to test a client; repeatable",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    _check(args)
+
     def login(host: str) -> Login | None:
         return credentials.login_for(host, environ=args.environ, home=args.home)
 
@@ -42,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         logins=login,
         strict=args.strict,
         registry=args.v1_registry,
+        parallel=args.parallel,
+        max_builds=args.max_builds,
+        faults=args.fault,
     )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -54,3 +82,12 @@ def run(args: argparse.Namespace) -> int:
     service.stop()
     engine.close()
     return errors.DONE
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("parallel", "max_builds"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            option = name.replace("_", "-")
+            raise UsageError(f"`--{option} {value}`: at least one build has to be possible")
+    Faults(args.fault)  # before an engine is looked for

@@ -100,6 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:  # noqa: BLE001 - logged, and answered as the defect that it is
             _LOG.exception("the local service failed at %s %s", self.command, self.path)
             answer = refusal(500, "internal server error")
+        if answer.is_lost:
+            self.close_connection = True
+            return
         if not self._is_read:  # what is left of it would be taken for the next request
             self.close_connection = True
         self._send(answer)

@@ -1,6 +1,6 @@
 """The local template service as one part: store, builder and server, started and stopped."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from sandboxfile.local.assembly import OWNER, Workshop
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot
 from sandboxfile.local.builder import PARALLEL, Builder
 from sandboxfile.local.endpoints import Api
+from sandboxfile.local.faults import Faults
 from sandboxfile.local.records import Build, Level, Refusal, Setting
 from sandboxfile.local.server import Server
 from sandboxfile.local.store import Store
@@ -75,12 +76,16 @@ class LocalService:
         registry: str | None = None,
         key: Secret | None = None,
         parallel: int = PARALLEL,
+        max_builds: int | None = None,
+        faults: Iterable[str] = (),
     ) -> None:
-        """Open the store in `data`. Raises SandboxfileError.
+        """Open the store in `data`. Raises SandboxfileError, UsageError.
 
         `strict` takes only the credential kinds that E2B takes, `key` only that credential;
-        `registry` is where v1 clients push to.
+        `registry` is where v1 clients push to. `parallel` builds run at once, `max_builds` may wait
+        or run (None: any number). `faults` are those of `sandboxfile.local.faults`, for tests.
         """
+        self.faults = Faults(faults)
         self.engine = engine
         self.patience = Patience(interval_s=ready_interval_s, timeout_s=ready_timeout_s)
         self._store = Store(data)
@@ -92,13 +97,13 @@ class LocalService:
             patience=self.patience,
         )
         self._builder = Builder(workshop, parallel=parallel)
-        self._api = Api(self._store, self._builder, key=key, strict=strict)
+        self._api = Api(self._store, self._builder, key=key, strict=strict, max_builds=max_builds)
         self._server: Server | None = None
         self._is_stopped = False
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on loopback only; the base URL. Raises UsageError, SandboxfileError."""
-        self._server = Server(self._api.handle, host=host, port=port)
+        self._server = Server(self.faults.around(self._api.handle), host=host, port=port)
         Thread(target=self._builder.sweep, daemon=True).start()
         return self._server.url
 

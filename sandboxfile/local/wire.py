@@ -23,11 +23,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer; an empty body is sent as none."""
+    """An answer; an empty body is sent as none. One that `is_lost` is never sent: we hang up."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_lost: bool = False
 
 
 def answer(status: int, value: object, **headers: str) -> Answer:

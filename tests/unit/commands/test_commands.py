@@ -618,6 +618,27 @@ def test_run_needs_a_command(done: User) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        (["--parallel", "0"], "`--parallel 0`: at least one build has to be possible"),
+        (["--max-builds", "-1"], "`--max-builds -1`: at least one build has to be possible"),
+        (["--fault", "rgister-429"], "there is no fault `rgister-429`"),
+    ],
+)
+def test_serve_checks_its_options_first(user: User, argv: list[str], error: str) -> None:
+    ran = user.run("serve", *argv)
+
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err.startswith(f"error: {error}\n")
+
+
+def test_faults_come_from_the_environment_too(user: User) -> None:
+    ran = user.having(SANDBOXFILE_FAULT="status-503,no-such").run("serve")
+
+    assert (ran.code, ran.err.splitlines()[0]) == (64, "error: there is no fault `no-such`")
+
+
 @pytest.mark.parametrize("argv", [["run", "parent", "--", "true"], ["shell", "parent"]])
 def test_a_template_that_is_not_built_here_does_not_run(three: User, argv: list[str]) -> None:
     ran = three.run(*argv)

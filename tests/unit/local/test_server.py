@@ -219,3 +219,14 @@ def test_a_port_that_is_taken_is_said(url: str) -> None:
     assert "another port" in caught.value.hint
     with pytest.raises(SandboxfileError, match=r"cannot listen on .*:70000"):
         Server(echo, port=70000)
+
+
+def test_an_answer_that_is_lost_is_a_connection_that_closes() -> None:
+    running = Server(lambda _: Answer(status=0, is_lost=True))
+    opened = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=10)
+    try:
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(opened, "POST /x", b"{}")
+    finally:
+        opened.close()
+        running.stop()
