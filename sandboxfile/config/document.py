@@ -408,8 +408,8 @@ class _Builder:
         if self._expanded > EXPANDED:
             message = f"aliases make more than {EXPANDED:,} values of this file"
             self._stop(event, message, "use `extends` or `defaults`")
-        frame = self._open[-1]
-        if frame.entries is not None and frame.key is None:
+        frame = self._open[-1] if self._open else None  # none: the whole document is an alias
+        if frame is not None and frame.entries is not None and frame.key is None:
             self._complain(event, "a key must be text", "not an alias")
             frame.key = _Key(None, self._at(event.start_mark), "")
             return

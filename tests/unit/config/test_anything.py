@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.config import document, load, schema
@@ -68,6 +68,7 @@ def test_any_tree_of_known_keys(path: Path, tree: dict[str, object]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="ab:- \n\t#'\"[]{},&*!|>%@`?~$\\0\u202e\r\ufeff", max_size=60))
+@example("*a")
 def test_any_text(text: str) -> None:
     assert problems_of(lambda: document.parse(text, "f")) != ()
 
