@@ -161,6 +161,10 @@ Instruction = Env | Account | Install | InstallProject | Copy | Run | Workdir
 
 # --- the template ----------------------------------------------------------------------------
 
+# What a template takes over from its image unless it says so itself (key `inherit`).
+Inherit = Literal["start", "user", "workdir"]
+INHERIT: tuple[Inherit, ...] = ("start", "user", "workdir")
+
 ReadyKind = Literal["command", "url", "port", "file", "process", "delay"]
 
 
@@ -188,7 +192,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """One template, merged and checked; `places` says where each top-level key was written."""
+    """One template, merged and checked; `places` says where each top-level key was written.
+
+    `inherit` names what it takes over from its image where it says nothing itself, sorted.
+    """
 
     name: str
     base: Base
@@ -200,6 +207,7 @@ class Template:
     resources: Resources
     tags: tuple[str, ...]
     pre_boot: str | None
+    inherit: tuple[Inherit, ...] = INHERIT
     at: Position
     places: Mapping[str, Position] = field(default_factory=dict)
 
@@ -279,6 +287,27 @@ class ResolvedBase:
     reference: str
     digest: str
     local: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """What an image says of itself (OCI image specification, image configuration).
+
+    `commands` is the history, oldest first: what each layer was made by, as far as it is told;
+    `ports`, `volumes` and `commands` are empty where the image, or who tells of it, has none.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    workdir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    has_healthcheck: bool = False
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ LAYERS = (
     ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact"),
     ("logs", "process", "web", "statcache", "graph", "reference", "ready", "journal", "tags"),
+    ("imageconfig", "inherit"),
     ("ignore", "credentials"),
     ("config", "context", "console"),
     ("archive", "keys", "dockerfile", "lockfile"),

@@ -1,0 +1,61 @@
+"""Read what an image says of itself: environment, user, commands. Pure; others fetch it.
+
+The document is the configuration of the OCI image specification; an engine gives its `config`
+part alone. It was written by strangers: what has another type than it should counts as absent.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sandboxfile.model import ImageConfig
+
+
+def read(document: Mapping[str, Any]) -> ImageConfig:
+    """Read a configuration document as a registry has it, with its history."""
+    history = document.get("history")
+    layers = history if isinstance(history, list) else []
+    commands = (_text(layer, "created_by") for layer in layers if isinstance(layer, dict))
+    return _config(_map(document, "config"), commands=tuple(filter(None, commands)))
+
+
+def of_engine(config: Mapping[str, Any]) -> ImageConfig:
+    """Read an image's `Config` as an engine has it."""
+    return _config(config, commands=())
+
+
+def _config(config: Mapping[str, Any], *, commands: tuple[str, ...]) -> ImageConfig:
+    variables = (entry.partition("=") for entry in _texts(config, "Env"))
+    return ImageConfig(
+        env={name: value for name, _, value in variables if name},
+        user=_text(config, "User"),
+        workdir=_text(config, "WorkingDir"),
+        entrypoint=_texts(config, "Entrypoint"),
+        cmd=_texts(config, "Cmd"),
+        has_healthcheck=_has_healthcheck(config),
+        ports=tuple(sorted(_map(config, "ExposedPorts"))),
+        volumes=tuple(sorted(_map(config, "Volumes"))),
+        stop_signal=_text(config, "StopSignal"),
+        labels={k: v for k, v in _map(config, "Labels").items() if isinstance(v, str)},
+        commands=commands,
+    )
+
+
+def _has_healthcheck(config: Mapping[str, Any]) -> bool:
+    test = _texts(_map(config, "Healthcheck"), "Test")
+    return bool(test) and test[0] != "NONE"
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = record.get(name)
+    items = value if isinstance(value, list) else []
+    return tuple(item for item in items if isinstance(item, str))
+
+
+def _map(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = record.get(name)
+    return value if isinstance(value, dict) else {}
