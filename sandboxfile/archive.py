@@ -54,10 +54,23 @@ def members(
     """
     found = [_text(dockerfile)]
     for number, selection in selections.items():
-        found.append(Member(f"copy-{number}", "directory", 0o755))
         mode = selection.copy.mode if selection.copy else None
-        found += [_member(e, digests, f"copy-{number}/", mode) for e in selection.entries]
+        found += directory(f"copy-{number}", selection, digests, mode=mode)
     return tuple(found)
+
+
+def directory(
+    name: str, selection: Selection, digests: Digests, *, mode: str | None = None
+) -> tuple[Member, ...]:
+    """Return the directory `name` with what a selection takes in it; `.` is the archive itself."""
+    prefix = "" if name == "." else f"{name}/"
+    entries = (_member(entry, digests, prefix, mode) for entry in selection.entries)
+    return (Member(name, "directory", 0o755), *entries)
+
+
+def file(name: str, entry: Entry, digests: Digests) -> Member:
+    """Return one file, under this name."""
+    return _member(entry, digests, "", None)._replace(name=name)
 
 
 def context_members(dockerfile: str, selection: Selection, digests: Digests) -> tuple[Member, ...]:
@@ -141,9 +154,15 @@ def _whole(path: str, size: int) -> bytes:
 
 
 def _large(header: bytes, member: Member, path: str) -> Iterator[bytes]:
+    yield header
+    yield from content(member, path)
+    yield _PADDING[member.size % _BLOCK]
+
+
+def content(member: Member, path: str) -> Iterator[bytes]:
+    """Yield the bytes of a file in pieces. Raises SandboxfileError at the end if they changed."""
     hashed = sha256()
     left = member.size
-    yield header
     try:
         descriptor = os.open(path, _FLAGS)
         try:
@@ -157,7 +176,6 @@ def _large(header: bytes, member: Member, path: str) -> Iterator[bytes]:
         raise _changed(path, error.strerror) from None
     if left or hashed.hexdigest() != member.digest:
         raise _changed(path)
-    yield _PADDING[member.size % _BLOCK]
 
 
 def _changed(path: str, reason: str | None = None) -> SandboxfileError:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import dockerfile, ready
+from sandboxfile import ready, scripts
 from sandboxfile.model import Ready, ReadyKind
 from sandboxfile.places import Position
 
@@ -243,8 +243,8 @@ LEFT_OUT = {
 def keep_environment(shell: list[str], directory: Path, values: dict[str, str]) -> tuple[str, str]:
     """Run the script in this environment; return what it wrote."""
     profile, environment = directory / "profile.d" / "env.sh", directory / "environment"
-    script = dockerfile.environment_script(
-        frozenset({"NO_PROXY"}), profile=str(profile), environment=str(environment)
+    script = scripts.environment(
+        frozenset({"NO_PROXY"}), profile=str(profile), plain=str(environment)
     )
     subprocess.run([*shell, "-c", script], env=values, check=True)
     assert [path.stat().st_mode & 0o777 for path in (profile, environment)] == [0o644, 0o644]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandboxfile import dockerfile
+from sandboxfile import dockerfile, scripts
 from sandboxfile.dockerfile import Rendered, StepName
 from sandboxfile.model import (
     Account,
@@ -279,8 +279,8 @@ def test_the_user_of_a_run_lasts_for_that_run() -> None:
 
 
 def test_a_variable_that_builders_set_is_kept_when_the_template_sets_it() -> None:
-    assert "|no_proxy|" in dockerfile.environment_script()
-    assert "|no_proxy|" not in dockerfile.environment_script(frozenset({"no_proxy"}))
+    assert "|no_proxy|" in scripts.environment()
+    assert "|no_proxy|" not in scripts.environment(frozenset({"no_proxy"}))
 
 
 # --- places of steps -------------------------------------------------------------------------
