@@ -70,6 +70,12 @@ def _text(stored: Mapping[str, object], *names: str) -> str:
     return next((value for value in values if isinstance(value, str) and value), "")
 
 
+def is_ours(url: str) -> bool:
+    """Tell whether a URL is of Novita's or E2B's own service."""
+    host = (urlsplit(url).hostname or "").lower()
+    return any(host == domain or host.endswith(f".{domain}") for domain in TRUSTED_DOMAINS)
+
+
 def check_trusted(url: str, trusted_hosts: frozenset[str], *, at: Position | None) -> None:
     """Raise NotAllowed unless a key may be sent to this URL.
 
@@ -83,8 +89,7 @@ def check_trusted(url: str, trusted_hosts: frozenset[str], *, at: Position | Non
     host = (parts.hostname or "").lower()
     if is_loopback(host):
         return
-    ours = any(host == domain or host.endswith(f".{domain}") for domain in TRUSTED_DOMAINS)
-    if not ours and host not in trusted_hosts:
+    if not is_ours(url) and host not in trusted_hosts:
         raise NotAllowed(
             f"`{host}` is not a host that API keys may be sent to",
             hint=f"if you trust it, set `SANDBOXFILE_TRUSTED_HOSTS={host}`",

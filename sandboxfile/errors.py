@@ -8,6 +8,7 @@ SandboxfileError              1  a template failed, or anything the user can act
   Unreachable                 6  the engine, the registry or the service is not there
   BuildFailed                 1  a step of a template failed; carries place, exit status, log
   Cancelled                 130  stopped by the user
+  Left                        0  not an error: the service goes on without us (6 after --timeout)
 (anything else)              70  our own bug (EX_SOFTWARE)
 
 2 is for differences (`plan --detailed-exitcode`), 7 for some templates failed under --keep-going.
@@ -113,3 +114,19 @@ class Cancelled(SandboxfileError):  # noqa: N818
     """The user stopped the run."""
 
     exit_code = INTERRUPTED
+
+
+class Left(SandboxfileError):  # noqa: N818
+    """A template is left as it is, to be finished by another run; no failure of the template.
+
+    The IDs are those of a build that goes on at the service, empty when none was begun.
+    """
+
+    def __init__(
+        self, message: str, *, template_id: str = "", build_id: str = "", in_time: bool = True
+    ) -> None:
+        """Leave a build, or its place in the line; not `in_time` after `--timeout`."""
+        super().__init__(message)
+        self.template_id = template_id
+        self.build_id = build_id
+        self.exit_code = DONE if in_time else UNREACHABLE

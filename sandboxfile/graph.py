@@ -15,10 +15,10 @@ from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 from sandboxfile.cancel import Cancel, signals
-from sandboxfile.errors import Cancelled
+from sandboxfile.errors import Cancelled, Left
 
 T = TypeVar("T")
-Status = Literal["done", "up to date", "failed", "skipped", "cancelled"]
+Status = Literal["done", "up to date", "failed", "skipped", "cancelled", "detached", "waiting"]
 
 _POLL_S = 0.05
 
@@ -38,7 +38,11 @@ class Job(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one job ended; `because` names the failed jobs for which it was skipped."""
+    """How one job ended.
+
+    detached: its effect goes on elsewhere; waiting: it is for a later run. `because` names the
+    jobs for which it was skipped, or waits.
+    """
 
     name: str
     status: Status
@@ -64,6 +68,17 @@ class Results:
 
     def keep(self, job: Job[T], value: T) -> None:
         self._values[job] = value
+
+
+def _causes(needs: Iterable[Outcome], *, root: Status, behind: Status) -> tuple[str, ...]:
+    """Name the jobs that ended as `root`, or for which a need ended as `behind`."""
+    because: list[str] = []
+    for need in needs:
+        if need.status == root:
+            because.append(need.name)
+        elif need.status == behind:
+            because.extend(need.because or (need.name,))
+    return tuple(dict.fromkeys(because))
 
 
 class _Abandoned(Exception):  # noqa: N818 - never seen outside
@@ -97,14 +112,19 @@ class _Run:
                 self.results.keep(job, job.run(self.results))
         except BaseException as caught:  # noqa: BLE001 - whatever it is, it is this job's failure
             error = caught
-        status: Status = "done"
-        if error is not None:
-            # Once the run is stopped, connections break under workers in many ways.
-            stopped = self.stopped or isinstance(error, Cancelled)
-            status = "cancelled" if stopped else "failed"
+        status = self._status(error)
         seconds = time.monotonic() - began
         self.ended[job.name] = Outcome(name=job.name, status=status, error=error, seconds=seconds)
         return error is None
+
+    def _status(self, error: BaseException | None) -> Status:
+        if error is None:
+            return "done"
+        if isinstance(error, Left):
+            return "detached" if error.build_id else "waiting"
+        # Once the run is stopped, connections break under workers in many ways.
+        stopped = self.stopped or isinstance(error, Cancelled)
+        return "cancelled" if stopped else "failed"
 
     @property
     def stopped(self) -> bool:
@@ -137,13 +157,14 @@ class _Run:
 
     def unstarted(self, job: Job[Any]) -> Outcome:
         """Return the outcome of a job that never ran."""
-        because: list[str] = []
-        for need in job.needs:
-            ended = self.results.outcomes[need.name]
-            because.extend([ended.name] if ended.status == "failed" else ended.because)
-        if not because:
-            return Outcome(name=job.name, status="cancelled", error=Cancelled("stopped"))
-        return Outcome(name=job.name, status="skipped", because=tuple(dict.fromkeys(because)))
+        needs = [self.results.outcomes[need.name] for need in job.needs]
+        failed = _causes(needs, root="failed", behind="skipped")
+        left = _causes(needs, root="detached", behind="waiting")
+        if failed:
+            return Outcome(name=job.name, status="skipped", because=failed)
+        if left and not self.stopped:
+            return Outcome(name=job.name, status="waiting", because=left)
+        return Outcome(name=job.name, status="cancelled", error=Cancelled("stopped"))
 
     def look_up(self) -> None:
         """See, on the main thread, whether the run was stopped; raise when time is up."""

@@ -1,6 +1,8 @@
 """The real parts of a run, each opened when it is first needed: engine, registry, publisher."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sandboxfile import __version__, account, app, credentials, logs
 from sandboxfile.account import Account
@@ -17,8 +19,9 @@ from sandboxfile.resolve import Resolver
 from sandboxfile.service import TemplateService
 from sandboxfile.survey import Survey
 from sandboxfile.targets import Publisher, novita_v1
-from sandboxfile.targets.local import LocalPublisher
+from sandboxfile.targets.local import PATIENCE, LocalPublisher
 from sandboxfile.targets.novita_v3 import NovitaV3
+from sandboxfile.targets.patience import Patience
 from sandboxfile.web import Web
 
 USER_AGENT = f"sandboxfile/{__version__}"
@@ -155,6 +158,7 @@ class Parts:
                 logins=self.login,
                 emit=session.emit,
                 cancel=session.cancel,
+                patience=self._patience(PATIENCE),
             )
         service = self._service(target)
         journal = Journal.open(path, emit=session.emit, cancel=session.cancel)
@@ -167,6 +171,7 @@ class Parts:
                 target=target,
                 logins=self.login,
                 known={name: entry.template_id for name, entry in session.entries().items()},
+                patience=self._patience(Patience()),
             )
         return NovitaV3(
             service=service,
@@ -175,6 +180,20 @@ class Parts:
             engine=self.engine,
             target=target,
             logins=self.login,
+            emit=session.emit,
+            patience=self._patience(Patience()),
+        )
+
+    def _patience(self, usual: Patience) -> Patience:
+        """Return how long this run waits: what the target is like, and what was asked for."""
+        target, args = self.session.target, self.session.args
+        if target.provider != "local" and not account.is_ours(target.api_url or ""):
+            usual = replace(usual, answer_most=usual.overall)
+        limit = getattr(args, "timeout", None)
+        return replace(
+            usual,
+            detach=getattr(args, "detach", False),
+            leave_at=math.inf if limit is None else usual.clock() + limit,
         )
 
     def _service(self, target: Target) -> TemplateService:

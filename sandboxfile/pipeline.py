@@ -283,9 +283,12 @@ class Pipeline:
 
     def release(self, decision: Decision) -> Release:
         """Return what is to be published of a template."""
-        return self._release(self.survey[decision.template], decision.tags)
+        surveyed = self.survey[decision.template]
+        return self._release(surveyed, decision.tags, fresh=decision.forced)
 
-    def _release(self, surveyed: Surveyed, tags: tuple[str, ...]) -> Release:
+    def _release(
+        self, surveyed: Surveyed, tags: tuple[str, ...], *, fresh: bool = False
+    ) -> Release:
         assert surveyed.keys is not None
         template = surveyed.template
         remote = isinstance(template.base, RemoteBase)
@@ -295,6 +298,7 @@ class Pipeline:
             image_key=surveyed.keys.image_key,
             template_key=surveyed.keys.template_key,
             tags=tags,
+            fresh=fresh,
         )
 
     def push(self, decision: Decision) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TextIO
 
 from sandboxfile import console, errors
 from sandboxfile.cancel import STOPPED
-from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError
+from sandboxfile.errors import BuildFailed, ConfigError, Left, SandboxfileError
 from sandboxfile.events import Event, Log, StepDone, StepStarted
 from sandboxfile.graph import Outcome, Status
 from sandboxfile.model import NAME
@@ -29,6 +29,7 @@ _PAST = {
     "up to date": "up to date",
 }
 _BAD: tuple[Status, ...] = ("failed", "cancelled", "skipped")
+_UNFINISHED: tuple[Status, ...] = (*_BAD, "detached", "waiting")
 
 
 # --- what a run came to ----------------------------------------------------------------------
@@ -44,15 +45,16 @@ def tally(actions: Mapping[str, str], outcomes: Iterable[Outcome]) -> Mapping[st
     worst: dict[str, Status] = {}
     for outcome in outcomes:
         name = template_of(outcome.name)
-        if outcome.status in _BAD:
-            worst[name] = min(worst.get(name, outcome.status), outcome.status, key=_BAD.index)
+        if outcome.status in _UNFINISHED:
+            known = worst.get(name, outcome.status)
+            worst[name] = min(known, outcome.status, key=_UNFINISHED.index)
     return {name: worst.get(name) or _PAST.get(action, action) for name, action in actions.items()}
 
 
 def summary(results: Mapping[str, str], seconds: float) -> str:
     """Return the last line of a run: `3 built, 1 snapshot, 96 up to date in 12.3s`."""
     counts = Counter(results.values())
-    order = [*_BAD, *_PAST.values(), *counts]
+    order = [*_UNFINISHED, *_PAST.values(), *counts]
     said = [f"{counts[word]} {word}" for word in dict.fromkeys(order) if counts[word]]
     return f"{', '.join(said) or 'nothing to do'} in {console.duration(seconds)}"
 
@@ -63,15 +65,16 @@ def exit_code(
     """Return the exit code of a run (table in `errors`).
 
     Failures that share a code give that code, others 1; under `keep_going` it is 7 as soon as a
-    template came through.
+    template came through. Builds that were left say by their error whether that was in time.
     """
     outcomes = tuple(outcomes)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     codes = {getattr(outcome.error, "exit_code", errors.BUG) for outcome in failed}
+    late = {outcome.error.exit_code for outcome in outcomes if isinstance(outcome.error, Left)}
     if interrupted or (not failed and any(o.status == "cancelled" for o in outcomes)):
         return errors.INTERRUPTED
     if not failed:
-        return errors.DONE
+        return max(late, default=errors.DONE)
     if errors.BUG in codes:
         return errors.BUG
     bad = {template_of(outcome.name) for outcome in outcomes if outcome.status in _BAD}
@@ -244,6 +247,8 @@ class Plain(Quiet):
     """One line for each job that begins or ends: for CI and for files."""
 
     def change(self, change: Change) -> None:
+        if change.state == "waiting":
+            return  # told in full at the end
         self.line(f"{console.duration(change.elapsed):>7}  {change.template}: {change.text}")
 
     def log(self, job: str, text: str) -> None:
@@ -328,6 +333,8 @@ class Tty(Quiet):
             self._running = {**self._running, change.job: row}
             return
         self._running = {job: r for job, r in self._running.items() if job != change.job}
+        if change.state == "waiting":
+            return  # told in full at the end
         mark, colour = _MARKS[change.state]
         self._above(f"{mark} {change.template}: {change.text}", colour)
 
@@ -397,6 +404,7 @@ _MARKS: Mapping[str, tuple[str, str]] = {
     "failed": ("✗", "red"),
     "skipped": ("-", "yellow"),
     "cancelled": ("-", "yellow"),
+    "detached": ("→", "cyan"),
 }
 
 
@@ -496,6 +504,8 @@ class Reporter:
             data = {"seconds": seconds, "counts": dict(Counter(results.values()))}
             if interrupted:
                 self.screen.notice("", "warning", STOPPED)
+            else:
+                self._tell_left()
             self.screen.end(summary(results, seconds), data)
             self.close()
         settled = [*self._outcomes, *self._idle(actions)]
@@ -511,6 +521,19 @@ class Reporter:
         """Return an outcome for each template for which nothing had to run."""
         busy = {template_of(outcome.name) for outcome in self._outcomes}
         return [Outcome(name=name, status="up to date") for name in actions if name not in busy]
+
+    def _tell_left(self) -> None:
+        """Say what goes on without us, and what waits for that; each template once."""
+        told: set[str] = set()
+        for outcome in self._outcomes:
+            name = template_of(outcome.name)
+            text = _left(outcome)
+            if text and name not in told:
+                told.add(name)
+                self._tell(outcome.name, f"{text}; {_pick_up(outcome)}")
+
+    def _tell(self, job: str, text: str) -> None:
+        self.screen.notice(job, "info", self._safe(self.redactor.line(text)))
 
     def _change(
         self,
@@ -551,6 +574,22 @@ class Reporter:
         step, _, template = job.partition(":")
         body = [self.redactor.line(line.rstrip("\n"), ci=True) for line in lines]
         self.screen.group(f"log of {step} {template}", body)
+
+
+def _left(outcome: Outcome) -> str:
+    """Say what a template was left at, nothing of jobs behind one that was told."""
+    if isinstance(outcome.error, Left):
+        return outcome.error.message
+    owners = {template_of(job) for job in outcome.because}
+    if outcome.status != "waiting" or template_of(outcome.name) in owners:
+        return ""
+    return f"waits for {', '.join(f'`{name}`' for name in sorted(owners))}"
+
+
+def _pick_up(outcome: Outcome) -> str:
+    name = template_of(outcome.name)
+    watch = f", `sandboxfile logs {name} --follow` shows it" if outcome.status == "detached" else ""
+    return f"`sandboxfile build {name}` goes on with it{watch}"
 
 
 def _failure_data(error: BaseException, log: Path | None) -> Mapping[str, object]:

@@ -12,11 +12,16 @@ Result = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How the jobs of one template ended, taken together."""
+    """How the jobs of one template ended, taken together.
+
+    The IDs are those of a build that was left at the service.
+    """
 
     status: str = "done"
     error: str | None = None
     seconds: float = 0.0
+    template_id: str = ""
+    build_id: str = ""
 
 
 def of(
@@ -31,6 +36,7 @@ def of(
 def _one(decision: Decision, now: Entry | None, ending: Ending) -> Result:
     entry = now if ending.status == "done" else decision.entry
     keys = decision.keys
+    left = ending.build_id != ""
     return {
         "name": decision.template,
         "target": decision.target,
@@ -38,9 +44,9 @@ def _one(decision: Decision, now: Entry | None, ending: Ending) -> Result:
         "status": ending.status,
         "error": ending.error,
         "reasons": [reason.plain for reason in decision.reasons],
-        "template_id": entry.template_id if entry else None,
-        "build_id": entry.build_id if entry else None,
-        "image": (entry.image or None) if entry else None,
+        "template_id": ending.template_id or (entry.template_id if entry else None),
+        "build_id": ending.build_id or (entry.build_id if entry else None),
+        "image": (entry.image or None) if entry and not left else None,
         "image_key": keys.image_key if keys else None,
         "template_key": keys.template_key if keys else None,
         "tags": list(decision.tags),

@@ -1,10 +1,11 @@
 """Carry out a plan: the jobs of the stale templates on the graph, and how they ended."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sandboxfile import graph
 from sandboxfile.app import Session
-from sandboxfile.errors import SandboxfileError
+from sandboxfile.errors import Left, SandboxfileError
 from sandboxfile.graph import Outcome
 from sandboxfile.parts import Parts
 from sandboxfile.planning import Planned
@@ -12,7 +13,9 @@ from sandboxfile.redact import Redactor
 from sandboxfile.results import Ending
 from sandboxfile.show import Reports
 
-SNAPSHOTS_AT_ONCE = 16  # the service does the work; its own limit is 20 builds of a team
+SNAPSHOTS_AT_ONCE = 32  # the service does the work; how many it takes is learned (`Room`)
+MAX_WORKERS = 96  # threads: those that wait for a place must not keep others from theirs
+_FIRST: Mapping[str, int] = {"failed": 0, "detached": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +30,20 @@ class Ended:
         """Return how the jobs of a template ended, the first failure first."""
         mine = [each for each in self.outcomes if each.name.partition(":")[2] == template]
         bad = [each for each in mine if each.status not in {"done", "up to date"}]
-        bad.sort(key=lambda each: each.status != "failed")
+        bad.sort(key=lambda each: _FIRST.get(each.status, len(_FIRST)))
         seconds = sum(each.seconds for each in mine)
         if not bad:
             return Ending(seconds=seconds)
-        error = self.redactor.lines(str(bad[0].error)) if bad[0].error else None
-        return Ending(status=bad[0].status, error=error, seconds=seconds)
+        error = bad[0].error
+        if isinstance(error, Left):
+            return Ending(
+                status=bad[0].status,
+                seconds=seconds,
+                template_id=error.template_id,
+                build_id=error.build_id,
+            )
+        text = self.redactor.lines(str(error)) if error else None
+        return Ending(status=bad[0].status, error=text, seconds=seconds)
 
 
 def run(
@@ -46,8 +57,10 @@ def run(
 ) -> Ended:
     """Run what the plan says; `builds` images at once."""
     pipeline = Parts(session).pipeline(planned.survey, planned.resolved, no_cache=no_cache)
+    jobs = pipeline.jobs(planned.stale)
     results = graph.run(
-        pipeline.jobs(planned.stale),
+        jobs,
+        workers=min(len(jobs), MAX_WORKERS),
         settled=reports.settled,
         started=reports.started,
         cancel=session.cancel,

@@ -21,6 +21,8 @@ State = Literal["waiting", "building", "ready", "error"]
 USER_AGENT = f"sandboxfile/{__version__}"
 TEMPLATE_ID = re.compile(r"[a-z0-9]{1,64}")
 MAX_TEXT = 2048
+_THING = re.compile(r"\b(template|tag|build|alias)\b", re.IGNORECASE)
+GET_TIMEOUT_S = 60.0
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
 POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
 PAGE = 100
@@ -38,6 +40,16 @@ class _Answered(SandboxfileError):  # noqa: N818 - named for what it says
     def says(self, *words: str) -> bool:
         """Tell whether the service's message contains one of these."""
         return any(word in self.text.lower() for word in words)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the service does not have this call at all.
+
+        404 is also what it says of things that are not there, but then it names the thing.
+        """
+        if self.status in {405, 501}:
+            return True
+        return self.status == 404 and not _THING.search(self.text)  # noqa: PLR2004 - HTTP statuses
 
 
 class Rejected(_Answered):
@@ -212,13 +224,18 @@ class TemplateService:
         path = f"/templates/{_checked(template_id)}" if template_id else "/templates"
         return _registration(self._post(path, body, bearer=True))
 
-    def trigger(self, ids: Registration, start: Start) -> None:
-        """Start a registered build (section 3.6). Never repeat it blindly: see section 5.3."""
-        self._post(f"/v2{_build_path(ids)}", start.body())
+    def trigger(
+        self, ids: Registration, start: Start, *, timeout_s: float = POST_TIMEOUT_S
+    ) -> None:
+        """Start a registered build (section 3.6). Never repeat it blindly: see section 5.3.
 
-    def trigger_v1(self, ids: Registration) -> None:
+        Some services answer when the build is done: `timeout_s` is to be that long, then.
+        """
+        self._post(f"/v2{_build_path(ids)}", start.body(), timeout_s=timeout_s)
+
+    def trigger_v1(self, ids: Registration, *, timeout_s: float = POST_TIMEOUT_S) -> None:
         """Start a registered v1 build whose image was pushed (section 2.3, step 6)."""
-        self._post(_build_path(ids), None, bearer=True)
+        self._post(_build_path(ids), None, bearer=True, timeout_s=timeout_s)
 
     # --- following ---------------------------------------------------------------------------
 
@@ -249,7 +266,7 @@ class TemplateService:
         try:
             reply = self._get(f"/templates/aliases/{quote(alias, safe='')}")
         except Rejected as error:
-            if error.status == 404:  # noqa: PLR2004 - an HTTP status
+            if error.status == 404 and not error.is_missing:  # noqa: PLR2004 - an HTTP status
                 return None
             raise
         return _template_id(reply, _object(reply))
@@ -278,7 +295,10 @@ class TemplateService:
 
     def assign_tags(self, target: str, tags: tuple[str, ...]) -> None:
         """Give tags to the build that `target` (`name:tag` or `name:<build ID>`) names."""
-        self._post("/templates/tags", {"target": target, "tags": list(tags)}, retry="idempotent")
+        self._post(
+            "/templates/tags", {"target": target, "tags": list(tags)},
+            retry="idempotent", timeout_s=GET_TIMEOUT_S,
+        )  # fmt: skip
 
     def delete_tags(self, name: str, tags: tuple[str, ...]) -> None:
         """Take tags from a template; unknown ones are ignored by the service."""
@@ -290,9 +310,15 @@ class TemplateService:
         return self._call("GET", path, None, bearer=bearer)
 
     def _post(
-        self, path: str, body: object, *, bearer: bool = False, retry: Retry = "connect"
+        self,
+        path: str,
+        body: object,
+        *,
+        bearer: bool = False,
+        retry: Retry = "connect",
+        timeout_s: float = POST_TIMEOUT_S,
     ) -> Reply:
-        return self._call("POST", path, body, bearer=bearer, retry=retry)
+        return self._call("POST", path, body, bearer=bearer, retry=retry, timeout_s=timeout_s)
 
     def _call(
         self,
@@ -302,6 +328,7 @@ class TemplateService:
         *,
         bearer: bool = False,
         retry: Retry = "idempotent",
+        timeout_s: float = GET_TIMEOUT_S,
     ) -> Reply:
         is_effect = retry == "connect"
         reply = self._web.send(
@@ -310,7 +337,7 @@ class TemplateService:
             headers=self._headers(bearer=bearer),
             json=body,
             retry=retry,
-            timeout_s=POST_TIMEOUT_S if is_effect else 60.0,
+            timeout_s=timeout_s,
             grace_s=POST_GRACE_S if is_effect else 0.0,
         )
         if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP statuses

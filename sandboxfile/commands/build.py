@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -13,9 +14,12 @@ from sandboxfile.cancel import STOPPED
 from sandboxfile.config import load
 from sandboxfile.errors import UsageError
 from sandboxfile.events import Notice
+from sandboxfile.model import Target
 from sandboxfile.opening import Opened, opened
 from sandboxfile.planning import Planned
 from sandboxfile.show import Show
+
+_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print the plan and do nothing")
     add("--locked", action="store_true", help="fail (4) if the lock would change")
     add("--frozen", action="store_true", help="trust the lock and compute nothing")
+    add("--detach", action="store_true", help="leave builds at the service once they run")
+    add(
+        "--timeout",
+        type=duration,
+        metavar="DURATION",
+        help="leave builds that still run after this time (`90s`, `30m`, `1h`), with exit code 6",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     _check(args)
     with opened(args) as it:
+        _check_detach(args, it.session.target)
         names = app.select(it.session.workspace, args.templates)
         it.show.say(_heading(it))
         if args.frozen:
@@ -54,10 +66,27 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"`-j {args.jobs}`: at least one image is built at a time")
-    if args.frozen and (args.force or args.dry_run or args.locked):
+    if args.frozen and (args.force or args.dry_run or args.locked or args.detach):
         raise UsageError("`--frozen` computes nothing: it goes with no other way to build")
     if args.locked and args.force:
         raise UsageError("`--locked` allows no change and `--force` makes one")
+
+
+def _check_detach(args: argparse.Namespace, target: Target) -> None:
+    if args.detach and target.provider == "local":
+        raise UsageError(
+            f"`--detach`: builds of target `{target.name}` end with this run",
+            hint="the local service runs inside it; `sandboxfile serve` runs one that stays",
+        )
+
+
+def duration(text: str) -> float:
+    """Read a time with its units (`90s`, `30m`, `1h30m`) as seconds. Raises ArgumentTypeError."""
+    found = _DURATION.fullmatch(text)
+    if not text or found is None:
+        raise argparse.ArgumentTypeError(f"`{text}` is no duration: write `90s`, `30m` or `1h`")
+    hours, minutes, seconds = (int(number or 0) for number in found.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
 
 
 def _dry_run(args: argparse.Namespace, session: Session, names: tuple[str, ...]) -> int:

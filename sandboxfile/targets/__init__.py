@@ -14,7 +14,8 @@ class Release:
 
     `image` is its tag in the engine (`sandboxfile/<name>:sf-<first 16 hex of the image key>`),
     None for `base: {remote: …}` without instructions. `tags` are the user's, already
-    interpolated; the content tag is not among them.
+    interpolated; the content tag is not among them. With `fresh`, a build that is ready before
+    this one was asked for does not do (`--force`).
     """
 
     template: Template
@@ -22,6 +23,7 @@ class Release:
     image_key: str
     template_key: str
     tags: tuple[str, ...]
+    fresh: bool = False
 
     @property
     def content_tag(self) -> str:
@@ -59,7 +61,10 @@ class Publisher(Protocol):
     def snapshot(
         self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
     ) -> Snapshot:
-        """Register, trigger, follow to the end; resumes what the journal or the service has."""
+        """Register, trigger, follow to the end; resumes what the journal or the service has.
+
+        Raises Left when the build is to go on without us.
+        """
 
     def tag(
         self,

@@ -16,32 +16,34 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
+from sandboxfile.errors import Cancelled, Left, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, StepDone, StepStarted
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
 from sandboxfile.service import (
     BuildStatus,
     Busy,
-    Denied,
     Failing,
     Registration,
     Rejected,
     TemplateService,
 )
 from sandboxfile.targets import Release, Snapshot, failures
-from sandboxfile.targets.follow import RESUME, Following, Gone, Patience
+from sandboxfile.targets.follow import RESUME, Following, Gone
+from sandboxfile.targets.known import ids_of, is_ready
+from sandboxfile.targets.patience import Patience
+from sandboxfile.targets.room import Room
+from sandboxfile.targets.trigger import Trigger
 from sandboxfile.web import AnswerLost
 
 T = TypeVar("T")
 MAX_LOST = 3
-MISSING = frozenset({404, 405, 501})
 
 
 class _NoRoom(Exception):  # noqa: N818 - never seen outside
-    """The service takes no further build now; `busy` is its answer."""
+    """The service takes no further build now; `busy` is its answer, None if it was not asked."""
 
-    def __init__(self, busy: Busy) -> None:
-        super().__init__(busy.message)
+    def __init__(self, busy: Busy | None = None) -> None:
+        super().__init__()
         self.busy = busy
 
 
@@ -51,13 +53,15 @@ class Building:
 
     `register` asks for IDs; `trigger` starts them; `prepare` is done between the two (v1 pushes
     there); `owner` returns the newest build of this content that the service knows, None where it
-    cannot say. `steps` are the template's keys behind the steps that `trigger` sends.
+    cannot say; `usable` tells whether a build that is ready will do. `steps` are the template's
+    keys behind the steps that `trigger` sends. `room` is shared by the builds of a run.
     """
 
     release: Release
     service: TemplateService
     journal: Journal
     patience: Patience
+    room: Room
     job: str
     emit: Emit
     cancel: Cancel
@@ -65,21 +69,37 @@ class Building:
     trigger: Callable[[Registration], None]
     prepare: Callable[[Registration], str]
     owner: Callable[[], BuildStatus | None]
+    usable: Callable[[Registration], bool] = lambda _: True
     steps: tuple[str, ...] = ()
+
+    @property
+    def _name(self) -> str:
+        return self.release.template.name
 
     def finish(self) -> Snapshot:
         """Bring the build to its end. Raises what a Publisher raises."""
         try:
-            return self._finish()
+            done = self._finish()
+        except Left:
+            raise  # what was left goes on to count at the service
         except Cancelled:
-            record = self._pending()
-            if record is not None and record.step in {"trigger", "triggered"}:
-                # There is no public call that stops a build.
-                rest = f"goes on at the service; {RESUME}"
-                if not self.patience.outlived:
-                    rest = "ends with this run; run the same command again to build it"
-                self._notice(f"build {record.build_id} {rest}")
+            self._tell_what_goes_on()
             raise
+        except BaseException:
+            self.room.leave(self._name)
+            raise
+        self.room.leave(self._name)
+        return done
+
+    def _tell_what_goes_on(self) -> None:
+        record = self._pending()
+        if record is None or record.step not in {"trigger", "triggered"}:
+            return
+        # There is no public call that stops a build.
+        rest = f"goes on at the service; {RESUME}"
+        if not self.patience.outlived:
+            rest = "ends with this run; run the same command again to build it"
+        self._notice(f"build {record.build_id} {rest}")
 
     def prepared(self) -> str:
         """Register and prepare unless that is done; return what `prepare` returned."""
@@ -91,7 +111,7 @@ class Building:
     def record(self, step: Step, ids: Registration | None = None, image: str = "") -> None:
         """Write to the journal; when that fails, the IDs still reach the screen."""
         record = Record(
-            template=self.release.template.name,
+            template=self._name,
             content=self.release.content_tag,
             step=step,
             template_id=ids.template_id if ids else "",
@@ -123,6 +143,7 @@ class Building:
 
     def _followed(self, ids: Registration) -> Snapshot | SandboxfileError | None:
         """Follow a build: the result, why another is needed, or None to turn to another's."""
+        self.room.stay(self._name)
         following = self._following(ids)
         step = f"build {ids.build_id}"
         self.emit(StepStarted(job=self.job, step=step))
@@ -152,7 +173,7 @@ class Building:
             if ids is not None:
                 return ids
         raise Unreachable(
-            f"the service takes builds of `{self.release.template.name}` and never begins them",
+            f"the service takes builds of `{self._name}` and never begins them",
             hint="look at the service's status page; the same command may be run again later",
         )
 
@@ -160,10 +181,10 @@ class Building:
         """Take the journal's next step; None when the build is void and another is needed."""
         try:
             if record is not None and record.step == "triggered":
-                return _ids(record)
+                return ids_of(record)
             if record is not None and record.step == "trigger":
-                return self._trigger(_ids(record), is_doubtful=True)
-            if record is None and (other := self._other("building")):
+                return self._trigger(ids_of(record), is_doubtful=True)
+            if record is None and (other := self._made_elsewhere()):
                 return self._adopted(other)
             ids = self._registered(record)
             if not self._is_waiting(ids):
@@ -177,31 +198,34 @@ class Building:
 
     def _in_turn(self, act: Callable[[], T]) -> T:
         """Act with other processes kept out; wait without while there is no room for a build."""
-        asked, pause = self.patience.clock(), self.patience.queue_first
+        asked = self.patience.clock()
         while True:
             try:
                 with self.journal.turn():
                     return act()
             except _NoRoom as full:
-                if self.patience.clock() - asked > self.patience.queue:
-                    raise full.busy from None
-                self._notice(f"{full.busy.message}; trying again in {pause:.0f} s")
-            self.patience.sleep(self.cancel, pause)
-            pause = min(self.patience.queue_most, pause * 2)
+                if full.busy is not None:
+                    self.room.tell(full.busy, self.emit)
+                    if self.room.is_stuck(asked):
+                        raise full.busy from None
+            self.emit(StepStarted(job=self.job, step="waiting for room at the service"))
+            self.room.wait(self.cancel)
+            if self.patience.is_over:
+                raise Left(f"`{self._name}` still waits for room at the service", in_time=False)
             self._take_over()
 
     def _take_over(self) -> None:
         """Follow what another process has finished while this one waited, not build it again."""
         with self.journal.turn():
-            record = self.journal.pending(self.release.template.name)
+            record = self.journal.pending(self._name)
             if record and record.content == self.release.content_tag and record.step == "ready":
-                self._adopted(_ids(record))
+                self._adopted(ids_of(record))
 
     def _due(self) -> tuple[Record | None, Registration]:
         """Return the IDs of the build to push to, and what the journal had of it."""
         record = self._pending()
         if record is not None and record.step in {"trigger", "triggered"}:
-            return record, _ids(record)
+            return record, ids_of(record)
         record = self._still_waiting(record)
         return record, self._registered(record)
 
@@ -210,14 +234,14 @@ class Building:
         if record is None or record.step == "register":
             return record
         with suppress(Gone):
-            if self._is_waiting(_ids(record)):
+            if self._is_waiting(ids_of(record)):
                 return record
-        self.record("closed", _ids(record))
+        self.record("closed", ids_of(record))
         return None
 
     def _registered(self, record: Record | None) -> Registration:
         if record is not None and record.step in {"registered", "pushed"}:
-            return _ids(record)
+            return ids_of(record)
         if record is not None and record.step == "register":
             other = self._other("waiting", "building", "ready")
             if other is not None:
@@ -229,6 +253,21 @@ class Building:
         return ids
 
     def _ask(self) -> Registration:
+        """Ask for IDs if there is room for another build."""
+        if not self.room.enter(self._name):
+            raise _NoRoom
+        try:
+            ids = self._asked()
+        except Busy as error:
+            self.room.refused(self._name)
+            raise _NoRoom(error) from None
+        except BaseException:
+            self.room.leave(self._name)
+            raise
+        self.room.accepted()
+        return ids
+
+    def _asked(self) -> Registration:
         """Ask for IDs until an answer comes; a repeat supersedes what a lost answer made."""
         lost = 0
         while True:
@@ -241,8 +280,6 @@ class Building:
                     return other
                 if lost >= MAX_LOST:
                     raise
-            except Busy as error:
-                raise _NoRoom(error) from None
             except Rejected as error:
                 self.record("closed")
                 key = "resources" if error.says("cpu", "memory") else "name"
@@ -261,8 +298,9 @@ class Building:
             self.record("trigger", ids)
             self.trigger(ids)
 
+        trigger = Trigger(self._following(ids), self.patience, fire)
         try:
-            has_begun = self._following(ids).start(fire, doubtful=is_doubtful)
+            has_begun = trigger.start(doubtful=is_doubtful)
         except Rejected:
             self.record("closed", ids)
             raise
@@ -279,13 +317,24 @@ class Building:
 
     def _pending(self) -> Record | None:
         """Return where an earlier run of this very content stopped short, if one did."""
-        record = self.journal.pending(self.release.template.name)
+        record = self.journal.pending(self._name)
         if record is None or record.content != self.release.content_tag or record.step == "ready":
             return None
         return record
 
     def _is_waiting(self, ids: Registration) -> bool:
         return self._following(ids).poll().state == "waiting"
+
+    def _made_elsewhere(self) -> Registration | None:
+        """Return a build of this content that others began, or ended since this was planned."""
+        if self.release.fresh:
+            return self._other("building")
+        ours = is_ready(self.service, self.journal, self.release)
+        if ours is not None:
+            found = Registration(template_id=ours.template_id, build_id=ours.build_id)
+            return found if self.usable(found) else None
+        other = self._other("building", "ready")
+        return other if other is not None and self.usable(other) else None
 
     def _other(self, *states: str) -> Registration | None:
         page = self.owner()
@@ -314,57 +363,8 @@ class Building:
         self.emit(Notice(job=self.job, text=text, level="warning"))
 
 
-def owner(service: TemplateService, release: Release) -> BuildStatus | None:
-    """Return the build that has the content tag of a release; whatever is missing is None."""
-    try:
-        template_id = service.find(release.template.name)
-        if template_id is None:
-            return None
-        entries = [tag for tag in service.tags(template_id) if tag.tag == release.content_tag]
-        if not entries:
-            return None
-        newest = max(entries, key=lambda entry: entry.created)
-        return service.status(Registration(template_id=template_id, build_id=newest.build_id))
-    except (Rejected, Denied, Failing) as error:
-        if error.status in {400, 403, 409} or error.status in MISSING:
-            return None
-        raise
-
-
-def is_ready(service: TemplateService, journal: Journal, release: Release) -> Snapshot | None:
-    """Return the ready build of this content that our own journal names, if there is one."""
-    record = journal.pending(release.template.name)
-    if record is None or record.content != release.content_tag or not record.build_id:
-        return None
-    try:
-        page = service.status(_ids(record))
-    except Rejected:
-        return None
-    return as_snapshot(page)
-
-
-def as_snapshot(page: BuildStatus | None) -> Snapshot | None:
-    """Return a build as a result, None unless it is ready."""
-    if page is None or page.state != "ready":
-        return None
-    return Snapshot(template_id=page.template_id, build_id=page.build_id)
-
-
-def is_missing(error: SandboxfileError) -> bool:
-    """Tell whether an answer says that the service does not have this call at all."""
-    return (
-        isinstance(error, Rejected | Failing)
-        and error.status in MISSING
-        and not error.says("template '", 'template "', "tag '")
-    )
-
-
 def _of(page: BuildStatus) -> Registration:
     return Registration(template_id=page.template_id, build_id=page.build_id)
-
-
-def _ids(record: Record) -> Registration:
-    return Registration(template_id=record.template_id, build_id=record.build_id)
 
 
 def _named(ids: Registration) -> dict[str, str]:

@@ -15,10 +15,10 @@ from sandboxfile.local.assembly import REPOSITORY
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Login, Secret, Target
 from sandboxfile.registry import Registry
-from sandboxfile.service import TemplateService
+from sandboxfile.service import Registration, TemplateService
 from sandboxfile.targets import Release, Snapshot
-from sandboxfile.targets.follow import Patience
 from sandboxfile.targets.novita_v3 import NovitaV3
+from sandboxfile.targets.patience import Patience
 from sandboxfile.web import Web
 
 # The service is this very process: no failure is a passing one, and asking costs next to nothing.
@@ -47,11 +47,13 @@ class LocalPublisher:
         cancel: Cancel,
         ready_interval_s: float = 2.0,
         ready_timeout_s: float = 600.0,
+        patience: Patience = PATIENCE,
     ) -> None:
         """Publish to the store in `data`; `journal` is the file of that target's journal.
 
         `emit` and `cancel` are the run's.
         """
+        self._patience = patience
         self._engine = engine
         self._data = data
         self._journal = journal
@@ -89,10 +91,15 @@ class LocalPublisher:
         One is the template's own; by the other, which it was made of, the lock knows it.
         """
         found = self._started().find_snapshot(release)
-        if found is None or self._engine.find(f"{REPOSITORY}:{found.build_id}") is None:
+        if found is None:
             return None
-        is_whole = release.image is None or self._engine.find(release.image) is not None
-        return found if is_whole else None
+        ids = Registration(template_id=found.template_id, build_id=found.build_id)
+        return found if self._is_whole(release, ids) else None
+
+    def _is_whole(self, release: Release, ids: Registration) -> bool:
+        if self._engine.find(f"{REPOSITORY}:{ids.build_id}") is None:
+            return False
+        return release.image is None or self._engine.find(release.image) is not None
 
     def snapshot(
         self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
@@ -147,5 +154,7 @@ class LocalPublisher:
             engine=lambda: self._engine,
             target=self._target,
             logins=self._logins,
-            patience=PATIENCE,
+            emit=self._emit,
+            patience=self._patience,
+            usable=self._is_whole,
         )

@@ -12,10 +12,12 @@ from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal
 from sandboxfile.model import Login, Secret, Target, Template
 from sandboxfile.registry import Registry
-from sandboxfile.service import NameTaken, Registration, Rejected, TemplateService
+from sandboxfile.service import Failing, NameTaken, Registration, Rejected, TemplateService
 from sandboxfile.targets import Release, Snapshot
-from sandboxfile.targets.building import Building, is_missing, is_ready
-from sandboxfile.targets.follow import Patience
+from sandboxfile.targets.building import Building
+from sandboxfile.targets.known import is_ready
+from sandboxfile.targets.patience import Patience
+from sandboxfile.targets.room import Room
 from sandboxfile.targets.tagging import Tagging
 
 REGISTRY_USER = "_e2b_access_token"
@@ -51,6 +53,7 @@ class NovitaV1:
         self._logins = logins
         self._known = known
         self._patience = patience or Patience()
+        self._room = Room(self._patience)
 
     def find_image(self, release: Release) -> str | None:  # noqa: ARG002 - the common face
         """Return None: an image here is named after its build and serves that one alone."""
@@ -95,8 +98,8 @@ class NovitaV1:
         try:
             tagging.move(release.tags)
             tagging.remove(remove)
-        except SandboxfileError as error:
-            if not is_missing(error):
+        except (Rejected, Failing) as error:
+            if not error.is_missing:
                 raise
             name = release.template.name
             text = f"the legacy service has no tags; those of `{name}` are not set"
@@ -124,11 +127,12 @@ class NovitaV1:
             service=self._service,
             journal=self._journal,
             patience=self._patience,
+            room=self._room,
             job=job,
             emit=emit,
             cancel=cancel,
             register=lambda: self._register(release, job, emit),
-            trigger=self._service.trigger_v1,
+            trigger=lambda ids: self._service.trigger_v1(ids, timeout_s=self._patience.answer_most),
             prepare=lambda ids: self._push(release, ids, emit, cancel),
             owner=lambda: None,
         )

@@ -1,6 +1,5 @@
 """Publish where the service takes an image by digest: Novita's current domains and their kin."""
 
-import threading
 from collections.abc import Callable
 
 from sandboxfile import ready
@@ -20,13 +19,18 @@ from sandboxfile.service import (
     TemplateService,
 )
 from sandboxfile.targets import Release, Snapshot
-from sandboxfile.targets.building import Building, as_snapshot, is_missing, is_ready, owner
-from sandboxfile.targets.follow import Patience
+from sandboxfile.targets.building import Building
+from sandboxfile.targets.known import Gaps, as_snapshot, is_ready, owner
+from sandboxfile.targets.patience import Patience
+from sandboxfile.targets.room import Room
 from sandboxfile.targets.tagging import Tagging
 
 
 class NovitaV3:
-    """Pushes to the target's registry, then has the service boot `repo@sha256:…` from there."""
+    """Pushes to the target's registry, then has the service boot `repo@sha256:…` from there.
+
+    `emit` is the run's; `usable` tells whether a build that is ready there can be used here.
+    """
 
     def __init__(
         self,
@@ -37,7 +41,9 @@ class NovitaV3:
         engine: Callable[[], Engine],
         target: Target,
         logins: Callable[[str], Login | None],
+        emit: Emit,
         patience: Patience | None = None,
+        usable: Callable[[Release, Registration], bool] = lambda _release, _ids: True,
     ) -> None:
         self._service = service
         self._journal = journal
@@ -46,9 +52,9 @@ class NovitaV3:
         self._target = target
         self._logins = logins
         self._patience = patience or Patience()
-        self._said: set[str] = set()
-        self._lock = threading.Lock()
-        self._has_v3 = True
+        self._usable = usable
+        self._room = Room(self._patience)
+        self._gaps = Gaps(emit)
 
     # --- the image ---------------------------------------------------------------------------
 
@@ -91,7 +97,7 @@ class NovitaV3:
     def find_snapshot(self, release: Release) -> Snapshot | None:
         """Look in the journal, then under the content tag at the service."""
         found = is_ready(self._service, self._journal, release)
-        return found or as_snapshot(owner(self._service, release))
+        return found or as_snapshot(owner(self._service, release, self._gaps))
 
     def snapshot(
         self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
@@ -103,21 +109,25 @@ class NovitaV3:
             service=self._service,
             journal=self._journal,
             patience=self._patience,
+            room=self._room,
             job=f"snapshot:{release.template.name}",
             emit=emit,
             cancel=cancel,
-            register=lambda: self._register(release, emit),
-            trigger=lambda ids: self._service.trigger(ids, start),
+            register=lambda: self._register(release),
+            trigger=lambda ids: self._service.trigger(
+                ids, start, timeout_s=self._patience.answer_most
+            ),
             prepare=lambda _: "",
-            owner=lambda: owner(self._service, release),
+            owner=lambda: owner(self._service, release, self._gaps),
+            usable=lambda ids: self._usable(release, ids),
             steps=tuple(step.type.lower() for step in start.steps),
         ).finish()
 
-    def _register(self, release: Release, emit: Emit) -> Registration:
+    def _register(self, release: Release) -> Registration:
         """Register under the content tag alone: builds that share a tag cancel each other."""
         template = release.template
         resources = template.resources
-        if self._has_v3:
+        if "v3" not in self._gaps:
             try:
                 return self._service.register(
                     template.name,
@@ -126,10 +136,9 @@ class NovitaV3:
                     memory=resources.memory,
                 )
             except (Rejected, Failing) as error:
-                if not is_missing(error):
+                if not error.is_missing:
                     raise
-            self._has_v3 = False
-            self._say_once(emit, "this service has no /v3/templates; builds carry no content tag")
+            self._gaps.note("v3")
         return self._service.register_v2(template.name, cpu=resources.cpu, memory=resources.memory)
 
     def _start(self, template: Template, image: str | None, emit: Emit) -> Start:
@@ -168,29 +177,24 @@ class NovitaV3:
     ) -> tuple[str, ...]:
         """Give this build the user's tags and `default`, and take `remove` from it."""
         default = ("default",) if self._target.default else ()
+        # What was registered the older way learns only now which content it has.
+        content = (release.content_tag,) if "v3" in self._gaps else ()
         tagging = Tagging(
             service=self._service, release=release, snapshot=snapshot, emit=emit, cancel=cancel
         )
         try:
-            tagging.move((*release.tags, *default))
+            tagging.move((*release.tags, *content, *default))
             tagging.remove(remove)
         except (Rejected, Failing) as error:
-            if not is_missing(error):
+            if not error.is_missing:
                 raise
-            self._say_once(emit, "this service has no tags; names and tags stay as they are")
+            self._gaps.note("tags")
         # Told, and thereby settled: asking again at every run would change nothing.
         return release.tags
 
     def close(self) -> None:
         """Close the journal; connections belong to who made them."""
         self._journal.close()
-
-    def _say_once(self, emit: Emit, text: str) -> None:
-        with self._lock:
-            if text in self._said:
-                return
-            self._said.add(text)
-        emit(Notice(job="", text=text, level="warning"))
 
 
 def repository_name(release: Release) -> str:

@@ -9,7 +9,6 @@ from sandboxfile.errors import Unreachable
 from sandboxfile.events import Emit, Notice
 from sandboxfile.service import Failing, Rejected, TemplateService
 from sandboxfile.targets import Release, Snapshot
-from sandboxfile.targets.building import is_missing
 from sandboxfile.web import AnswerLost
 
 ATTEMPTS = 2
@@ -59,7 +58,7 @@ class Tagging:
         try:
             self.service.delete_tags(self.release.template.name, ours)
         except (Rejected, Failing) as error:
-            if not is_missing(error):
+            if not error.is_missing:
                 raise
             self._notice(f"this service cannot take tags away; {_listed({*ours})} are left")
 

@@ -21,9 +21,9 @@ from sandboxfile.places import Position
 from sandboxfile.registry import Registry
 from sandboxfile.service import TemplateService
 from sandboxfile.targets import Release
-from sandboxfile.targets.follow import Patience
 from sandboxfile.targets.novita_v1 import NovitaV1
 from sandboxfile.targets.novita_v3 import NovitaV3
+from sandboxfile.targets.patience import Patience
 from sandboxfile.web import Web
 from tests.fakes.service import FakeService
 
@@ -49,7 +49,8 @@ class Clock:
         self.now += seconds
 
     def patience(self, **changes: Any) -> Patience:
-        return Patience(clock=self.read, sleep=self.sleep, **changes)
+        own = {"clock": self.read, "sleep": self.sleep, "random": lambda: 1.0}
+        return Patience(**(own | changes))
 
 
 class FakeEngine:
@@ -124,7 +125,7 @@ class World:
         return parts | changes
 
     def v3(self, **changes: Any) -> NovitaV3:
-        return NovitaV3(**self.parts(**changes))
+        return NovitaV3(**({"emit": self.events.append} | self.parts(**changes)))
 
     def v1(self, **changes: Any) -> NovitaV1:
         return NovitaV1(**self.parts(**({"known": {}} | changes)))

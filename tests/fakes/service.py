@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PAGE = 100
+ACCEPTED = 202
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,8 @@ class FakeService:
         self.logs: list[dict[str, str]] = []
         self.has_tags = True
         self.has_v3 = True
+        self.slow = ""  # what the status says while the trigger's answer waits for the build's end
+        self.slow_s = 0.5
         self.harmful_triggers: list[str] = []
         self.lock = threading.RLock()
         self.url = ""
@@ -157,6 +161,8 @@ class FakeService:
 
     def answer(self, request: Sent) -> Answer | None:
         """Return the answer, None to close the connection without one."""
+        if self.slow and request.method == "POST" and "/builds/" in request.path:
+            return self._slow(request)
         with self.lock:
             self.requests.append(request)
             fault = next(
@@ -173,6 +179,20 @@ class FakeService:
             if fault.lost:
                 self._route(request)
             return fault.answer
+
+    def _slow(self, request: Sent) -> Answer:
+        """Answer a trigger when the build is done, as NovitaBox does."""
+        with self.lock:
+            self.requests.append(request)
+            build = self.builds[request.path.rpartition("/")[2]]
+            answer = self.trigger(build, request.body)
+            if answer.status == ACCEPTED:
+                build.settle(self.slow)
+        if answer.status == ACCEPTED:
+            time.sleep(self.slow_s)
+            with self.lock:
+                build.settle("ready")
+        return answer
 
     def _route(self, request: Sent) -> Answer:
         build = r"/templates/(?P<template>[^/]+)/builds/(?P<build>[^/]+)"

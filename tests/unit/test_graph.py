@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.errors import Cancelled, SandboxfileError
+from sandboxfile.errors import Cancelled, Left, SandboxfileError
 from sandboxfile.graph import Job, Outcome, Results, _Forgetful, _Reporter, _Run, run
 
 
@@ -57,6 +57,45 @@ def test_results_flow_and_failures_skip_only_what_needs_them() -> None:
     assert results.outcomes["snapshot:web"].because == ("build:web",)
     assert results.interrupted is None
     assert sys.stdout is before
+
+
+def detach(_: Results) -> Any:
+    raise Left("it goes on", template_id="t", build_id="b")
+
+
+def queue(_: Results) -> Any:
+    raise Left("no room", in_time=False)
+
+
+def test_what_was_left_is_no_failure_and_what_needs_it_waits() -> None:
+    left: Job[None] = Job("snapshot:api", detach)
+    tag: Job[None] = Job("tag:api", lambda _: None, (left,))
+    child: Job[None] = Job("snapshot:child", lambda _: None, (left,))
+    last: Job[None] = Job("tag:child", lambda _: None, (child,))
+    queued: Job[None] = Job("snapshot:web", queue)
+    behind: Job[None] = Job("tag:web", lambda _: None, (queued,))
+
+    results = start(left, tag, child, last, queued, behind)
+
+    assert statuses(results) == {
+        "snapshot:api": "detached",
+        "tag:api": "waiting",
+        "snapshot:child": "waiting",
+        "tag:child": "waiting",
+        "snapshot:web": "waiting",
+        "tag:web": "waiting",
+    }
+    assert results.outcomes["tag:child"].because == ("snapshot:api",)
+    assert results.outcomes["tag:web"].because == ("snapshot:web",)
+
+
+def test_a_failure_weighs_more_than_what_was_left() -> None:
+    left: Job[None] = Job("snapshot:api", detach)
+    bad: Job[None] = Job("build:web", fail)
+    both: Job[None] = Job("snapshot:web", lambda _: None, (left, bad))
+    results = start(left, bad, both)
+    assert results.outcomes["snapshot:web"].status == "skipped"
+    assert results.outcomes["snapshot:web"].because == ("build:web",)
 
 
 def test_outcomes_arrive_on_the_callers_thread_and_starts_on_workers() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sandboxfile.errors import (
     BuildFailed,
     Cancelled,
     ConfigError,
+    Left,
     NotAllowed,
     SandboxfileError,
     Unreachable,
@@ -333,6 +335,9 @@ def test_lines_after_the_end_are_dropped(tmp_path: Path) -> None:
         ([outcome("build:api", "skipped"), outcome("tag:web", "cancelled"),
           outcome("push:web", "skipped")],
          {"api": "skipped", "web": "cancelled", "old": "up to date"}),
+        ([outcome("snapshot:api", "detached"), outcome("tag:api", "waiting"),
+          outcome("snapshot:web", "waiting")],
+         {"api": "detached", "web": "waiting", "old": "up to date"}),
     ],
 )  # fmt: skip
 def test_each_template_has_one_result(outcomes: list[Outcome], expected: Mapping[str, str]) -> None:
@@ -347,6 +352,8 @@ def test_each_template_has_one_result(outcomes: list[Outcome], expected: Mapping
          "1 built, 1 snapshot, 96 up to date in 12.3s"),
         ({"a": "failed", "b": "skipped", "c": "cancelled", "d": "adopted", "e": "retagged"},
          "1 failed, 1 cancelled, 1 skipped, 1 adopted, 1 retagged in 12.3s"),
+        ({"a": "detached", "b": "waiting", "c": "built"},
+         "1 detached, 1 waiting, 1 built in 12.3s"),
         ({"a": "something new"}, "1 something new in 12.3s"),
     ],
 )  # fmt: skip
@@ -359,6 +366,8 @@ def bad(error: BaseException, name: str = "build:web") -> Outcome:
 
 
 DONE = outcome("build:api")
+AWAY = outcome("snapshot:x", "detached", Left("on", template_id="t", build_id="b"))
+LATE = outcome("snapshot:y", "detached", Left("on", template_id="t", build_id="b", in_time=False))
 STOPPED = outcome("build:x", "cancelled", Cancelled("stopped"))
 
 
@@ -379,12 +388,39 @@ STOPPED = outcome("build:x", "cancelled", Cancelled("stopped"))
         ([DONE, STOPPED], True, False, 130),
         ([DONE, STOPPED, bad(FAILED)], False, True, 130),
         ([DONE], False, True, 130),
+        ([DONE, AWAY], False, False, 0),
+        ([DONE, AWAY, LATE], False, False, 6),
+        ([AWAY, bad(FAILED)], True, False, 7),
+        ([AWAY, LATE, bad(FAILED)], False, False, 1),
+        ([AWAY, STOPPED], False, True, 130),
     ],
 )
 def test_the_exit_code_sums_up_the_failures(
     *, outcomes: list[Outcome], keep_going: bool, interrupted: bool, code: int
 ) -> None:
     assert exit_code(outcomes, keep_going=keep_going, interrupted=interrupted) == code
+
+
+@pytest.mark.parametrize("kind", ["tty", "plain", "json"])
+def test_what_goes_on_without_us_is_told_with_the_way_back(kind: Kind) -> None:
+    run, stream = reporter(kind)
+    left = Left("build b-1 goes on at the service", template_id="t", build_id="b-1")
+    queued = Left("`late` still waits for room at the service", in_time=False)
+    run.settled(outcome("snapshot:api", "detached", left))
+    run.settled(replace(outcome("tag:api", "waiting"), because=("snapshot:api",)))
+    run.settled(replace(outcome("snapshot:child", "waiting"), because=("snapshot:api",)))
+    run.settled(replace(outcome("tag:child", "waiting"), because=("snapshot:api",)))
+    run.settled(outcome("snapshot:late", "waiting", queued))
+    actions = {"api": "build", "child": "build", "late": "build"}
+
+    assert run.finish(actions) == 6
+
+    said = " ".join(stream.getvalue().split())
+    assert "build b-1 goes on at the service; `sandboxfile build api` goes on with it" in said
+    assert "`sandboxfile logs api --follow` shows it" in said
+    assert said.count("waits for `api`; `sandboxfile build child` goes on with it") == 1
+    assert "`late` still waits for room at the service; `sandboxfile build late`" in said
+    assert "1 detached, 2 waiting" in said
 
 
 def test_templates_with_nothing_to_do_came_through() -> None:

@@ -80,6 +80,14 @@ def test_what_failed_has_the_ids_from_before() -> None:
     assert found["image_key"] is None
 
 
+def test_what_was_left_has_the_ids_of_the_build_that_goes_on() -> None:
+    ending = Ending(status="detached", template_id="t-new", build_id="b-new")
+    (found,) = results.of([decision(OLD, keys=Keys())], {"web": OLD}, lambda _: ending)
+    assert (found["status"], found["error"]) == ("detached", None)
+    assert (found["template_id"], found["build_id"]) == ("t-new", "b-new")
+    assert found["image"] is None
+
+
 def test_what_was_never_built_has_no_ids() -> None:
     (found,) = results.of([decision(None)], {})
 

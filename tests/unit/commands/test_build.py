@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import __version__, fresh
+from sandboxfile.commands.build import duration
 from tests.fakes import built
 from tests.fakes.shell import User
 
@@ -227,6 +228,10 @@ def test_frozen_needs_a_lock(three: User) -> None:
         (["--frozen", "--locked"], "`--frozen` computes nothing"),
         (["--frozen", "--dry-run"], "`--frozen` computes nothing"),
         (["--locked", "--force"], "`--locked` allows no change and `--force` makes one"),
+        (["--frozen", "--detach"], "`--frozen` computes nothing"),
+        (["--detach"], "`--detach`: builds of target `local` end with this run"),
+        (["--timeout", "soon"], "argument --timeout: `soon` is no duration"),
+        (["--timeout", ""], "argument --timeout: `` is no duration"),
         (["nothing"], "no template is called `nothing`"),
         (["-t", "prod"], "no target is called `prod`"),
     ],
@@ -236,6 +241,13 @@ def test_what_contradicts_itself_is_64(three: User, argv: list[str], message: st
 
     assert (ran.code, ran.out) == (64, "")
     assert f"error: {message}" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h", 3600), ("1h30m5s", 5405), ("0s", 0)]
+)
+def test_a_duration_has_units(text: str, seconds: int) -> None:
+    assert duration(text) == seconds
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_everything(done: User) -> None:

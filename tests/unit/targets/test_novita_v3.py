@@ -10,6 +10,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.errors import (
     BuildFailed,
     Cancelled,
+    Left,
     NotAllowed,
     SandboxfileError,
     Unreachable,
@@ -176,7 +177,7 @@ ROWS: list[tuple[Step | None, str, int, int]] = [
     # the journal, the service's build, builds in the end, triggers of the first
     (None, "building", 1, 0),
     (None, "waiting", 2, 0),
-    (None, "ready", 2, 0),
+    (None, "ready", 1, 0),
     (None, "error", 2, 0),
     ("register", "waiting", 1, 1),
     ("register", "building", 1, 0),
@@ -190,8 +191,9 @@ ROWS: list[tuple[Step | None, str, int, int]] = [
     ("trigger", "ready", 1, 0),
     ("triggered", "building", 1, 0),
     ("triggered", "ready", 1, 0),
-    ("ready", "ready", 2, 0),
-    ("closed", "ready", 2, 0),
+    ("ready", "ready", 1, 0),
+    ("closed", "ready", 1, 0),
+    ("ready", "error", 2, 0),
 ]
 
 
@@ -211,6 +213,26 @@ def test_a_run_goes_on_where_the_last_one_stopped(
     assert build.triggers == triggers
     assert done == result_of(builds(world)[-1])
     assert not world.service.harmful_triggers
+
+
+@pytest.mark.parametrize("step", [None, "ready", "closed"])
+def test_a_forced_build_is_a_new_one_whatever_is_ready(world: World, step: Step | None) -> None:
+    build = world.service.register("api", (CONTENT,))
+    build.settle("ready")
+    if step is not None:
+        journaled(world, build, step)
+    done = snapshot(world, replace(release(), fresh=True))
+    assert done == result_of(builds(world)[-1])
+    assert len(builds(world)) == 2
+
+
+def test_a_build_that_is_ready_and_of_no_use_here_is_not_taken(world: World) -> None:
+    build = world.service.register("api", (CONTENT,))
+    build.settle("ready")
+    journaled(world, build, "ready")
+    done = snapshot(world, usable=lambda _, ids: ids.build_id != build.id)
+    assert done == result_of(builds(world)[-1])
+    assert len(builds(world)) == 2
 
 
 @pytest.mark.parametrize("step", ["registered", "trigger", "triggered"])
@@ -348,10 +370,13 @@ def test_a_registration_that_always_fails_ends_the_run(world: World) -> None:
 def test_too_many_builds_at_once_are_waited_for(world: World) -> None:
     full = error(429, "you have reached the maximum number of concurrent template builds (20)")
     world.service.fail("POST", REGISTER, full, full, full, full)
+    began = world.clock.now
     snapshot(world)
-    assert world.clock.slept[:4] == [10.0, 20.0, 40.0, 60.0]
-    assert "trying again in 60 s" in world.notices[3]
-    assert "concurrent template builds (20)" in world.notices[3]
+    assert len(world.service.sent("POST", REGISTER)) == 5
+    assert world.clock.now - began >= 10 + 20 + 40 + 60
+    (notice,) = world.notices  # once, not at each trial
+    assert "concurrent template builds (20)" in notice
+    assert "wait in line" in notice
 
 
 def while_waiting(world: World, act: Callable[[Journal], None]) -> dict[str, Any]:
@@ -887,7 +912,20 @@ def test_whatever_a_service_does_not_have_is_no_snapshot(
 ) -> None:
     world.service.register("api", (CONTENT,)).settle("ready")
     world.service.fail("GET", path, error(status, "no"))
+    world.service.fail("GET", "/templates$", error(status, "no"))
     assert world.v3().find_snapshot(release()) is None
+
+
+def test_a_service_that_looks_up_no_names_is_asked_for_its_list(world: World) -> None:
+    build = world.service.register("api", (CONTENT,))
+    build.settle("ready")
+    publisher = world.v3()
+    for _ in range(2):
+        world.service.fail("GET", "/aliases/", error(405, "no"))
+        assert publisher.find_snapshot(release()) == result_of(build)
+    assert len(world.service.sent("GET", "/templates/aliases/api")) == 1
+    (notice,) = world.notices
+    assert "does not look up names" in notice
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, NotAllowed), (500, Unreachable)])
@@ -1035,7 +1073,8 @@ def test_a_service_without_tags_is_told_once(world: World) -> None:
             cancel=world.cancel,
         )
         assert moved == ("stable",)
-    assert world.notices == ["this service has no tags; names and tags stay as they are"]
+    (notice,) = world.notices
+    assert notice.startswith("this service has no tags; names and tags stay as they are")
 
 
 @pytest.mark.parametrize(
@@ -1111,3 +1150,100 @@ def test_a_key_goes_in_its_header_and_no_token_with_it(world: World) -> None:
     sent = world.service.requests[0]
     assert sent.headers["x-api-key"] == "key-123456"
     assert "authorization" not in sent.headers
+
+
+# --- leaving a build to itself ---------------------------------------------------------------
+
+
+def leaving(world: World, **changes: Any) -> Left:
+    with pytest.raises(Left) as caught:
+        snapshot(world, patience=world.clock.patience(**changes))
+    return caught.value
+
+
+def test_a_build_that_runs_is_left_and_followed_by_the_next_run(world: World) -> None:
+    world.service.script = ("building", "building", "ready")
+    left = leaving(world, detach=True)
+    (build,) = builds(world)
+    assert (left.template_id, left.build_id) == (build.template, build.id)
+    assert left.exit_code == 0
+    assert f"build {build.id} goes on at the service" in left.message
+    record = world.journal().pending("api")
+    assert record is not None
+    assert (record.step, record.build_id) == ("triggered", build.id)
+
+    assert snapshot(world) == result_of(build)
+    assert len(builds(world)) == build.triggers == 1
+
+
+def test_without_the_journal_a_build_that_was_left_is_found_by_its_content(world: World) -> None:
+    world.service.script = ("building", "building", "ready")
+    leaving(world, detach=True)
+    world.path.unlink()
+
+    done = snapshot(world)
+
+    (build,) = builds(world)
+    assert done == result_of(build)
+    assert build.triggers == len(world.service.sent("POST", REGISTER)) == 1
+
+
+def test_a_build_that_is_done_at_once_is_not_left(world: World) -> None:
+    world.service.script = ("ready",)
+    done = snapshot(world, patience=world.clock.patience(detach=True))
+    assert done == result_of(builds(world)[0])
+
+
+def test_leaving_does_not_wait_for_polls_that_fail(world: World) -> None:
+    world.service.script = ("building", "ready")
+    # The first poll, before the trigger, is answered; those after it are not.
+    world.service.fail("GET", STATUS, Answer(body={"status": "waiting"}), *[error(500, "no")] * 9)
+    left = leaving(world, detach=True)
+    assert left.build_id == builds(world)[0].id
+
+
+def test_a_build_that_takes_too_long_is_left_and_that_is_no_success(world: World) -> None:
+    world.service.script = ("building",) * 30 + ("ready",)
+    left = leaving(world, leave_at=world.clock.now + 20)
+    assert left.exit_code == 6
+    assert world.clock.now >= 1020
+    assert snapshot(world) == result_of(builds(world)[0])
+    assert len(builds(world)) == 1
+
+
+def test_who_waits_for_room_too_long_registers_nothing(world: World) -> None:
+    world.service.fail("POST", REGISTER, *[error(429, "too many")] * 9)
+    left = leaving(world, leave_at=world.clock.now + 15)
+    assert (left.exit_code, left.build_id) == (6, "")
+    assert "still waits for room" in left.message
+    assert builds(world) == []
+
+
+def test_detaching_waits_for_room_as_long_as_it_takes(world: World) -> None:
+    world.service.script = ("building", "building")
+    world.service.fail("POST", REGISTER, *[error(429, "too many")] * 3)
+    left = leaving(world, detach=True)
+    assert left.build_id == builds(world)[0].id
+
+
+def test_a_failed_build_is_told_also_to_who_would_leave(world: World) -> None:
+    world.service.script = ("error",)
+    world.service.reasons.append({"message": "failed to run command 'x': exit status 2"})
+    with pytest.raises(BuildFailed, match="exit status 2"):
+        snapshot(world, patience=world.clock.patience(detach=True))
+
+
+# --- a service that answers the trigger when the build is done ---------------------------------
+
+
+@pytest.mark.parametrize("during", ["building", "waiting"])
+def test_an_answer_that_comes_when_the_build_is_done_is_waited_for(
+    world: World, during: str
+) -> None:
+    world.service.slow = during
+    patience = world.clock.patience(answer=0.05, settle=0.0, resettle=0.0, poll_most=0.05)
+    done = snapshot(world, patience=patience)
+    (build,) = builds(world)
+    assert done == result_of(build)
+    assert build.triggers == 1
+    assert not world.service.harmful_triggers

@@ -1,0 +1,114 @@
+"""What a service knows of a template's content already, as far as it can tell."""
+
+import threading
+from typing import Literal
+
+from sandboxfile.events import Emit, Notice
+from sandboxfile.journal import Journal, Record
+from sandboxfile.service import (
+    BuildStatus,
+    Denied,
+    Failing,
+    Registration,
+    Rejected,
+    TemplateService,
+)
+from sandboxfile.targets import Release, Snapshot
+
+MISSING = frozenset({404, 405, 501})
+Call = Literal["v3", "tags", "aliases"]
+
+_COSTS: dict[Call, str] = {
+    "v3": "this service has no /v3/templates; builds carry no content tag while they run, so two "
+    "machines do not see each other's",
+    "tags": "this service has no tags; names and tags stay as they are, and what other machines "
+    "have built is not found",
+    "aliases": "this service does not look up names; what other machines have built is searched "
+    "for in its list",
+}
+
+
+class Gaps:
+    """The calls that a service turned out not to have; each is told once, with what that costs."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._calls: set[Call] = set()
+
+    def __contains__(self, call: Call) -> bool:
+        with self._lock:
+            return call in self._calls
+
+    def note(self, call: Call) -> None:
+        """Take note that the service does not have this call."""
+        with self._lock:
+            if call in self._calls:
+                return
+            self._calls.add(call)
+        self._emit(Notice(job="", text=_COSTS[call], level="warning"))
+
+
+def owner(service: TemplateService, release: Release, gaps: Gaps) -> BuildStatus | None:
+    """Return the build that has the content tag of a release; whatever is missing is None."""
+    try:
+        ids = _tagged(service, release, gaps)
+        return service.status(ids) if ids else None
+    except (Rejected, Denied, Failing) as error:
+        if error.status in {400, 403, 409} or error.status in MISSING:
+            return None
+        raise
+
+
+def _tagged(service: TemplateService, release: Release, gaps: Gaps) -> Registration | None:
+    template_id = _find(service, release.template.name, gaps)
+    if template_id is None:
+        return None
+    try:
+        tags = service.tags(template_id)
+    except (Rejected, Failing) as error:
+        if error.is_missing:
+            gaps.note("tags")
+        raise
+    entries = [tag for tag in tags if tag.tag == release.content_tag]
+    if not entries:
+        return None
+    newest = max(entries, key=lambda entry: entry.created)
+    return Registration(template_id=template_id, build_id=newest.build_id)
+
+
+def _find(service: TemplateService, name: str, gaps: Gaps) -> str | None:
+    if "tags" in gaps:
+        return None
+    if "aliases" not in gaps:
+        try:
+            return service.find(name)
+        except (Rejected, Failing) as error:
+            if not error.is_missing:
+                raise
+            gaps.note("aliases")
+    return service.find_v1(name)
+
+
+def is_ready(service: TemplateService, journal: Journal, release: Release) -> Snapshot | None:
+    """Return the ready build of this content that our own journal names, if there is one."""
+    record = journal.pending(release.template.name)
+    if record is None or record.content != release.content_tag or not record.build_id:
+        return None
+    try:
+        page = service.status(ids_of(record))
+    except Rejected:
+        return None
+    return as_snapshot(page)
+
+
+def as_snapshot(page: BuildStatus | None) -> Snapshot | None:
+    """Return a build as a result, None unless it is ready."""
+    if page is None or page.state != "ready":
+        return None
+    return Snapshot(template_id=page.template_id, build_id=page.build_id)
+
+
+def ids_of(record: Record) -> Registration:
+    """Return the IDs in a record."""
+    return Registration(template_id=record.template_id, build_id=record.build_id)
