@@ -13,6 +13,12 @@ def templates(url: str, key: str) -> list[Template]:
     return found
 
 
+def builds(url: str, key: str, template: str) -> list[Template]:
+    """Return all builds that a template ever had, the newest first."""
+    found: list[Template] = json.loads(_call(url, key, "GET", f"/templates/{template}"))["builds"]
+    return found
+
+
 def delete(url: str, key: str, template: str) -> None:
     """Delete a template, by its ID or name."""
     _call(url, key, "DELETE", f"/templates/{template}")

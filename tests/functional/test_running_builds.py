@@ -1,0 +1,143 @@
+"""Builds that outlive the run that began them: left, found again, and never begun twice."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.fakes import calls
+from tests.fakes.program import Program, Workspace, wait_until, workspace
+from tests.fakes.scene import KEY, Scene
+
+pytestmark = pytest.mark.engine
+
+SetScene = Callable[[str], Scene]
+Checkout = Callable[[str], Workspace]
+REGISTER = r"^/v3/templates$"
+
+
+@pytest.fixture
+def checkouts(set_scene: SetScene) -> Iterator[tuple[Scene, Checkout]]:
+    """A scene, and what makes further checkouts of its workspace, each with its own journal."""
+    stage = set_scene("v3")
+    stage.write()
+    with ExitStack() as stack:
+
+        def another(name: str) -> Workspace:
+            first = stage.workspace
+            made = stack.enter_context(
+                workspace(first.root.parent.parent / name, first.target, first.environ)
+            )
+            made.write((first.root / "novita.yaml").read_text())
+            return made
+
+        yield stage, another
+
+
+def builds(stage: Scene) -> list[str]:
+    """Return the states of all builds that the service ever had of the template."""
+    (row,) = [
+        row for row in calls.templates(f"http://{stage.near}", KEY) if stage.name in row["aliases"]
+    ]
+    return [each["status"] for each in calls.builds(f"http://{stage.near}", KEY, row["templateID"])]
+
+
+def left(stage: Scene) -> Program:
+    """Build with `--detach` while the template cannot get ready."""
+    stage.booting.state = "refuse"
+    program = stage.workspace.start("--detach", "--json")
+    program.succeed()
+    return program
+
+
+@pytest.mark.parametrize("api", ["v3", "v1"])
+def test_a_build_that_was_left_is_picked_up_where_it_is(set_scene: SetScene, api: str) -> None:
+    stage = set_scene(api)
+    stage.write()
+
+    program = left(stage)
+
+    (said,) = json.loads(program.stdout)["templates"]
+    assert said["status"] == "detached"
+    assert f"build {said['build_id']} goes on at the service" in program.stderr
+    assert f"`sandboxfile build {stage.name}` goes on with it" in program.stderr
+    assert stage.workspace.entries == {}
+    stage.booting.state = "open"
+    stage.workspace.build()
+    entry = stage.workspace.entries[stage.name]
+    assert (entry.template_id, entry.build_id) == (said["template_id"], said["build_id"])
+    stage.check()
+    assert builds(stage) == ["ready"]
+
+
+@pytest.mark.parametrize("state", ["building", "ready"])
+def test_another_machine_goes_on_with_a_build_that_was_left(
+    checkouts: tuple[Scene, Checkout], state: str
+) -> None:
+    stage, another = checkouts
+    (said,) = json.loads(left(stage).stdout)["templates"]
+    shutil.rmtree(stage.workspace.root / ".sandboxfile")
+    if state == "ready":
+        stage.booting.state = "open"
+        wait_until(lambda: builds(stage) == ["ready"], "end of the build")
+    machine = another("machine")
+
+    program = machine.start()
+    if state == "building":
+        asked = stage.booting.asked
+        wait_until(lambda: stage.booting.asked > asked + 2, "ready command", program)
+        stage.booting.state = "open"
+    program.succeed()
+
+    assert machine.entries[stage.name].build_id == said["build_id"]
+    assert len(stage.service.passed("POST", REGISTER)) == 1
+    assert builds(stage) == ["ready"]
+
+
+def test_a_run_that_takes_too_long_leaves_its_build(set_scene: SetScene) -> None:
+    stage = set_scene("v3")
+    stage.write()
+    stage.booting.state = "refuse"
+
+    program = stage.workspace.start("--timeout", "1s")
+
+    assert program.end() == 6, program.stderr
+    assert "goes on at the service" in program.stderr
+    stage.booting.state = "open"
+    stage.workspace.build()
+    stage.check()
+    assert builds(stage) == ["ready"]
+
+
+def test_runs_at_the_same_time_share_one_build(checkouts: tuple[Scene, Checkout]) -> None:
+    stage, another = checkouts
+    places = [stage.workspace, stage.workspace, another("two"), another("three")]
+
+    for program in [each.start() for each in places]:
+        program.succeed()
+
+    assert len({each.entries[stage.name].build_id for each in places}) == 1
+    assert builds(stage).count("ready") == 1
+    assert "building" not in builds(stage)
+    stage.check()
+
+
+def test_stopped_while_it_follows_a_build_that_was_left(set_scene: SetScene) -> None:
+    stage = set_scene("v3")
+    stage.write()
+    (said,) = json.loads(left(stage).stdout)["templates"]
+    program = stage.workspace.start()
+    asked = stage.booting.asked
+    wait_until(lambda: stage.booting.asked > asked + 2, "ready command", program)
+
+    program.send(signal.SIGTERM)
+
+    assert program.end(10) == 130
+    assert f"build {said['build_id']} goes on at the service" in program.stderr
+    stage.booting.state = "open"
+    stage.workspace.build()
+    stage.check()
+    assert builds(stage) == ["ready"]
