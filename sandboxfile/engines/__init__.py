@@ -1,6 +1,6 @@
 """What builds container images: the narrow face that every engine shows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +107,13 @@ class Box(Protocol):
         env: Mapping[str, str] | None = None,
     ) -> int:
         """Run a command joined to our own stdin, stdout and stderr; its exit status."""
+
+    def put(self, archive: Iterable[bytes], directory: str) -> None:
+        """Unpack a plain tar as root in a directory of the box that is there.
+
+        Owners and modes are the archive's; neither a directory nor what is none takes the other's
+        place. Raises BuildFailed, and whatever the archive's source raises.
+        """
 
     def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
         """Save the filesystem as image `tag` (Dockerfile instructions in `changes`); its id."""

@@ -3,7 +3,7 @@
 import json
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import Any
@@ -186,6 +186,21 @@ class DockerBox:
         exec_id = self._prepared(argv, user, workdir, env, tty=tty, stdin=True)
         interact(self._wire, exec_id, tty=tty)
         return self._status(exec_id)
+
+    def put(self, archive: Iterable[bytes], directory: str) -> None:
+        """Unpack a plain tar as root in a directory of the box that is there.
+
+        Owners and modes are the archive's; neither a directory nor what is none takes the other's
+        place. Raises BuildFailed, and whatever the archive's source raises.
+        """
+        params = {"path": directory, "noOverwriteDirNonDir": "1"}
+        headers = {"Content-Type": "application/x-tar"}
+        path = f"/containers/{self._id}/archive"
+        try:
+            with self._wire.open(path, "PUT", params=params, headers=headers, body=archive) as done:
+                done.raw.read()
+        except Refused as refused:
+            raise BuildFailed(f"files cannot be put into `{directory}`: {refused.reason}") from None
 
     def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
         """Save the filesystem as image `tag`; its id.

@@ -118,13 +118,14 @@ class Wire:
     def open(
         self,
         path: str,
+        method: str = "POST",
         *,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         body: Iterable[bytes] | bytes | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[requests.Response]:
-        """POST and give the open response; cancelling ends it from its other side.
+        """Ask and give the open response; cancelling ends it from its other side.
 
         Raises Refused, Unreachable, Cancelled, and whatever the body's source raises.
         """
@@ -133,7 +134,8 @@ class Wire:
         data = body if body is None or isinstance(body, bytes) else _guarded(body, cancel)
         try:
             _check_listening(self.address)
-            with self._session.post(
+            with self._session.request(
+                method,
                 self._base + self.version + path,
                 params=params,
                 headers=headers,

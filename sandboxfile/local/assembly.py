@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines import Box, Engine, Executed
+from sandboxfile.engines import Box, Engine
 from sandboxfile.errors import NotAllowed, SandboxfileError
 from sandboxfile.events import Event, Log, Notice
 from sandboxfile.local import guest as guests
@@ -17,14 +18,15 @@ from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
 from sandboxfile.local.guest import DEFAULT_USER, Guest
 from sandboxfile.local.records import (
     Build,
+    Failed,
     Level,
     Reason,
     Recipe,
     Refusal,
     Result,
     Setting,
-    Step,
 )
+from sandboxfile.local.steps import Bench, expect
 from sandboxfile.local.store import CANCELLED, Store
 from sandboxfile.model import Login
 from sandboxfile.reference import ImageReference
@@ -34,10 +36,8 @@ PUSHED = "e2b/custom-envs"  # below the registry, by v1 clients (docs/protocol.m
 OWNER = "sandboxfile.owner"  # label of containers: the process that has to remove them
 BASE = "base"
 FINALIZE = "finalize"
-ENV_PLAIN = 32 << 10  # characters of an environment that every kernel takes
 INTERNAL = "An internal error occurred. Please try again or contact support with the build ID."
 _ENGINE_ID = re.compile(r"sha256:[0-9a-f]{64}")
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,8 @@ class Workshop:
     """What every build needs.
 
     `registry` is where v1 clients push to (`host[:port][/path]`); without it only what they left
-    in the engine is found. `logins` gives the login for a registry's host.
+    in the engine is found. `logins` gives the login for a registry's host, `files` the archive that
+    was uploaded under a hash.
     """
 
     store: Store
@@ -53,6 +54,7 @@ class Workshop:
     logins: Callable[[str], Login | None]
     registry: str | None
     patience: Patience
+    files: Callable[[str], Path | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +65,6 @@ class _Base:
     setting: Setting
     start: str = ""
     ready: str = ""
-
-
-class _Failed(Exception):  # noqa: N818 - named for what it says
-    """The end of a build, in the service's words (docs/protocol.md, 5.7)."""
 
 
 class Assembly:
@@ -102,7 +100,9 @@ class Assembly:
     def _reason(self, error: Exception) -> Reason:
         if self._cancel.is_set:
             return Reason(message=CANCELLED)
-        if isinstance(error, _Failed):
+        if isinstance(error, Failed):
+            for line in error.lines:
+                self._say(line, level="warn")
             return Reason(message=str(error), step=self._step)
         if isinstance(error, SandboxfileError):
             return Reason(message=error.message, step=self._step)
@@ -152,14 +152,12 @@ class Assembly:
         try:
             parent = self._workshop.store.resolve(names.parse(reference))
         except ValueError as error:
-            raise _Failed(f"invalid template reference: {error}") from None
+            raise Failed(f"invalid template reference: {error}") from None
         except Refusal as refusal:
-            raise _Failed(refusal.message) from None
+            raise Failed(refusal.message) from None
         assert parent.result is not None
         if self._workshop.engine.find(parent.result.image) is None:
-            raise _Failed(
-                f"image '{parent.result.image}' not found: it was removed from the engine"
-            )
+            raise Failed(f"image '{parent.result.image}' not found: it was removed from the engine")
         return _Base(
             image=parent.result.image,
             setting=parent.result.setting,
@@ -185,28 +183,28 @@ class Assembly:
         for image in images:
             try:
                 self._pull(image)
-            except _Failed:
+            except Failed:
                 if image == images[-1]:
                     raise
             else:
                 break
         found = engine.find(image)
         if found is None:
-            raise _Failed(f"image '{image}' not found: the engine lost it")
+            raise Failed(f"image '{image}' not found: the engine lost it")
         return found
 
     def _pull(self, image: str) -> None:
         if _ENGINE_ID.fullmatch(image):
-            raise _Failed(f"image '{image}' not found: the engine has no image with this id")
+            raise Failed(f"image '{image}' not found: the engine has no image with this id")
         if not self._recipe.image and self._workshop.registry is None:
-            raise _Failed(
+            raise Failed(
                 f"failed to pull build image from registry: '{image}' is not in the engine, and"
                 " the local service was started without a registry"
             )
         self._say(f"Pulling {image}")
         given = self._recipe.credentials
         if given is not None and given.login is None:
-            raise _Failed(
+            raise Failed(
                 f"access denied to '{image}': registry credentials of type '{given.kind}' are not"
                 " supported by the local service"
             )
@@ -218,7 +216,7 @@ class Assembly:
                 image, login=login, emit=self._pulling, cancel=self._cancel, job=self._build.id
             )
         except SandboxfileError as error:
-            raise _Failed(self._pull_failure(image, error)) from error
+            raise Failed(self._pull_failure(image, error)) from error
 
     def _pull_failure(self, image: str, error: SandboxfileError) -> str:
         if not self._recipe.image:
@@ -240,10 +238,10 @@ class Assembly:
     def _provision(self, box: Box) -> Guest:
         self._say("Provisioning sandbox template")
         guest, done = guests.enter(box)
-        self._expect(done, "error waiting for provisioning sandbox: exit status:")
+        expect(done, "error waiting for provisioning sandbox: exit status:")
         if self._recipe.pre_boot and self._recipe.template is None:
             done = guest.script(self._recipe.pre_boot)
-            self._expect(done, "error waiting for provisioning sandbox: exit status:")
+            expect(done, "error waiting for provisioning sandbox: exit status:")
         self._mark("[base] DEFAULT USER", DEFAULT_USER)
         return guest
 
@@ -251,68 +249,17 @@ class Assembly:
 
     def _perform(self, guest: Guest, setting: Setting) -> Setting:
         count = len(self._recipe.steps)
+        bench = Bench(guest=guest, files=self._workshop.files)
         for number, step in enumerate(self._recipe.steps, 1):
             self._cancel.check()
             self._step = str(number)
             prefix = f"[builder {number}/{count}]"
             self._mark(f"{prefix} {step.type}", " ".join(step.args))
-            setting = self._one(guest, setting, step, prefix)
+            setting = bench.perform(step, setting, on_line=self._output(prefix))
         return setting
 
-    def _one(self, guest: Guest, setting: Setting, step: Step, prefix: str) -> Setting:
-        match step.type, step.args:
-            case "RUN", (command, *rest):
-                self._run(guest, _as(setting, rest), command, prefix)
-                return setting
-            case "ENV" | "ARG", args if args and len(args) % 2 == 0:
-                return self._env(guest, setting, tuple(zip(args[::2], args[1::2], strict=True)))
-            case "WORKDIR", (path,):
-                return self._workdir(guest, setting, path)
-            case "USER", (name, *rest):
-                return self._user(guest, setting, name, sudo=rest == ["true"])
-            case "COPY" | "ADD", _:
-                raise _Failed(f"{step.type} needs uploaded files: not supported by this version")
-            case "RUN" | "ENV" | "ARG" | "WORKDIR" | "USER", args:
-                raise _Failed(f"{step.type} cannot have {len(args)} arguments")
-            case _:
-                raise _Failed(f"command type {step.type} is not implemented")
-
-    def _env(self, guest: Guest, setting: Setting, pairs: tuple[tuple[str, str], ...]) -> Setting:
-        there = _with_env(guest, setting, pairs)
-        # The kernel takes only so much for one program (execve(2): 128 KiB each, a share of the
-        # stack in all); with more, no command would run any longer.
-        size = sum(len(name) + len(value) for name, value in there.env.items())
-        if size > ENV_PLAIN and guest.try_out(there).status != 0:
-            raise _Failed("the environment is too large: no command would run in it")
-        return there
-
-    def _run(self, guest: Guest, setting: Setting, command: str, prefix: str) -> None:
-        def line(text: str) -> None:
-            self._say(f"{prefix} [stdout]: {text}")
-
-        done = guest.command(command, setting, on_line=line)
-        if done.status != 0:
-            raise _Failed(f"failed to run command '{command}': exit status {done.status}")
-
-    def _workdir(self, guest: Guest, setting: Setting, path: str) -> Setting:
-        home = "" if setting.workdir or path.startswith("/") else guest.home(setting.user)
-        there = guests.moved(setting, path, home=home)
-        done = guest.make_directory(there.workdir or "/", setting.user)
-        self._expect(done, f"failed to create directory '{there.workdir}': exit status")
-        return there
-
-    def _user(self, guest: Guest, setting: Setting, name: str, *, sudo: bool) -> Setting:
-        if not _USER.fullmatch(name):
-            raise _Failed(f"'{name}' cannot be the name of a user")
-        account = name.partition(":")[0]
-        if not account.isdigit():
-            self._expect(
-                guest.add_user(account, sudo=sudo),
-                f"failed to create user '{account}': exit status",
-            )
-        there = replace(setting, user=name)
-        self._expect(guest.try_out(there), f"failed to switch to user '{name}': exit status")
-        return there
+    def _output(self, prefix: str) -> Callable[[str], None]:
+        return lambda text: self._say(f"{prefix} [stdout]: {text}")
 
     # --- finalize ----------------------------------------------------------------------------
 
@@ -321,14 +268,14 @@ class Assembly:
     ) -> Result:
         self._step = FINALIZE
         self._mark("[finalize] Finalizing template build", "")
-        self._expect(guest.configure(), "configuration script failed: exit status")
+        expect(guest.configure(), "configuration script failed: exit status")
         setting = replace(setting, workdir=setting.workdir or guest.home(setting.user))
         start, ready = self._commands(base)
         what = Boot(start=start, ready=ready, setting=setting)
         try:
             boot(guest, what, patience=self._workshop.patience, cancel=self._cancel, say=self._say)
         except NotReady as error:
-            raise _Failed(error.message) from None
+            raise Failed(error.message) from None
         self._cancel.check()
         image = f"{REPOSITORY}:{self._build.id}"
         guest.box.commit(image, labels=labels)
@@ -342,12 +289,6 @@ class Assembly:
         return recipe.start or "", recipe.ready or ""
 
     # --- saying ------------------------------------------------------------------------------
-
-    def _expect(self, done: Executed, message: str) -> None:
-        if done.status != 0:
-            for line in done.output.splitlines():
-                self._say(line, level="warn")
-            raise _Failed(f"{message} {done.status}")
 
     def _mark(self, what: str, text: str) -> None:
         """Say what is done next, with the key of all so far (docs/protocol.md, 5.6)."""
@@ -364,16 +305,4 @@ def _check_reference(image: str) -> None:
     try:
         ImageReference.parse(image)
     except ValueError as error:
-        raise _Failed(f"image '{image}' not found: {error}") from None
-
-
-def _as(setting: Setting, rest: list[str]) -> Setting:
-    return replace(setting, user=rest[0]) if rest and rest[0] else setting
-
-
-def _with_env(guest: Guest, setting: Setting, pairs: tuple[tuple[str, str], ...]) -> Setting:
-    try:
-        added = guest.expand(pairs, setting.env)
-    except ValueError as error:
-        raise _Failed(str(error)) from None
-    return replace(setting, env={**setting.env, **added})
+        raise Failed(f"image '{image}' not found: {error}") from None

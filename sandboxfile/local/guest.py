@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 
 from sandboxfile.engines import Box, Engine, Executed
 from sandboxfile.errors import BuildFailed
+from sandboxfile.local.copying import Place
 from sandboxfile.local.records import Setting
 from sandboxfile.model import Resources
 
 DEFAULT_USER = "user"
+_STANDARD = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What a root shell would expand or end the string at; `\$` and `\\` stay as they are.
 _DELICATE = re.compile(r"\\[$\\]|[\"`\\]|\$\(")
@@ -26,7 +28,7 @@ _READ_FIELD = """
 field() {  # file, name, number of the field: that field of the first line of that name
   while IFS=: read -r name second third fourth fifth sixth rest; do
     [ "$name" = "$2" ] || continue
-    case $3 in 3) echo "$third" ;; 6) echo "$sixth" ;; esac
+    case $3 in 3) echo "$third" ;; 4) echo "$fourth" ;; 6) echo "$sixth" ;; esac
     return 0
   done <"$1"
   return 1
@@ -96,6 +98,30 @@ _MAKE_DIRECTORY = """
 mkdir -p "$1" && { chown "$2:" "$1" 2>/dev/null || chown "$2" "$1"; }
 """
 
+# Finds the user $2 and the group $3 (empty: the user's own), and how much of the path $1 is there.
+_SURVEY = (
+    _READ_FIELD
+    + r"""
+is_number() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
+own_group() {
+  while IFS=: read -r name second third fourth rest; do
+    [ "$third" = "$1" ] && { echo "$fourth"; return; }
+  done </etc/passwd
+  echo "$1"
+}
+if is_number "$2"; then uid=$2; else uid=$(field /etc/passwd "$2" 3) || exit 3; fi
+if is_number "$3"; then gid=$3
+elif [ -n "$3" ]; then gid=$(field /etc/group "$3" 3) || exit 4
+elif is_number "$2"; then gid=$(own_group "$2")
+else gid=$(field /etc/passwd "$2" 4)
+fi
+there=$1
+until [ -d "$there" ]; do there=${there%/*}; there=${there:-/}; done
+printf '%s %s\n%s' "$uid" "$gid" "$there"
+"""
+)
+_NO_USER, _NO_GROUP = 3, 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
@@ -108,11 +134,14 @@ class Guest:
         self, text: str, setting: Setting, *, on_line: Callable[[str], None] | None = None
     ) -> Executed:
         """Run a command to its end through the login shell, as the service does."""
+        env = setting.env
+        if "PATH" in env:  # the service adds what no shell can do without (docs/protocol.md, 3.6)
+            env = {**env, "PATH": _with_standard(env["PATH"])}
         return self.box.execute(
             login_argv(text, shell=self.shell, workdir=setting.workdir),
             user=setting.user,
             workdir=setting.workdir,
-            env=setting.env,
+            env=env,
             on_line=on_line,
         )
 
@@ -136,6 +165,20 @@ class Guest:
     def make_directory(self, path: str, owner: str) -> Executed:
         return self.script(_MAKE_DIRECTORY, path, owner)
 
+    def survey(self, path: str, owner: str) -> Place:
+        """Find out where a copy to an absolute path would go, and the numbers of its owner.
+
+        Raises ValueError for a user or a group that is not there.
+        """
+        user, _, group = owner.partition(":")
+        done = self.script(_SURVEY, path, user, group)
+        if done.status in {_NO_USER, _NO_GROUP}:
+            what = f"user '{user}'" if done.status == _NO_USER else f"group '{group}'"
+            raise ValueError(f"there is no {what}")
+        numbers, _, there = done.output.partition("\n")
+        uid, gid = numbers.split()
+        return Place(path=path, there=there, uid=int(uid), gid=int(gid))
+
     def configure(self) -> Executed:
         return self.script(_CONFIGURE, DEFAULT_USER)
 
@@ -156,6 +199,11 @@ class Guest:
         if done.status != 0:
             raise ValueError(f"the values cannot be expanded: {done.output.strip()}")
         return dict(zip((name for name, _ in pairs), _values(done.output), strict=False))
+
+
+def _with_standard(path: str) -> str:
+    there = path.split(":")
+    return ":".join([*there, *(each for each in _STANDARD if each not in there)])
 
 
 def _check_names(pairs: tuple[tuple[str, str], ...]) -> None:

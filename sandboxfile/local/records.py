@@ -23,6 +23,14 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not a defect
         self.message = message
 
 
+class Failed(Exception):  # noqa: N818 - named for what it says
+    """The end of a build, in the service's words (docs/protocol.md, 5.7); `lines` explain it."""
+
+    def __init__(self, message: str, lines: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.lines = lines
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """A build to be registered.

@@ -1,9 +1,11 @@
 """A box without an engine: its commands run on this machine, as this user, in one directory."""
 
+import io
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,6 +51,10 @@ class HostBox:
                 if on_line:
                     on_line(line.rstrip("\n"))
         return Executed(status=command.returncode % 256, output=output)
+
+    def put(self, archive: Iterable[bytes], directory: str) -> None:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(archive))) as tar:
+            tar.extractall(directory, filter="fully_trusted")
 
     def spawn(self, argv: tuple[str, ...], **_: object) -> str:
         raise NotImplementedError
