@@ -5,7 +5,6 @@ Numbers in brackets are sections of docs/protocol.md.
 
 import base64
 import hmac
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
@@ -14,6 +13,7 @@ from urllib.parse import unquote
 
 from sandboxfile.local import names, shapes
 from sandboxfile.local.builder import Builder
+from sandboxfile.local.files import HASH, Files
 from sandboxfile.local.names import Name
 from sandboxfile.local.records import (
     LEVELS,
@@ -39,6 +39,7 @@ from sandboxfile.local.wire import (
     query_choice,
     query_number,
     refusal,
+    storage_error,
 )
 from sandboxfile.model import Login, Resources, Secret
 
@@ -47,7 +48,6 @@ NOVITA_PAGE = 20
 MAX_CPU = 32
 MIN_MEMORY = 128
 MAX_MEMORY = 1 << 20  # MiB; the service's own limit depends on the team (6)
-_HASH = re.compile(r"[0-9a-f]{64}")
 
 Allowed = Literal["key", "token", "either", "anyone"]
 _Endpoint = Callable[["Api", Request, list[str]], Answer]
@@ -61,6 +61,7 @@ class Route:
     segments: tuple[str, ...]
     allowed: Allowed
     endpoint: _Endpoint
+    streams: bool = False
 
     def match(self, segments: list[str]) -> list[str] | None:
         """Return what stands at the places of `*`, None when the path is another's."""
@@ -79,6 +80,7 @@ class Api:
         self,
         store: Store,
         builder: Builder,
+        files: Files,
         *,
         key: Secret | None = None,
         strict: bool = False,
@@ -87,6 +89,7 @@ class Api:
         """Take requests; `max_builds` may wait or run at once (429 beyond), None sets no limit."""
         self._store = store
         self._builder = builder
+        self._files = files
         self._key = key
         self._strict = strict
         self._max_builds = max_builds
@@ -101,11 +104,12 @@ class Api:
         except Refusal as declined:
             return refusal(declined.status, declined.message)
 
+    def streams(self, method: str, path: str) -> bool:
+        """Tell whether the body of such a request is handled while it comes."""
+        return any(route.method == method and route.streams for route, _ in _matching(path))
+
     def _route(self, request: Request) -> tuple[Route, list[str]]:
-        segments = [unquote(part) for part in request.path.strip("/").split("/")]
-        matching = [
-            (route, args) for route in ROUTES if (args := route.match(segments)) is not None
-        ]
+        matching = _matching(request.path)
         for route, args in matching:
             if route.method == request.method:
                 return route, args
@@ -183,14 +187,31 @@ class Api:
 
     # --- building ----------------------------------------------------------------------------
 
-    def files(self, _request: Request, args: list[str]) -> Answer:
+    def files(self, request: Request, args: list[str]) -> Answer:
+        """Say whether an archive is here, and where to put it; the link comes in any case (3.3)."""
         template, files_hash = args
-        if not _HASH.fullmatch(files_hash):
+        if not HASH.fullmatch(files_hash):
             raise Refusal(400, "Invalid files hash")
         found = self._store.template(template)
         if found is None or found.id != template:
             raise Refusal(404, f"Error when getting template: template '{template}' not found")
-        raise Refusal(501, "file uploads are not supported by this version of the local service")
+        present = self._files.path(files_hash) is not None
+        url = request.base_url + self._files.link(files_hash)
+        return answer(201, {"present": present, "url": url})
+
+    def upload(self, request: Request, args: list[str]) -> Answer:
+        """Take an archive as a storage does: whoever has the link may, no key is looked at."""
+        files_hash = args[0].removesuffix(".tar")
+        if wrong := self._files.wrong(files_hash, request.query):
+            return storage_error(403, "AccessDenied", wrong)
+        if request.length is None:
+            return storage_error(501, "NotImplemented", "a chunked upload is not implemented")
+        try:
+            self._files.save(files_hash, request.content)
+        except OSError as error:
+            return storage_error(500, "InternalError", f"not kept: {error.strerror}")
+        self._files.sweep()
+        return Answer(status=200)
 
     def trigger_v2(self, request: Request, args: list[str]) -> Answer:
         return self._trigger(args, _recipe(Fields.read(request.body)))
@@ -400,9 +421,9 @@ class Api:
             raise Refusal(400, "Team ID param mismatch with the API key")
 
 
-def _route(line: str, allowed: Allowed, endpoint: _Endpoint) -> Route:
+def _route(line: str, allowed: Allowed, endpoint: _Endpoint, *, streams: bool = False) -> Route:
     method, path = line.split()
-    return Route(method, tuple(path.strip("/").split("/")), allowed, endpoint)
+    return Route(method, tuple(path.strip("/").split("/")), allowed, endpoint, streams)
 
 
 ROUTES = (
@@ -427,7 +448,13 @@ ROUTES = (
     _route("PATCH /v2/templates/*", "either", Api.publish_v2),
     _route("GET /teams", "token", Api.teams),
     _route("GET /health", "anyone", Api.health),
+    _route("PUT /storage/files/*", "anyone", Api.upload, streams=True),
 )
+
+
+def _matching(path: str) -> list[tuple[Route, list[str]]]:
+    segments = [unquote(part) for part in path.strip("/").split("/")]
+    return [(route, args) for route in ROUTES if (args := route.match(segments)) is not None]
 
 
 def _name(text: str, what: str) -> Name:

@@ -13,32 +13,34 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sandboxfile import __version__
 from sandboxfile.errors import SandboxfileError, UsageError
+from sandboxfile.local.body import Body, Unacceptable
 from sandboxfile.local.wire import Answer, Request, refusal
 from sandboxfile.loopback import is_loopback
 
-BODY_LIMIT = 16 * 1024 * 1024  # docs/protocol.md, 6
-LINE_LIMIT = 4096
-LENGTH_DIGITS = 18  # of a Content-Length that is read at all
 IDLE_S = 70.0
 LINGER_S = 1.0
 CHUNK = 65536
 _LOG = logging.getLogger(__name__)
 
 Handle = Callable[[Request], Answer]
-
-
-class _Unacceptable(Exception):  # noqa: N818
-    """A request that cannot be read to its end; the connection is closed after the answer."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+Streams = Callable[[str, str], bool]  # of method and path
 
 
 class Server:
-    """A listening socket and its threads; `url` has no trailing slash."""
+    """A listening socket and its threads; `url` has no trailing slash.
 
-    def __init__(self, handle: Handle, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    Bodies are read before they are handled, up to 16 MiB; those of requests that `streams` are
+    left to the handler, piece by piece.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        streams: Streams = lambda _method, _path: False,
+    ) -> None:
         """Bind; port 0 picks a free one. Raises UsageError, SandboxfileError."""
         if not is_loopback(host):
             raise UsageError(
@@ -46,7 +48,7 @@ class Server:
                 hint="anyone who reaches it runs commands in containers: use 127.0.0.1",
             )
         try:
-            self._http = _Listener(handle, host, port)
+            self._http = _Listener(handle, streams, host, port)
         except (OSError, OverflowError) as error:
             raise SandboxfileError(
                 f"the local service cannot listen on {host}:{port}: {error}",
@@ -71,8 +73,9 @@ class _Listener(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, handle: Handle, host: str, port: int) -> None:
+    def __init__(self, handle: Handle, streams: Streams, host: str, port: int) -> None:
         self.handle = handle
+        self.streams = streams
         super().__init__((host, port), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -86,24 +89,25 @@ class _Handler(BaseHTTPRequestHandler):
     timeout: ClassVar[float | None] = IDLE_S
     wbufsize = -1  # one write for the whole answer: two of them wait for each other's ACK
     disable_nagle_algorithm = True
+    _is_awaited = False  # the client waits for our word before it sends its body
 
     def _answer(self) -> None:
-        self._is_read = False
+        body: Body | None = None
         try:
             self._check_origin()
-            request = self._read()
-            self._is_read = True
-            assert isinstance(self.server, _Listener)
-            answer = self.server.handle(request)
-        except _Unacceptable as error:
+            body = Body(self.rfile, self.headers, go_ahead=self._go_ahead)
+            answer = self._listener.handle(self._request(body))
+        except Unacceptable as error:
             answer = refusal(error.status, str(error))
         except Exception:  # noqa: BLE001 - logged, and answered as the defect that it is
             _LOG.exception("the local service failed at %s %s", self.command, self.path)
             answer = refusal(500, "internal server error")
+        self._is_awaited = False
         if answer.is_lost:
             self.close_connection = True
             return
-        if not self._is_read:  # what is left of it would be taken for the next request
+        # What is left of a body would be taken for the next request.
+        if body is None or not body.is_read:
             self.close_connection = True
         self._send(answer)
         if self.close_connection:
@@ -111,68 +115,52 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = do_HEAD = do_OPTIONS = _answer  # noqa: N815
 
+    @property
+    def _listener(self) -> _Listener:
+        assert isinstance(self.server, _Listener)
+        return self.server
+
     def _check_origin(self) -> None:
         """Keep web pages out: no page may talk to us through its visitor's browser."""
         host = _split(f"//{self.headers.get('Host', '')}", "Host").hostname or ""
         origin = self.headers.get("Origin")
         theirs = _split(origin, "Origin").hostname or "" if origin else host
         if not is_loopback(host) or not is_loopback(theirs):
-            raise _Unacceptable(HTTPStatus.FORBIDDEN, "only programs on this machine are answered")
+            raise Unacceptable(HTTPStatus.FORBIDDEN, "only programs on this machine are answered")
 
-    def _read(self) -> Request:
+    def handle_expect_100(self) -> bool:
+        """Keep a client waiting that asks whether to send its body; called by the base class."""
+        self._is_awaited = True
+        return True
+
+    def _go_ahead(self) -> None:
+        if self._is_awaited:
+            self._is_awaited = False
+            self.send_response_only(HTTPStatus.CONTINUE)
+            self.end_headers()
+            self.wfile.flush()
+
+    def _request(self, body: Body) -> Request:
         parts = _split(self.path, "the request's target")
+        streams = self._listener.streams(self.command, parts.path)
+        if body.length is None and self.command == "PUT" and not streams:
+            raise Unacceptable(HTTPStatus.NOT_IMPLEMENTED, "a chunked upload is not implemented")
         return Request(
             method=self.command,
             path=parts.path,
             query=dict(parse_qsl(parts.query, keep_blank_values=True)),
             headers={name.lower(): value for name, value in self.headers.items()},
-            body=self._body(),
+            body=b"" if streams else body.whole(),
+            content=body if streams else (),
+            length=body.length,
         )
-
-    def _body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            if self.command == "PUT":  # as the service's storage does (docs/protocol.md, 3.3)
-                raise _Unacceptable(
-                    HTTPStatus.NOT_IMPLEMENTED, "a chunked upload is not implemented"
-                )
-            return self._chunks()
-        length = self.headers.get("Content-Length", "0")
-        if not length.isascii() or not length.isdigit() or len(length) > LENGTH_DIGITS:
-            raise _Unacceptable(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
-        return self._exactly(int(length))
-
-    def _chunks(self) -> bytes:
-        body = b""
-        while size := self._chunk_size():
-            body += self._exactly(size, room=BODY_LIMIT - len(body))
-            self.rfile.readline(LINE_LIMIT)
-        while self.rfile.readline(LINE_LIMIT).strip():
-            pass  # trailers
-        return body
-
-    def _chunk_size(self) -> int:
-        text = self.rfile.readline(LINE_LIMIT).partition(b";")[0].strip()
-        try:
-            return int(text, 16)
-        except ValueError:
-            raise _Unacceptable(HTTPStatus.BAD_REQUEST, "a chunk has no size") from None
-
-    def _exactly(self, length: int, *, room: int = BODY_LIMIT) -> bytes:
-        if not 0 <= length <= room:
-            raise _Unacceptable(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request body is larger than 16 MiB"
-            )
-        body = self.rfile.read(length)
-        if len(body) != length:
-            raise _Unacceptable(HTTPStatus.BAD_REQUEST, "the request body ended too early")
-        return body
 
     def _send(self, answer: Answer) -> None:
         with suppress(ConnectionError, TimeoutError):
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            if answer.status != HTTPStatus.NO_CONTENT:
+            if answer.status != HTTPStatus.NO_CONTENT and "Content-Length" not in answer.headers:
                 self.send_header("Content-Length", str(len(answer.body)))
             if self.close_connection:
                 self.send_header("Connection", "close")
@@ -203,4 +191,4 @@ def _split(text: str, what: str) -> SplitResult:
     try:
         return urlsplit(text)
     except ValueError:  # brackets without an address in them
-        raise _Unacceptable(HTTPStatus.BAD_REQUEST, f"{what} is not an address") from None
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, f"{what} is not an address") from None

@@ -16,6 +16,7 @@ from sandboxfile.local.boot import Boot, NotReady, Patience, boot
 from sandboxfile.local.builder import PARALLEL, Builder
 from sandboxfile.local.endpoints import Api
 from sandboxfile.local.faults import Faults
+from sandboxfile.local.files import Files
 from sandboxfile.local.records import Build, Level, Refusal, Setting
 from sandboxfile.local.server import Server
 from sandboxfile.local.store import Store
@@ -89,22 +90,37 @@ class LocalService:
         self.engine = engine
         self.patience = Patience(interval_s=ready_interval_s, timeout_s=ready_timeout_s)
         self._store = Store(data)
+        self._files = _files(data)
         workshop = Workshop(
             store=self._store,
             engine=engine,
             logins=logins,
             registry=registry,
             patience=self.patience,
+            files=self._files.path,
         )
         self._builder = Builder(workshop, parallel=parallel)
-        self._api = Api(self._store, self._builder, key=key, strict=strict, max_builds=max_builds)
+        self._api = Api(
+            self._store,
+            self._builder,
+            self._files,
+            key=key,
+            strict=strict,
+            max_builds=max_builds,
+        )
         self._server: Server | None = None
         self._is_stopped = False
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on loopback only; the base URL. Raises UsageError, SandboxfileError."""
-        self._server = Server(self.faults.around(self._api.handle), host=host, port=port)
-        Thread(target=self._builder.sweep, daemon=True).start()
+        self._server = Server(
+            self.faults.around(self._api.handle),
+            host=host,
+            port=port,
+            streams=self._api.streams,
+        )
+        for sweep in (self._builder.sweep, self._files.sweep):
+            Thread(target=sweep, daemon=True).start()
         return self._server.url
 
     def stop(self) -> None:
@@ -136,6 +152,17 @@ class LocalService:
                 hint="build it with `sandboxfile build --target local`",
             ) from None
         return _finished(build)
+
+
+def _files(data: Path) -> Files:
+    directory = data / "files"
+    try:
+        return Files(directory)
+    except OSError as error:
+        raise SandboxfileError(
+            f"the local service cannot keep files in `{directory}`: {error}",
+            hint="make that directory writable, or point XDG_DATA_HOME elsewhere",
+        ) from error
 
 
 def _finished(build: Build) -> LocalBuild:

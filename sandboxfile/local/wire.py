@@ -1,7 +1,7 @@
 """Requests and answers of the local service as values, and how their JSON is read and written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,13 +12,25 @@ DIGITS = 18  # of a number in a query or a token: what the store can keep
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request; `path` as sent, with its escapes, headers in lower case."""
+    """A request; `path` as sent, with its escapes, headers in lower case.
+
+    `content` is the body of a request that streams, to be taken once; then `body` is empty.
+    `length` is its size as announced, None where it comes in chunks.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    content: Iterable[bytes] = ()
+    length: int | None = 0
+
+    @property
+    def base_url(self) -> str:
+        """Where the client found us: only that address is sure to be one that it can reach."""
+        scheme = self.headers.get("x-forwarded-proto", "http")  # behind a proxy that adds TLS
+        return f"{'https' if scheme == 'https' else 'http'}://{self.headers.get('host', '')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +52,15 @@ def answer(status: int, value: object, **headers: str) -> Answer:
 
 def refusal(status: int, message: str, **headers: str) -> Answer:
     return answer(status, {"code": status, "message": message}, **headers)
+
+
+def storage_error(status: int, code: str, message: str) -> Answer:
+    """Answer as storages of the S3 kind do; `message` has no characters that XML minds."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    )
+    return Answer(status=status, body=body.encode(), headers={"Content-Type": "application/xml"})
 
 
 def timestamp(microseconds: int) -> str:

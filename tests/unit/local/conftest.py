@@ -15,6 +15,7 @@ from sandboxfile.local.assembly import Workshop
 from sandboxfile.local.boot import Patience
 from sandboxfile.local.builder import Builder
 from sandboxfile.local.endpoints import Api
+from sandboxfile.local.files import Files
 from sandboxfile.local.records import Flow, Registered, Registration, Result, Setting
 from sandboxfile.local.store import Store
 from sandboxfile.local.wire import Request
@@ -67,23 +68,28 @@ class Client:
 
     store: Store
     builder: Builder
+    files: Files
     key: Secret | None = None
     strict: bool = False
     max_builds: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
-    def raw(
-        self, line: str, body: bytes = b"", query: dict[str, str] | None = None
-    ) -> tuple[int, bytes, dict[str, str]]:
-        api = Api(
+    @property
+    def api(self) -> Api:
+        return Api(
             self.store,
             self.builder,
+            self.files,
             key=self.key,
             strict=self.strict,
             max_builds=self.max_builds,
         )
+
+    def raw(
+        self, line: str, body: bytes = b"", query: dict[str, str] | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
         method, path = line.split(" ", 1)
-        answer = api.handle(
+        answer = self.api.handle(
             Request(method=method, path=path, body=body, query=query or {}, headers=self.headers)
         )
         return answer.status, answer.body, dict(answer.headers)
@@ -106,7 +112,12 @@ def unreachable_engine() -> DockerEngine:
 
 
 @pytest.fixture
-def client(store: Store) -> Iterator[Client]:
+def files(tmp_path: Path, clock: Clock) -> Files:
+    return Files(tmp_path / "data" / "files", now=clock)
+
+
+@pytest.fixture
+def client(store: Store, files: Files) -> Iterator[Client]:
     workshop = Workshop(
         store=store,
         engine=unreachable_engine(),
@@ -115,5 +126,5 @@ def client(store: Store) -> Iterator[Client]:
         patience=Patience(),
     )
     builder = Builder(workshop, parallel=0)
-    yield Client(store=store, builder=builder)
+    yield Client(store=store, builder=builder, files=files)
     builder.stop()

@@ -1,13 +1,17 @@
 import base64
 import json
 import re
+import shutil
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
 from sandboxfile.local import shapes
+from sandboxfile.local.wire import Request
 from sandboxfile.model import Secret
-from tests.unit.local.conftest import KEY, Client, finish
+from tests.unit.local.conftest import KEY, Client, Clock, finish
 
 UUID = "3c52915f-59fc-4890-beeb-f249c4ae906c"
 HASH = "4dd5aecb721a41a82cbb86b502c4bd814c9538f673dbf53143e5ac5f64efd2f4"
@@ -368,17 +372,90 @@ def test_logs_go_forward_and_backward_from_a_time(client: Client) -> None:
 # --- files -----------------------------------------------------------------------------------
 
 
-def test_uploads_are_refused_honestly(client: Client) -> None:
+def link(client: Client, files_hash: str = HASH) -> tuple[bool, str]:
+    """Ask for a link; whether the archive is there, and the link's path."""
+    client.headers["host"] = "localhost:1234"
     made = client.made("app")
-    line = f"GET /templates/{made.template}/files/{HASH}"
-    status, answer = client.call(line)
-    assert status == 501
-    assert "not supported" in answer["message"]
-    assert client.call(f"GET /templates/{made.template}/files/abc")[1] == {
-        "code": 400,
-        "message": "Invalid files hash",
-    }
-    for unknown in ("app", "nope"):
+    status, answer = client.call(f"GET /templates/{made.template}/files/{files_hash}")
+    assert status == 201
+    assert answer["url"].startswith("http://localhost:1234/")
+    return answer["present"], answer["url"].removeprefix("http://localhost:1234")
+
+
+def put(client: Client, target: str, *content: bytes, chunked: bool = False) -> tuple[int, str]:
+    path, _, query = target.partition("?")
+    length = None if chunked else sum(map(len, content))
+    request = Request(
+        method="PUT", path=path, query=dict(parse_qsl(query)), content=content, length=length
+    )
+    answer = client.api.handle(request)
+    assert answer.status == 200 or answer.headers["Content-Type"] == "application/xml"
+    return answer.status, answer.body.decode()
+
+
+def test_a_link_takes_an_archive_that_is_then_present_for_every_template(client: Client) -> None:
+    present, target = link(client)
+    assert not present
+    assert client.api.streams("PUT", target.partition("?")[0])
+    assert put(client, target, b"an ", b"archive") == (200, "")
+
+    present, again = link(client)  # a link all the same (docs/protocol.md, 3.3)
+    other = client.made("other")
+    client.headers["x-forwarded-proto"] = "https"
+    _, seen = client.call(f"GET /templates/{other.template}/files/{HASH}")
+    assert present
+    assert seen["present"]
+    assert seen["url"].startswith("https://localhost:1234/")
+    assert put(client, again, b"replaced") == (200, "")
+    kept = client.files.path(HASH)
+    assert kept is not None
+    assert kept.read_bytes() == b"replaced"
+
+
+def test_only_the_link_opens_the_storage_and_only_for_half_an_hour(
+    client: Client, clock: Clock
+) -> None:
+    client.strict, client.key = True, Secret("k")
+    client.headers["x-api-key"] = "k"
+    _, target = link(client)
+    client.headers.clear()
+    for wrong in (
+        target.replace(HASH, "b" * 64),
+        target.replace("expires=1", "expires=2"),
+        target[:-1] + ("0" if target[-1] != "0" else "1"),
+        target.partition("?")[0],
+    ):
+        status, said = put(client, wrong, b"x")
+        assert (status, "AccessDenied" in said) == (403, True)
+    clock.now += 30 * 60 + 1
+    status, said = put(client, target, b"x")
+    assert (status, "Request has expired" in said) == (403, True)
+    assert client.files.path(HASH) is None
+
+
+def test_a_chunked_upload_is_501_as_at_a_storage(client: Client) -> None:
+    _, target = link(client)
+    status, said = put(client, target, b"x", chunked=True)
+    assert (status, "NotImplemented" in said) == (501, True)
+
+
+def test_an_archive_that_the_disk_does_not_take_is_said(client: Client, tmp_path: Path) -> None:
+    _, target = link(client)
+    shutil.rmtree(tmp_path / "data" / "files")
+    status, said = put(client, target, b"x")
+    assert (status, "No such file" in said) == (500, True)
+
+
+def test_a_link_needs_a_hash_and_a_template_by_its_id(client: Client) -> None:
+    made = client.made("app")
+    for wrong in ("abc", "A" * 64, "a" * 65):
+        assert client.call(f"GET /templates/{made.template}/files/{wrong}") == (
+            400,
+            {"code": 400, "message": "Invalid files hash"},
+        )
+    gone = client.made("gone")
+    client.call("DELETE /templates/gone")
+    for unknown in ("app", "nope", gone.template):
         status, answer = client.call(f"GET /templates/{unknown}/files/{HASH}")
         assert status == 404
         assert answer["message"].startswith("Error when getting template:")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandboxfile.errors import SandboxfileError, UsageError
-from sandboxfile.local import server
+from sandboxfile.local import body
 from sandboxfile.local.server import Server
 from sandboxfile.local.wire import Answer, Request, answer
 
@@ -16,6 +16,12 @@ def echo(request: Request) -> Answer:
         return Answer(status=202)
     if request.path == "/none":
         return Answer(status=204)
+    if request.path == "/refused":
+        return answer(403, "no")
+    if request.path.startswith("/stream"):
+        return answer(
+            200, {"pieces": [len(piece) for piece in request.content], "length": request.length}
+        )
     if request.path == "/defect":
         raise ZeroDivisionError
     return answer(
@@ -32,7 +38,9 @@ def echo(request: Request) -> Answer:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    running = Server(echo)
+    running = Server(
+        echo, streams=lambda method, path: method == "PUT" and path in {"/stream", "/refused"}
+    )
     yield running.url
     running.stop()
 
@@ -90,10 +98,10 @@ def test_a_chunked_upload_is_501_and_the_answer_arrives_whatever_was_sent(url: s
 def test_a_body_may_have_16_mib_and_no_more(
     url: str, connection: http.client.HTTPConnection
 ) -> None:
-    assert ask(connection, "POST /x", b"x" * server.BODY_LIMIT)[0] == 200
-    head = f"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {server.BODY_LIMIT + 1}\r\n\r\n"
+    assert ask(connection, "POST /x", b"x" * body.WHOLE_LIMIT)[0] == 200
+    head = f"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {body.WHOLE_LIMIT + 1}\r\n\r\n"
     assert raw(url, head.encode()).startswith(b"HTTP/1.1 413 ")
-    chunk = f"{server.BODY_LIMIT + 1:x}"
+    chunk = f"{body.WHOLE_LIMIT + 1:x}"
     chunked = (
         f"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\n"
     )
@@ -230,3 +238,79 @@ def test_an_answer_that_is_lost_is_a_connection_that_closes() -> None:
     finally:
         opened.close()
         running.stop()
+
+
+# --- bodies that stream ----------------------------------------------------------------------
+
+
+def test_a_body_streams_in_pieces_whatever_its_size(connection: http.client.HTTPConnection) -> None:
+    size = body.WHOLE_LIMIT + 1
+    status, answered = ask(connection, "PUT /stream", b"x" * size)
+    assert status == 200
+    pieces = json.loads(answered)["pieces"]
+    assert sum(pieces) == json.loads(answered)["length"] == size
+    assert max(pieces) <= body.PIECE
+    first = connection.sock
+    assert ask(connection, "PUT /stream", b"") == (200, b'{"pieces":[],"length":0}')
+    assert connection.sock is first
+
+
+def test_a_chunked_body_streams_too(connection: http.client.HTTPConnection) -> None:
+    connection.request("PUT", "/stream", body=iter([b"ab", b"", b"c"]), encode_chunked=True)
+    assert connection.getresponse().read() == b'{"pieces":[2,1],"length":null}'
+    assert ask(connection, "GET /empty")[0] == 202
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 10\r\n\r\nshort",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nsho",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0x5\r\nshort\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n1_0\r\n",
+    ],
+)
+def test_a_streamed_body_that_breaks_off_is_refused(url: str, rest: bytes) -> None:
+    answered = raw(url, b"PUT /stream HTTP/1.1\r\nHost: localhost\r\n" + rest)
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert b"Connection: close" in answered
+    assert answered.count(b"HTTP/1.1 ") == 1
+
+
+def test_another_transfer_coding_than_chunked_is_501(url: str) -> None:
+    head = b"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+    assert raw(url, head).startswith(b"HTTP/1.1 501 ")
+
+
+def test_a_body_that_is_not_wanted_is_not_read_and_ends_the_connection(url: str) -> None:
+    head = f"PUT /refused HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(SECOND)}\r\n\r\n"
+    answered = raw(url, head.encode() + SECOND)
+    assert answered.startswith(b"HTTP/1.1 403 ")
+    assert b"Connection: close" in answered
+    assert answered.count(b"HTTP/1.1 ") == 1
+
+
+def expecting(url: str, path: str) -> http.client.HTTPResponse | None:
+    """Announce a body of two bytes and wait for `100 Continue`; the answer if it comes at once."""
+    host, port = url.removeprefix("http://").split(":")
+    head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2"
+    with socket.create_connection((host, int(port)), 10) as client:
+        client.sendall(head.encode() + b"\r\n\r\n")
+        said = client.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL)
+        if said != b"HTTP/1.1 100":
+            answered = http.client.HTTPResponse(client)
+            answered.begin()
+            return answered
+        client.recv(len(b"HTTP/1.1 100 Continue\r\n\r\n"), socket.MSG_WAITALL)
+        client.sendall(b"ab")
+        assert client.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        return None
+
+
+def test_a_client_that_asks_is_told_to_go_ahead_only_when_its_body_is_wanted(url: str) -> None:
+    assert expecting(url, "/stream") is None
+    assert expecting(url, "/plain") is None
+    refused = expecting(url, "/refused")
+    assert refused is not None
+    assert (refused.status, refused.getheader("Connection")) == (403, "close")
