@@ -23,6 +23,7 @@ TEMPLATE_ID = re.compile(r"[a-z0-9]{1,64}")
 MAX_TEXT = 2048
 _THING = re.compile(r"\b(template|tag|build|alias)\b", re.IGNORECASE)
 GET_TIMEOUT_S = 60.0
+_FILES_HASH = re.compile(r"[0-9a-f]{64}")
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
 POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
 PAGE = 100
@@ -119,6 +120,17 @@ class TagEntry:
     created: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FileLink:
+    """Whether the service has the files of a hash, and the signed address to send them to.
+
+    The address is a secret, and is not shown.
+    """
+
+    present: bool
+    url: Secret
+
+
 # --- what is sent ----------------------------------------------------------------------------
 
 
@@ -129,6 +141,13 @@ class BuildStep:
     type: str
     args: tuple[str, ...]
     force: bool = False
+    files_hash: str = ""
+
+    @property
+    def body(self) -> Mapping[str, object]:
+        """The step as it is sent."""
+        step = {"type": self.type, "args": list(self.args), "force": self.force}
+        return {**step, "filesHash": self.files_hash} if self.files_hash else step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +164,6 @@ class Start:
     force: bool = False
 
     def body(self) -> Mapping[str, object]:
-        steps = [{"type": s.type, "args": list(s.args), "force": s.force} for s in self.steps]
         registry = self.login and {
             "type": "registry",
             "username": self.login.username,
@@ -155,7 +173,7 @@ class Start:
             fromImage=self.image,
             fromTemplate=self.template,
             fromImageRegistry=registry,
-            steps=steps,
+            steps=[step.body for step in self.steps],
             force=self.force,
             startCmd=self.start,
             readyCmd=self.ready,
@@ -236,6 +254,29 @@ class TemplateService:
     def trigger_v1(self, ids: Registration, *, timeout_s: float = POST_TIMEOUT_S) -> None:
         """Start a registered v1 build whose image was pushed (section 2.3, step 6)."""
         self._post(_build_path(ids), None, bearer=True, timeout_s=timeout_s)
+
+    def file_link(self, template_id: str, files_hash: str) -> FileLink:
+        """Ask whether files are there, and for a link to send them to (section 3.3).
+
+        Links hold for half an hour. Raises also Unreachable for a link that leads nowhere.
+        """
+        if not _FILES_HASH.fullmatch(files_hash):
+            raise SandboxfileError(f"`{sanitise(files_hash)}` is not a files hash")
+        reply = self._get(f"/templates/{_checked(template_id)}/files/{files_hash}")
+        answer = _object(reply)
+        present, url = answer.get("present") is True, answer.get("url")
+        if not present and not (isinstance(url, str) and self._is_fit(url)):
+            raise _nonsense(reply, "its link to send files to is none")
+        return FileLink(present, Secret(url if isinstance(url, str) else ""))
+
+    def _is_fit(self, url: str) -> bool:
+        """Tell whether files may go to a link: over https, unless the service itself is without."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
+        ours = urlsplit(self._api_url).scheme
+        return bool(parts.hostname) and parts.scheme in {"https", ours}
 
     # --- following ---------------------------------------------------------------------------
 

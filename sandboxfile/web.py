@@ -4,7 +4,7 @@ import json as jsonlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.errors import Cancelled, Unreachable
+from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
 
 Retry = Literal["never", "connect", "idempotent"]
@@ -81,14 +81,31 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What is sent piece by piece: exactly `size` bytes, and the same at each `open`."""
+
+    size: int
+    open: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
+    """`called` is what errors call the address, `stall_s` how long the peer may say nothing."""
+
     method: str
     url: str
     headers: Mapping[str, str]
-    content: bytes | None
+    content: bytes | Body | None
     timeout_s: float
     limit: int
     grace_s: float
+    called: str = ""
+    stall_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The address as it may be shown."""
+        return self.called or shown(self.url)
 
 
 class Web:
@@ -161,6 +178,26 @@ class Web:
             reply = self._persist(request, retry)
         return reply
 
+    def upload(self, url: str, body: Body, *, timeout_s: float, stall_s: float = 120.0) -> Reply:
+        """Send a body to a signed address (PUT), with its length and no header of ours but a name.
+
+        The address is a secret: of it only the host is ever shown. No redirect is followed, and
+        what was lost on the way is sent again. Raises Unreachable, Cancelled, and what `body`
+        raises.
+        """
+        request = _Request(
+            method="PUT",
+            url=url,
+            headers={"content-length": str(body.size)},
+            content=body,
+            timeout_s=timeout_s,
+            limit=1 << 20,
+            grace_s=0.0,
+            called=host(url),
+            stall_s=stall_s,
+        )
+        return self._persist(request, "idempotent")
+
     def close(self) -> None:
         """Give back all connections."""
         with self._lock:
@@ -187,7 +224,7 @@ class Web:
                 raise error
             seconds = self._retries.wait_s(attempt, reply)
             if seconds >= 1 or time.monotonic() - began >= self._retries.slow_s:
-                self._tell(seconds, request.url, reply, error)
+                self._tell(seconds, request.name, reply, error)
             self._sleep(seconds)
 
     def _once_more(
@@ -206,9 +243,9 @@ class Web:
             self._budget = min(self._retries.budget, self._budget + 1)
 
     def _tell(
-        self, seconds: float, url: str, reply: Reply | None, error: Unreachable | None
+        self, seconds: float, called: str, reply: Reply | None, error: Unreachable | None
     ) -> None:
-        what = f"`{shown(url)}` answers {reply.status}" if reply else str(error and error.message)
+        what = f"`{called}` answers {reply.status}" if reply else str(error and error.message)
         if self._emit:
             text = f"{what}; trying again in {max(1, seconds):.0f} s"
             self._emit(Notice(job="", text=text, level="warning"))
@@ -259,14 +296,14 @@ class _Exchange:
     def result(self) -> Reply:
         if self._reply is not None:
             return self._reply
-        host = shown(self._request.url)
+        called = self._request.name
         if not self.done.is_set():
             self.leave()
-            late = f"`{host}` gave no whole answer within {self._request.timeout_s:g} s"
+            late = f"`{called}` gave no whole answer within {self._request.timeout_s:g} s"
             raise AnswerLost(late) if self._sent else Unreachable(late)
-        if isinstance(self._error, Unreachable):
+        if isinstance(self._error, SandboxfileError):
             raise self._error
-        raise _failure(host, self._error, sent=self._sent) from None
+        raise _failure(called, self._error, sent=self._sent) from None
 
     def _run(self) -> None:
         try:
@@ -283,16 +320,26 @@ class _Exchange:
             request.method,
             request.url,
             headers=request.headers,
-            content=request.content,
-            timeout=_timeout(request.timeout_s),
+            content=self._content(),
+            timeout=_timeout(request.stall_s or request.timeout_s),
             extensions={"trace": self._trace},
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             body = self._body(response, headers)
             return Reply(status=response.status_code, headers=headers, body=body, url=request.url)
 
+    def _content(self) -> bytes | Iterator[bytes] | None:
+        content = self._request.content
+        return self._pieces(content) if isinstance(content, Body) else content
+
+    def _pieces(self, body: Body) -> Iterator[bytes]:
+        for piece in body.open():
+            if self._left:
+                raise _Refused("left alone")
+            yield piece
+
     def _body(self, response: Any, headers: Mapping[str, str]) -> bytes:
-        host = shown(self._request.url)
+        host = self._request.name
         if headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise _Refused(f"`{host}` answered in an encoding that was not asked for")
         body = bytearray()
@@ -317,6 +364,11 @@ def shown(url: str) -> str:
         return parts.netloc.rpartition("@")[2] + parts.path
     except ValueError:
         return "(an address that cannot be read)"
+
+
+def host(url: str) -> str:
+    """Return the host and port of `url`, for an address that is itself a secret."""
+    return shown(url).partition("/")[0]
 
 
 def retry_after(reply: Reply) -> float | None:

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 PAGE = 100
 ACCEPTED = 202
+SIGNATURE = "s1gned-and-secret"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,8 @@ class FakeService:
         self.slow = ""  # what the status says while the trigger's answer waits for the build's end
         self.slow_s = 0.5
         self.harmful_triggers: list[str] = []
+        self.files: dict[str, bytes] = {}  # archives by hash
+        self.storage = ""  # where they are kept, this service if nowhere else
         self.lock = threading.RLock()
         self.url = ""
 
@@ -205,6 +208,8 @@ class FakeService:
             ("POST", r"/templates(?:/(?P<template>[^/]+))?", self._post_v1),
             ("POST", rf"(?:/v2)?{build}", self._start),
             ("GET", rf"{build}/status", self._status),
+            ("GET", r"/templates/(?P<template>[^/]+)/files/(?P<files>[0-9a-f]{64})", self._link),
+            ("PUT", r"/storage/(?P<files>[0-9a-f]{64})", self._put),
             ("GET", r"/templates/aliases/(?P<name>[^/]+)", self._alias),
             ("GET", r"/templates/(?P<template>[^/]+)/tags", self._tags),
             ("GET", r"/templates", self._list),
@@ -243,6 +248,19 @@ class FakeService:
         if build not in self.builds or self.builds[build].template != template:
             return error(404, "Error when getting template: not found")
         return self.trigger(self.builds[build], request.body)
+
+    def _link(self, request: Sent, template: str, files: str) -> Answer:
+        del request
+        if template not in self.names.values():
+            return error(404, "Error when getting template: not found")
+        url = f"{self.storage or self.url}/storage/{files}?signature={SIGNATURE}"
+        return Answer(status=201, body={"present": files in self.files, "url": url})
+
+    def _put(self, request: Sent, files: str) -> Answer:
+        if "content-length" not in request.headers:
+            return Answer(status=501, body=b"<Error><Code>NotImplemented</Code></Error>")
+        self.files[files] = request.body
+        return Answer(status=200)
 
     def _status(self, request: Sent, template: str, build: str) -> Answer:
         found = self.builds.get(build)
@@ -337,7 +355,11 @@ def serving(service: FakeService) -> Iterator[FakeService]:
                     path=parts.path,
                     query={name: values[0] for name, values in parse_qs(parts.query).items()},
                     headers={name.lower(): value for name, value in self.headers.items()},
-                    body=json.loads(content) if content else None,
+                    body=content
+                    if self.command == "PUT"
+                    else json.loads(content)
+                    if content
+                    else None,
                 )
             )
             if answer is None:
@@ -347,7 +369,7 @@ def serving(service: FakeService) -> Iterator[FakeService]:
                 return
             self._reply(answer)
 
-        do_POST = do_HEAD = do_DELETE = do_GET  # noqa: N815 - the library's names
+        do_POST = do_PUT = do_HEAD = do_DELETE = do_GET  # noqa: N815 - the library's names
 
         def _reply(self, answer: Answer) -> None:
             body = answer.body if isinstance(answer.body, bytes) else b""

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,7 +19,7 @@ from sandboxfile.service import (
     TagEntry,
     TemplateService,
 )
-from sandboxfile.web import AnswerLost, Web
+from sandboxfile.web import AnswerLost, Reply, Web
 from tests.fakes.service import Answer, FakeService, error, serving
 
 TEMPLATE = "wu9ol3m99x5h2d9y63rc"
@@ -532,3 +533,66 @@ def test_a_message_is_matched_without_regard_to_case() -> None:
     rejected.text = "Build Is Not In Waiting State"
     assert rejected.says("not in waiting state")
     assert not rejected.says("not found")
+
+
+# --- files -----------------------------------------------------------------------------------
+
+FILES = "ab" * 32
+
+
+def test_a_link_says_where_files_go_and_hides_it(
+    fake: FakeService, service: TemplateService
+) -> None:
+    build = fake.register("api", ())
+    link = service.file_link(build.template, FILES)
+    assert not link.present
+    assert link.url.reveal() == f"{fake.url}/storage/{FILES}?signature=s1gned-and-secret"
+    assert "signature" not in repr(link)
+    fake.files[FILES] = b""
+    assert service.file_link(build.template, FILES).present
+
+
+def test_only_a_hash_is_asked_for(fake: FakeService, service: TemplateService) -> None:
+    with pytest.raises(SandboxfileError, match="is not a files hash"):
+        service.file_link("tmpl", "../x")
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"present": False},
+        {"present": "yes", "url": 7},
+        {"present": False, "url": "ftp://storage/x"},
+        {"present": False, "url": "file:///etc/passwd"},
+        {"present": False, "url": "http://[x"},
+        {"present": False, "url": "https:///nowhere"},
+    ],
+)
+def test_a_link_that_leads_nowhere_is_nonsense(
+    fake: FakeService, service: TemplateService, answer: object
+) -> None:
+    fake.fail("GET", "/files/", Answer(status=201, body=answer))
+    with pytest.raises(Unreachable, match="its link to send files to is none"):
+        service.file_link("tmpl", FILES)
+
+
+def test_files_do_not_leave_https() -> None:
+    safe = TemplateService(_Canned({"present": False, "url": "http://s/x"}), "https://a", None)
+    with pytest.raises(Unreachable, match="is none"):
+        safe.file_link("tmpl", FILES)
+    there = TemplateService(_Canned({"present": True}), "https://a", None)
+    assert there.file_link("tmpl", FILES).present
+
+
+class _Canned(Web):
+    """Gives one answer to everything: no server has a certificate here."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__(user_agent="t")
+        self._answer = answer
+
+    def send(self, method: str, url: str, **_: object) -> Reply:
+        del method
+        return Reply(status=201, headers={}, body=json.dumps(self._answer).encode(), url=url)

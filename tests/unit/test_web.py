@@ -13,7 +13,7 @@ import pytest
 
 from sandboxfile import web
 from sandboxfile.cancel import Cancel
-from sandboxfile.errors import Cancelled, Unreachable
+from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Event, Notice
 from sandboxfile.web import AnswerLost, Reply, Retries, Retry, Web
 from tests.fakes.service import Answer, FakeService, Sent, error, serving
@@ -602,3 +602,78 @@ def test_no_log_shows_a_secret_of_the_address(
 )
 def test_an_address_is_shown_as_host_and_path(url: str, text: str) -> None:
     assert web.shown(url) == text
+
+
+# --- uploads ---------------------------------------------------------------------------------
+
+
+def body(*pieces: bytes) -> web.Body:
+    return web.Body(size=sum(map(len, pieces)), open=lambda: iter(pieces))
+
+
+def test_an_upload_has_a_length_and_nothing_of_ours(service: Echo, client: Web) -> None:
+    reply = client.upload(f"{service.url}/f?signature=s", body(b"ab", b"cd"), timeout_s=5)
+    (sent,) = service.requests
+    assert (reply.status, sent.method, sent.body) == (200, "PUT", b"abcd")
+    assert sent.headers["content-length"] == "4"
+    assert "transfer-encoding" not in sent.headers
+    assert set(sent.headers) == {
+        "host", "accept", "accept-encoding", "connection", "content-length", "user-agent",
+    }  # fmt: skip
+
+
+def test_a_lost_upload_is_sent_again_from_its_beginning(
+    service: Echo, client: Web, slept: list[float]
+) -> None:
+    service.fail("PUT", "/f", error(503, "not now"))
+    service.lose("PUT", "/f", carried_out=False)
+    assert client.upload(f"{service.url}/f", body(b"ab"), timeout_s=5).status == 200
+    assert [sent.body for sent in service.requests] == [b"ab"] * 3
+    assert len(slept) == 2
+
+
+def test_no_redirect_is_followed_with_an_upload(service: Echo, client: Web) -> None:
+    service.fail("PUT", "/f", Answer(status=307, headers={"location": f"{service.url}/g"}))
+    assert client.upload(f"{service.url}/f", body(b"ab"), timeout_s=5).status == 307
+    assert len(service.requests) == 1
+
+
+def test_a_signed_address_is_never_shown(slept: list[float]) -> None:
+    told: list[Event] = []
+    client = Web(user_agent="t", sleep=slept.append, emit=told.append)
+    url = dead_url()
+    with pytest.raises(Unreachable) as caught:
+        client.upload(f"{url}/team-path?signature=s3cret", body(b"ab"), timeout_s=5)
+    texts = [caught.value.message, *(each.text for each in told if isinstance(each, Notice))]
+    assert url.removeprefix("http://") in texts[0]
+    assert not [text for text in texts if "team-path" in text or "s3cret" in text]
+    client.close()
+
+
+def test_an_upload_ends_when_the_run_is_stopped() -> None:
+    cancel = Cancel()
+    client = Web(user_agent="t", cancel=cancel)
+    begun = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            begun.set()
+            yield b"x" * 65536
+
+    def stop() -> None:
+        begun.wait()
+        cancel.set()
+
+    threading.Thread(target=stop).start()
+    with speaking() as url, pytest.raises(Cancelled):
+        client.upload(f"{url}/f", web.Body(size=1 << 40, open=endless), timeout_s=60)
+    client.close()
+
+
+def test_what_goes_wrong_with_the_content_is_told_as_it_is(service: Echo, client: Web) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"a"
+        raise SandboxfileError("`f` changed while being read")
+
+    with pytest.raises(SandboxfileError, match="changed while being read"):
+        client.upload(f"{service.url}/f", web.Body(size=2, open=broken), timeout_s=5)

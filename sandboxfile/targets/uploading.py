@@ -1,0 +1,112 @@
+"""Send the files of copies to the service: each content once, a few at a time, memory constant."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.events import Emit, Notice, StepDone, StepStarted
+from sandboxfile.service import Registration, TemplateService
+from sandboxfile.uploads import Upload
+from sandboxfile.web import Body, Reply, Web, host
+
+AT_ONCE = 4
+LINKS = 3  # a link may expire while the archive is under way
+TIMEOUT_S = 3600.0
+_CHUNK = 1 << 20
+_TOLD = 32 << 20  # bytes from which on a transfer is told of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploader:
+    """Knows what the service has; `known` grows as archives arrive, for all templates of a run."""
+
+    service: TemplateService
+    web: Web
+    known: set[str] = field(default_factory=set)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+
+    def upload(
+        self, ids: Registration, files: Mapping[str, Upload], *, job: str, emit: Emit
+    ) -> None:
+        """Bring the files of these hashes to the service, unless they are there.
+
+        Raises Unreachable, NotAllowed, Cancelled, and SandboxfileError for a file that is no
+        longer what its hash says.
+        """
+        missing = {name: each for name, each in files.items() if name not in self.known}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            sending = [
+                pool.submit(self._bring, ids, name, each, job=job, emit=emit)
+                for name, each in missing.items()
+            ]
+        for each in sending:
+            each.result()
+
+    def _bring(self, ids: Registration, name: str, files: Upload, *, job: str, emit: Emit) -> None:
+        with self._locks.setdefault(name, threading.Lock()):
+            if name not in self.known:
+                self._send(ids, name, files, job=job, emit=emit)
+                self.known.add(name)
+
+    def _send(self, ids: Registration, name: str, files: Upload, *, job: str, emit: Emit) -> None:
+        link = self.service.file_link(ids.template_id, name)
+        if link.present:
+            return
+        step = f"upload {files.sent.source} for {files.sent.to}"
+        emit(StepStarted(job=job, step=step))
+        with _spooled(files) as body:
+            for attempt in range(1, LINKS + 1):
+                why = self._put(link.url.reveal(), body)
+                if why is None:
+                    break
+                if attempt == LINKS:
+                    raise why
+                emit(Notice(job=job, text=f"{why.message}; asking for a fresh link"))
+                link = self.service.file_link(ids.template_id, name)
+                if link.present:  # it arrived, and only the answer was lost
+                    break
+        emit(StepDone(job=job, step=step))
+
+    def _put(self, url: str, body: Body) -> Unreachable | None:
+        """Send an archive once; return why it did not arrive."""
+        try:
+            reply = self.web.upload(url, body, timeout_s=TIMEOUT_S)
+        except Unreachable as error:
+            return error
+        return None if 200 <= reply.status < 300 else _refused(reply)  # noqa: PLR2004 - HTTP statuses
+
+
+def _refused(reply: Reply) -> Unreachable:
+    return Unreachable(
+        f"the storage at `{host(reply.url)}` answered {reply.status} to an upload",
+        hint="run the command again later; what has arrived is not sent again",
+    )
+
+
+@contextmanager
+def _spooled(files: Upload) -> Iterator[Body]:
+    """Pack into a file without a name, for the length must be known before."""
+    with tempfile.TemporaryFile(prefix="sandboxfile-") as file:
+        try:
+            for chunk in files.packed():
+                file.write(chunk)
+            file.flush()
+        except OSError as error:
+            raise SandboxfileError(
+                f"cannot pack the files of a copy: {error.strerror}",
+                hint=f"there must be room for them in `{tempfile.gettempdir()}` (TMPDIR)",
+            ) from None
+        yield Body(size=file.tell(), open=lambda: _read(file.fileno()))
+
+
+def _read(descriptor: int) -> Iterator[bytes]:
+    """Yield a file from its beginning, whoever else reads it."""
+    at = 0
+    while piece := os.pread(descriptor, _CHUNK, at):
+        at += len(piece)
+        yield piece
