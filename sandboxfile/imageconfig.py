@@ -4,10 +4,39 @@ The document is the configuration of the OCI image specification; an engine give
 part alone. It was written by strangers: what has another type than it should counts as absent.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sandboxfile.model import ImageConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """A manifest and the configuration it names, byte for byte as the registry has them."""
+
+    manifest: bytes
+    config: bytes
+
+
+def verified(documents: Documents, digest: str) -> ImageConfig | None:
+    """Read documents kept from earlier, None unless they are those of the image `digest`."""
+    if _sha256(documents.manifest) != digest:
+        return None
+    named = _map(_object(documents.manifest), "config").get("digest")
+    return read(_object(documents.config)) if named == _sha256(documents.config) else None
+
+
+def _sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _object(content: bytes) -> Mapping[str, Any]:
+    """Decode JSON that a registry's client has read before: its digest is right."""
+    value = json.loads(content)
+    return value if isinstance(value, dict) else {}
 
 
 def read(document: Mapping[str, Any]) -> ImageConfig:

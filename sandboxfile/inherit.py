@@ -15,6 +15,7 @@ from sandboxfile.model import Env, ImageConfig, Template
 
 # Each machine, shell or session has its own.
 SESSION = frozenset({"HOSTNAME", "HOME", "PWD", "OLDPWD", "SHLVL", "_", "TERM"})
+_TAKEN = frozenset({"ready", "start", "user", "workdir"})
 ROOT = frozenset({"", "root", "0"})
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,6 +72,22 @@ def applied(template: Template, config: ImageConfig) -> Template:
     )
 
 
+def is_open(template: Template) -> bool:
+    """Tell whether there is anything that the template would take over from its image."""
+    return any(getattr(template, each) is None for each in template.inherit)
+
+
+def onwards(template: Template, config: ImageConfig) -> ImageConfig:
+    """Return what the image of a template says of itself, from what its base does."""
+    whole = applied(template, config)
+    return replace(
+        config,
+        env={**config.env, **_variables(template)},
+        user=whole.user or "root",
+        workdir=whole.workdir or config.workdir,
+    )
+
+
 def of_parent(template: Template, parent: Template) -> Template:
     """Return a template with what it takes over from the one it is built on filled in.
 
@@ -79,8 +96,10 @@ def of_parent(template: Template, parent: Template) -> Template:
     """
     wanted = template.inherit
     takes_start = "start" in wanted and template.start is None and parent.start is not None
+    theirs = {key: at for key, at in parent.places.items() if key in _TAKEN}
     return replace(
         template,
+        places={**theirs, **template.places},
         user=template.user or (parent.user if "user" in wanted else None),
         workdir=template.workdir or (parent.workdir if "workdir" in wanted else None),
         start=parent.start if takes_start else template.start,
@@ -95,10 +114,13 @@ def of_parent(template: Template, parent: Template) -> Template:
 def environment(template: Template, config: ImageConfig) -> Mapping[str, str]:
     """Return the variables of image and template that a shell in a sandbox should see."""
     variables = {name: value for name, value in config.env.items() if name not in SESSION}
-    for instruction in template.instructions:
-        if isinstance(instruction, Env):
-            variables |= instruction.values
+    variables |= _variables(template)
     return {name: value for name, value in variables.items() if is_variable(name)}
+
+
+def _variables(template: Template) -> Mapping[str, str]:
+    given = (each.values for each in template.instructions if isinstance(each, Env))
+    return {name: value for values in given for name, value in values.items()}
 
 
 def is_variable(name: str) -> bool:

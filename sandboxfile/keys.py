@@ -5,7 +5,8 @@ In no key: names, tags, the target, secrets' values, times, the lock, and where 
 
 The image key covers: the version of the recipe (how we turn instructions into an image), the
 platform, the base, the instructions in order, the content of what they copy, and the user and
-working directory that the image ends with. The base is a record that says what kind it is:
+working directory that the image ends with, or that they are taken over from the base (as its
+digest decides). The base is a record that says what kind it is:
 
     {"image": "sha256:…"}                      the linux/amd64 manifest, or an image of the engine
     {"template": "sf1:…"}                      the parent's image key
@@ -25,6 +26,7 @@ from typing import assert_never
 from sandboxfile.context import FileRecord, Manifest, Selection, shown
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import (
+    INHERIT,
     PLATFORM,
     Account,
     BootstrapBase,
@@ -40,7 +42,7 @@ from sandboxfile.model import (
 from sandboxfile.places import Problem
 from sandboxfile.statcache import Digests
 
-RECIPE = 1  # raised when the same instructions become another image
+RECIPE = 2  # raised when the same instructions become another image
 FORMAT = "sf1"
 
 _LISTED = 20  # unreadable files named in one error
@@ -98,6 +100,7 @@ def of(template: Template, *, base: Record, manifests: Mapping[int, Manifest]) -
             "instructions": [record for _, record in records],
             "user": template.user,
             "workdir": template.workdir,
+            "inherit": template.inherit,
         }
     )
     snapshot = _snapshot(template)
@@ -147,6 +150,8 @@ def _grouped(
         parts.setdefault("user", []).append(template.user)
     if template.workdir is not None:
         parts.setdefault("workdir", []).append(template.workdir)
+    if template.inherit != INHERIT:
+        parts["inherit"] = [*template.inherit]
     if "steps" in template.places:  # sugar has one fixed order, `steps:` has the user's
         parts["steps"] = [part for part, _ in records]
     return parts

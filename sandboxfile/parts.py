@@ -7,6 +7,7 @@ from dataclasses import replace
 from sandboxfile import __version__, account, app, credentials, logs
 from sandboxfile.account import Account
 from sandboxfile.app import Session
+from sandboxfile.configs import Configs
 from sandboxfile.engines import Engine, choose
 from sandboxfile.errors import NotAllowed, UsageError
 from sandboxfile.journal import Journal
@@ -101,6 +102,15 @@ class Parts:
     def manifests(self) -> Manifests:
         return Manifests(self.session.state / "manifests")
 
+    def configs(self) -> Configs:
+        """Return what reads the configurations of images."""
+        return Configs(
+            directory=self.session.state / "configs",
+            engine=self.engine,
+            registry=self.registry,
+            offline=self.session.args.offline,
+        )
+
     def resolver(self) -> Resolver:
         """Return what finds the digests of bases."""
         session = self.session
@@ -132,6 +142,7 @@ class Parts:
             engine=self.engine,
             publisher=self.publisher,
             resolver=self.resolver(),
+            configs=self.configs(),
             digests=session.digests(),
             secrets=session.secret,
             no_cache=no_cache,

@@ -3,12 +3,13 @@
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import archive, context, dockerfile, keys, lockfile, plan, tags
+from sandboxfile import archive, context, dockerfile, inherit, keys, lockfile, plan, tags
 from sandboxfile.cancel import Cancel
+from sandboxfile.configs import Configs
 from sandboxfile.dockerfile import Rendered
 from sandboxfile.engines import BuildSpec, Engine
 from sandboxfile.errors import BuildFailed, Cancelled, SandboxfileError
@@ -18,6 +19,8 @@ from sandboxfile.lockfile import Entry
 from sandboxfile.manifests import Manifests
 from sandboxfile.model import (
     DockerfileBase,
+    ImageBase,
+    ImageConfig,
     RemoteBase,
     ResolvedBase,
     Run,
@@ -68,6 +71,7 @@ class Pipeline:
     engine: Callable[[], Engine]
     publisher: Callable[[], Publisher]
     resolver: Resolver
+    configs: Configs
     digests: Digests
     secrets: Callable[[str], Path]
     no_cache: bool
@@ -125,16 +129,45 @@ class Pipeline:
 
     def generate(self, surveyed: Surveyed) -> Path:
         """Write the Dockerfile where people can read it; the build renders it from memory."""
+        return self._write(surveyed, self.rendered(surveyed))
+
+    def _write(self, surveyed: Surveyed, rendered: Rendered) -> Path:
         path = self.generated / surveyed.template.name / "Dockerfile"
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f"Dockerfile.{os.getpid()}")
-        new.write_text(self.rendered(surveyed).text, encoding="utf-8")
+        new.write_text(rendered.text, encoding="utf-8")
         new.replace(path)
         return path
 
     def rendered(self, surveyed: Surveyed) -> Rendered:
-        """Return the Dockerfile as it will be built; brings no base into the engine."""
-        return self._render(surveyed, ResolvedBase(reference=self._base_name(surveyed), digest=""))
+        """Return the Dockerfile as it will be built; brings no base into the engine.
+
+        The user of a base that nobody can be asked about is left out until it is built on.
+        """
+        base = ResolvedBase(reference=self._base_name(surveyed), digest="")
+        try:
+            config = self.base_config(surveyed)
+        except SandboxfileError:
+            config = None
+        return self._render(surveyed, base, config or ImageConfig())
+
+    def base_config(self, surveyed: Surveyed) -> ImageConfig | None:
+        """Return what a template's base says of itself, None while there is none to ask.
+
+        Raises Unreachable, NotAllowed, or SandboxfileError for an image of another platform.
+        """
+        base = surveyed.template.base
+        if isinstance(base, ImageBase):
+            name, _, is_local = self.resolver.pinned(base.image, self.resolved)
+            return self.configs.in_engine(name) if is_local else self.configs.at_registry(name)
+        if isinstance(base, TemplateBase):
+            parent = self.survey[base.template]
+            config = self.base_config(parent)
+            return config and inherit.onwards(parent.template, config)
+        if isinstance(base, DockerfileBase):
+            tag = self._dockerfile_tag(surveyed)
+            return self.configs.in_engine(tag) if self.engine().find(tag) else None
+        return ImageConfig()
 
     def _base_name(self, surveyed: Surveyed) -> str:
         base = surveyed.template.base
@@ -146,9 +179,9 @@ class Pipeline:
             return self._dockerfile_tag(surveyed)
         return self.resolver.name(surveyed, self.resolved)
 
-    def _render(self, surveyed: Surveyed, base: ResolvedBase) -> Rendered:
+    def _render(self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig) -> Rendered:
         return dockerfile.render(
-            surveyed.template,
+            inherit.applied(surveyed.template, config),  # the image ends as whoever it began
             base=base,
             cache_mounts="cache_mounts" in self.engine().info().can,
             single_files=frozenset(
@@ -201,7 +234,8 @@ class Pipeline:
         template = surveyed.template
         assert surveyed.keys is not None
         base = self._base(surveyed)
-        rendered = self._render(surveyed, base)
+        rendered = self._render(surveyed, base, self.configs.in_engine(base.reference))
+        self._write(surveyed, rendered)
         secrets = {
             name: self.secrets(name)
             for instruction in template.instructions
@@ -302,7 +336,22 @@ class Pipeline:
         )
 
     def push(self, decision: Decision) -> str | None:
-        return self.publisher().push(self.release(decision), emit=self.emit, cancel=self.cancel)
+        release = self._filled(self.release(decision))
+        return self.publisher().push(release, emit=self.emit, cancel=self.cancel)
+
+    def _filled(self, release: Release, published: str | None = None) -> Release:
+        """Fill in what the template takes over from its image: the service looks at none of it.
+
+        `published` is the image where the service reads it, when the engine may not have it.
+        """
+        template = release.template
+        if release.image is None or not inherit.is_open(template):
+            return release
+        if published and "@sha256:" in published:
+            config = self.configs.at_registry(published, keep=False)
+        else:
+            config = self.configs.in_engine(published or release.image)
+        return replace(release, template=inherit.applied(template, config))
 
     def snapshot(self, decision: Decision, image: str | None = None) -> Snapshot:
         """Publish, and write the lock at once: an ID must not be lost to what comes after.
@@ -315,7 +364,11 @@ class Pipeline:
         if adopted is not None:
             done, image = adopted, self.publisher().find_image(release)
         else:
-            image = image or self._published_image(surveyed, release)
+            if image:
+                release = self._filled(release)
+            else:
+                image = self._published_image(surveyed, release)
+                release = self._filled(release, image)
             done = self.publisher().snapshot(release, image, emit=self.emit, cancel=self.cancel)
         assert surveyed.keys is not None
         entry = Entry(
@@ -341,7 +394,7 @@ class Pipeline:
         if image is not None:
             return image
         self.image(surveyed)
-        return self.publisher().push(release, emit=self.emit, cancel=self.cancel)
+        return self.publisher().push(self._filled(release), emit=self.emit, cancel=self.cancel)
 
     def tag(self, decision: Decision) -> None:
         """Move the user's tags to the build that the lock has; record those that it has then."""

@@ -39,6 +39,7 @@ _PARTS = {
     "user": "user",
     "workdir": "working directory",
     "pre_boot": "pre-boot script",
+    "inherit": "what it inherits",
 }
 _MANY = 3
 

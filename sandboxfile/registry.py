@@ -17,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from sandboxfile.credentials import HUB
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.imageconfig import Documents
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import DIGEST, PLATFORM, TOKEN_USER, Login, ResolvedBase
 from sandboxfile.reference import ImageReference
@@ -56,6 +57,7 @@ class _Manifest:
     digest: str
     is_index: bool
     content: Mapping[str, Any]
+    body: bytes
 
 
 class Registry:
@@ -112,9 +114,26 @@ class Registry:
         digest = manifest.digest
         if manifest.is_index:
             digest = _choose(manifest.content, image, platform)
-        elif (found := _platform(self._blob(image, manifest))) != platform:
+        elif (found := _platform(_object(self._blob(image, manifest), image))) != platform:
             raise _wrong_platform(image, platform, {found})
         return ResolvedBase(reference=str(image.pin(digest)), digest=digest)
+
+    def config(
+        self, reference: ImageReference | str, platform: str = PLATFORM
+    ) -> tuple[str, Documents]:
+        """Return what an image says of itself for one platform, and its manifest's digest.
+
+        Raises as `resolve` does.
+        """
+        image = _parse(reference)
+        manifest = self._manifest(image)
+        if manifest.is_index:
+            image = image.pin(_choose(manifest.content, image, platform))
+            manifest = self._manifest(image)
+        content = self._blob(image, manifest)
+        if (found := _platform(_object(content, image))) != platform:
+            raise _wrong_platform(image, platform, {found})
+        return manifest.digest, Documents(manifest=manifest.body, config=content)
 
     def confirm(self, repository: str, digest: str) -> None:
         """Read a manifest back by its digest after a push; `repository` is `host/name`.
@@ -146,7 +165,7 @@ class Registry:
         digest = _verified(reply.body, promised, image)
         return _read(reply, image, digest)
 
-    def _blob(self, image: ImageReference, manifest: _Manifest) -> Mapping[str, Any]:
+    def _blob(self, image: ImageReference, manifest: _Manifest) -> bytes:
         """Return the configuration that a manifest points to."""
         descriptor = manifest.content.get("config")
         digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
@@ -155,7 +174,7 @@ class Registry:
         reply = self._get(image, f"blobs/{digest}")
         self._check(reply, image)
         _verified(reply.body, digest, image)
-        return _object(reply.body, image)
+        return reply.body
 
     def _get(
         self, image: ImageReference, path: str, *, method: Method = "GET", accept: str = "*/*"
@@ -398,7 +417,7 @@ def _read(reply: Reply, image: ImageReference, digest: str) -> _Manifest:
     both = is_index and ("config" in content or "layers" in content)
     if both or header in other or content.get("mediaType") in other:
         raise _not_sensible(image, "has a manifest whose type is not clear")
-    return _Manifest(digest=digest, is_index=is_index, content=content)
+    return _Manifest(digest=digest, is_index=is_index, content=content, body=reply.body)
 
 
 def _choose(index: Mapping[str, Any], image: ImageReference, platform: str) -> str:

@@ -146,9 +146,9 @@ class Resolver:
         if isinstance(base, BootstrapBase):
             return _bootstrap_tag(base, resolved[pin_name(base)])
         assert isinstance(base, ImageBase)
-        return self._pinned(base.image, resolved)[0]
+        return self.pinned(base.image, resolved)[0]
 
-    def _pinned(self, image: str, resolved: Mapping[str, str]) -> tuple[str, str, bool]:
+    def pinned(self, image: str, resolved: Mapping[str, str]) -> tuple[str, str, bool]:
         """Return the reference to build from, its digest, and whether it is the engine's own."""
         name = pin_name(image)
         if name not in resolved and (image_id := resolved.get(ENGINE_PREFIX + name)):
@@ -178,7 +178,7 @@ class Resolver:
         self, image: str, resolved: Mapping[str, str], *, job: str, at: Position
     ) -> ResolvedBase:
         """Bring the image that `resolved` pins into the engine."""
-        pinned, digest, local = self._pinned(image, resolved)
+        pinned, digest, local = self.pinned(image, resolved)
         if local:
             if self.engine().find(digest) is None:
                 raise SandboxfileError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from sandboxfile import context, dockerfile, keys, reading, userdockerfile
+from sandboxfile import context, dockerfile, inherit, keys, reading, userdockerfile
 from sandboxfile.config.document import complaint
 from sandboxfile.context import Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
@@ -134,6 +134,8 @@ def survey(
         template = workspace.templates[name]
         if isinstance(template.base, TemplateBase) and template.base.template not in done:
             continue  # the parent has a problem of its own, which is reported
+        if isinstance(template.base, TemplateBase):
+            template = inherit.of_parent(template, done[template.base.template].template)
         try:
             done[name] = _one(workspace, template, done, resolved, digests)
         except ConfigError as error:

@@ -7,7 +7,7 @@ from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import KINDS, SUGAR
 from sandboxfile.config.problems import Fault
 from sandboxfile.config.scope import Scope, value
-from sandboxfile.model import Ready, ReadyKind, Resources, Template
+from sandboxfile.model import INHERIT, Inherit, Ready, ReadyKind, Resources, Template
 from sandboxfile.places import Position
 
 KEYS = (
@@ -24,6 +24,7 @@ KEYS = (
     "resources",
     "tags",
     "pre_boot",
+    "inherit",
 )
 
 
@@ -41,6 +42,7 @@ def read(name: str, node: Node, scope: Scope) -> Template | None:
         "ready": _ready(ready, scope) if ready else None,
         "resources": _resources(value(node, "resources"), scope),
         "tags": tags(value(node, "tags"), scope),
+        "inherit": _inherit(value(node, "inherit"), scope),
     }
     written = value(node, "base")
     if written is None:
@@ -101,6 +103,14 @@ def tags(node: Node | None, scope: Scope) -> tuple[str, ...]:
         elif text is not None:
             found.append(text)
     return tuple(found)
+
+
+def _inherit(node: Node | None, scope: Scope) -> tuple[Inherit, ...]:
+    """Return what is taken over, sorted; words that are not known are the schema's to report."""
+    if node is None or node.content is True:
+        return INHERIT
+    wanted = scope.texts(node.items)
+    return tuple(each for each in INHERIT if each in wanted)
 
 
 # --- resources -------------------------------------------------------------------------------

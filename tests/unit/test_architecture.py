@@ -20,7 +20,7 @@ LAYERS = (
     ("userdockerfile", "uploads"),
     ("manifests", "plan", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),
-    ("targets", "resolve", "account"),
+    ("targets", "resolve", "account", "configs"),
     ("pipeline",),
     ("app",),
     ("show", "parts"),

@@ -1,10 +1,13 @@
 """What an image says of itself, whoever wrote it."""
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
 
 from sandboxfile import imageconfig
+from sandboxfile.imageconfig import Documents
 from sandboxfile.model import ImageConfig
 
 CONFIG: dict[str, Any] = {
@@ -57,3 +60,19 @@ def test_a_registrys_document_has_the_history_too() -> None:
 )
 def test_what_is_absent_or_of_another_type_is_not_there(document: dict[str, Any]) -> None:
     assert imageconfig.read(document) == ImageConfig()
+
+
+def _sha256(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def test_documents_that_were_kept_are_read_if_they_are_the_images_own() -> None:
+    config = json.dumps({"config": CONFIG}).encode()
+    manifest = json.dumps({"config": {"digest": _sha256(config)}}).encode()
+    documents = Documents(manifest=manifest, config=config)
+    assert imageconfig.verified(documents, _sha256(manifest)) == READ
+    assert imageconfig.verified(documents, _sha256(config)) is None
+    forged = Documents(manifest=manifest, config=b"{}")
+    assert imageconfig.verified(forged, _sha256(manifest)) is None
+    junk = Documents(manifest=b"[]", config=b"")
+    assert imageconfig.verified(junk, _sha256(b"[]")) is None

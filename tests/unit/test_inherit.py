@@ -159,3 +159,24 @@ def test_a_child_can_refuse_and_never_gets_past_its_parent_what_that_refused() -
     nothing = replace(PLAIN, inherit=())
     assert inherit.of_parent(nothing, SAYS_ALL) == nothing
     assert inherit.of_parent(PLAIN, nothing).inherit == ()
+
+
+def test_what_comes_from_a_parent_is_where_the_parent_says_it() -> None:
+    there = Position("novita.yaml", 7, 3)
+    parent = replace(SAYS_ALL, places={"start": there, "base": there, "user": there})
+    child = inherit.of_parent(replace(PLAIN, places={"user": AT}), parent)
+    assert dict(child.places) == {"start": there, "user": AT}
+
+
+def test_a_template_that_says_everything_or_wants_nothing_asks_its_image_for_nothing() -> None:
+    assert inherit.is_open(PLAIN)
+    assert inherit.is_open(replace(SAYS_ALL, user=None))
+    assert not inherit.is_open(SAYS_ALL)
+    assert not inherit.is_open(replace(PLAIN, inherit=()))
+
+
+def test_the_image_of_a_template_says_what_its_base_did_and_what_was_added() -> None:
+    template = replace(PLAIN, workdir="/srv", instructions=(Env(values={"A": "1"}, at=AT),))
+    found = inherit.onwards(template, IMAGE)
+    assert found == replace(IMAGE, user="node", workdir="/srv", env={**IMAGE.env, "A": "1"})
+    assert inherit.onwards(replace(PLAIN, inherit=()), IMAGE).user == "root"

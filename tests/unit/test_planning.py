@@ -219,7 +219,8 @@ def test_a_stale_lock_is_told_template_by_template(three: User, session: Open) -
 
     assert caught.value.message == (
         "the lock of target `local` is not up to date\n"
-        "  parent: snapshot: start command changed (novita.yaml:8:5)"
+        "  parent: snapshot: start command changed (novita.yaml:8:5)\n"
+        "  child: snapshot: start command changed (novita.yaml:8:5)"
     )
 
 

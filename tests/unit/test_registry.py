@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sandboxfile import imageconfig
 from sandboxfile import registry as registries
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import Login, ResolvedBase, Secret
@@ -52,6 +53,45 @@ def connect(web: Web) -> Open:
         return Registry(web, lambda _: login, **others)
 
     return make
+
+
+# --- what an image says of itself ------------------------------------------------------------
+
+ABOUT = {"User": "node", "WorkingDir": "/app"}
+
+
+@pytest.mark.parametrize("media_type", TYPES.values(), ids=TYPES)
+def test_an_image_says_what_it_is(server: FakeRegistry, connect: Open, media_type: str) -> None:
+    image = push.image(config=ABOUT, media_type=media_type)
+    server.add("team/app", "1", image)
+    digest, documents = connect().config(f"{server.host}/team/app:1")
+    found = imageconfig.verified(documents, digest)
+    assert digest == image.digest
+    assert found is not None
+    assert (found.user, found.workdir) == ("node", "/app")
+
+
+def test_of_an_index_the_image_for_our_platform_is_asked(
+    server: FakeRegistry, connect: Open
+) -> None:
+    ours, other = push.image(config=ABOUT), push.image(architecture="arm64")
+    both = push.index({"linux/arm64": other, "linux/amd64": ours})
+    server.add("team/app", "both", both)
+    name = f"{server.host}/team/app"
+    for reference in (f"{name}:both", f"{name}@{both.digest}"):
+        assert connect().config(reference)[0] == ours.digest
+    with pytest.raises(SandboxfileError, match="is not made for linux/amd64"):
+        connect().config(f"{name}@{other.digest}")
+
+
+def test_a_configuration_that_is_not_what_the_manifest_names_is_refused(
+    server: FakeRegistry, connect: Open
+) -> None:
+    image = push.image(config=ABOUT)
+    server.add("team/app", "1", image)
+    server.blobs = dict.fromkeys(server.blobs, b"{}")
+    with pytest.raises(Unreachable, match="other bytes"):
+        connect().config(f"{server.host}/team/app@{image.digest}")
 
 
 # --- what is there ---------------------------------------------------------------------------

@@ -17,6 +17,23 @@ def test_a_template_without_anything_has_the_defaults_of_the_service(template: R
     assert read.tags == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "inherit"),
+    [
+        ("", ("start", "user", "workdir")),
+        ("inherit:\n", ("start", "user", "workdir")),
+        ("inherit: true\n", ("start", "user", "workdir")),
+        ("inherit: false\n", ()),
+        ("inherit: []\n", ()),
+        ("inherit: [workdir, user, user]\n", ("user", "workdir")),
+    ],
+)
+def test_what_is_inherited_is_all_nothing_or_listed(
+    template: Read, text: str, inherit: tuple[str, ...]
+) -> None:
+    assert template(text).inherit == inherit
+
+
 def test_a_template_knows_where_each_key_was_written(template: Read) -> None:
     read = template("start: a\nx-note: b\nuser:\n")
     assert dict(read.places) == {

@@ -1,0 +1,126 @@
+"""What images say of themselves is asked once; what a checkout brought along is not believed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import pytest
+
+from sandboxfile.configs import Configs
+from sandboxfile.engines import Engine
+from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.registry import Registry
+from sandboxfile.web import Web
+from tests.fakes import push
+from tests.fakes.registry import FakeRegistry, running
+
+IMAGE = push.image(config={"User": "node", "Env": ["A=\udcff"]})
+
+
+class Kept:
+    """An engine that has one image."""
+
+    def image_config(self, tag: str) -> Mapping[str, Any]:
+        if tag != "mine:1":
+            raise SandboxfileError(f"there is no image `{tag}` in the engine")
+        return {"User": "me"}
+
+
+def engine() -> Engine:
+    return cast("Engine", Kept())
+
+
+@pytest.fixture
+def server() -> Iterator[FakeRegistry]:
+    with running() as registry:
+        registry.add("app", "1", IMAGE)
+        yield registry
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    made = Web(user_agent="test/1", sleep=lambda _: None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def configs(web: Web, tmp_path: Path) -> Configs:
+    return Configs(
+        directory=tmp_path / "configs",
+        engine=engine,
+        registry=lambda: Registry(web, lambda _: None),
+    )
+
+
+def closed() -> NoReturn:
+    raise AssertionError("nobody was to be asked")
+
+
+def offline(directory: Path) -> Configs:
+    return Configs(directory=directory, engine=closed, registry=closed, offline=True)
+
+
+def test_a_registry_is_asked_once(server: FakeRegistry, configs: Configs) -> None:
+    reference = f"{server.host}/app@{IMAGE.digest}"
+    first = configs.at_registry(reference)
+    asked = len(server.lines)
+    assert first.user == "node"
+    assert configs.at_registry(reference) == first
+    assert offline(configs.directory).at_registry(reference) == first
+    assert len(server.lines) == asked
+
+
+def test_what_is_not_to_be_kept_leaves_nothing(server: FakeRegistry, configs: Configs) -> None:
+    configs.at_registry(f"{server.host}/app@{IMAGE.digest}", keep=False)
+    assert not configs.directory.exists()
+
+
+def test_offline_an_unknown_image_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="`--offline` is given"):
+        offline(tmp_path).at_registry(f"example.com/app@{IMAGE.digest}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: "",
+        lambda _: "[]",
+        lambda _: '{"manifest": 1, "config": 2}',
+        lambda text: json.dumps({**json.loads(text), "config": '{"config": {"Cmd": ["evil"]}}'}),
+        lambda text: json.dumps({**json.loads(text), "manifest": "{}"}),
+        lambda _: '{"manifest": "\\ud800", "config": ""}',
+    ],
+)
+def test_a_file_that_is_not_what_was_kept_is_asked_for_again(
+    server: FakeRegistry, configs: Configs, change: Any
+) -> None:
+    reference = f"{server.host}/app@{IMAGE.digest}"
+    first = configs.at_registry(reference)
+    (path,) = configs.directory.iterdir()
+    path.write_text(change(path.read_text()))
+    asked = len(server.lines)
+    assert configs.at_registry(reference) == first
+    assert len(server.lines) > asked
+
+
+def test_a_directory_that_cannot_be_written_costs_a_request(
+    server: FakeRegistry, configs: Configs
+) -> None:
+    configs.directory.write_text("a file")
+    reference = f"{server.host}/app@{IMAGE.digest}"
+    assert configs.at_registry(reference) == configs.at_registry(reference)
+
+
+def test_a_tag_is_never_kept_as_itself(server: FakeRegistry, configs: Configs) -> None:
+    assert configs.at_registry(f"{server.host}/app:1").user == "node"
+    asked = len(server.lines)
+    assert configs.at_registry(f"{server.host}/app:1").user == "node"
+    assert len(server.lines) > asked
+
+
+def test_the_engine_tells_of_its_own_images(configs: Configs) -> None:
+    assert configs.in_engine("mine:1").user == "me"
+    with pytest.raises(SandboxfileError, match="there is no image"):
+        configs.in_engine("other:1")
