@@ -92,18 +92,18 @@ def of_parent(template: Template, parent: Template) -> Template:
     """Return a template with what it takes over from the one it is built on filled in.
 
     Whatever a parent is not given by its own image, its children are not given by it either.
-    The parent's ready check belongs to its start command: it is taken over with that alone.
+    The parent's ready check belongs to what the parent starts: it is taken over with that alone.
     """
     wanted = template.inherit
-    takes_start = "start" in wanted and template.start is None and parent.start is not None
+    follows = "start" in wanted and template.start is None
     theirs = {key: at for key, at in parent.places.items() if key in _TAKEN}
     return replace(
         template,
         places={**theirs, **template.places},
         user=template.user or (parent.user if "user" in wanted else None),
         workdir=template.workdir or (parent.workdir if "workdir" in wanted else None),
-        start=parent.start if takes_start else template.start,
-        ready=template.ready or (parent.ready if takes_start else None),
+        start=parent.start if follows else template.start,
+        ready=template.ready or (parent.ready if follows else None),
         inherit=tuple(each for each in wanted if each in parent.inherit),
     )
 
