@@ -286,6 +286,10 @@ class Session:
         return state(self.workspace.root)
 
     @property
+    def journal_path(self) -> Path:
+        return self.state / "journal" / f"{self.target.name}.jsonl"
+
+    @property
     def lock_path(self) -> Path:
         return lock_path(self.workspace, self.target)
 

@@ -13,13 +13,13 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from sandboxfile import flock
+from sandboxfile import flock, reading
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
@@ -49,6 +49,19 @@ class Record:
 
 class JournalFailed(SandboxfileError):  # noqa: N818 - named for what it says
     """A record could not be made durable; its content is in the message so that it is not lost."""
+
+
+def peek(path: Path) -> Mapping[str, Record]:
+    """Return what each template was left at, without a turn, and without making the file.
+
+    A journal that is not there, or is damaged, says nothing here; `Journal.open` tells.
+    """
+    try:
+        lines, _ = _lines(reading.regular(path))
+    except (OSError, ValueError):
+        return {}
+    last = {record.template: record for _, record in lines}
+    return {name: record for name, record in last.items() if record.step != "closed"}
 
 
 class Journal:
@@ -202,7 +215,10 @@ def _read(file: int) -> tuple[list[tuple[int, Record]], int]:
     """
     with os.fdopen(os.dup(file), "rb") as stream:
         stream.seek(0)
-        content = stream.read()
+        return _lines(stream.read())
+
+
+def _lines(content: bytes) -> tuple[list[tuple[int, Record]], int]:
     lines = content.splitlines(keepends=True)
     if lines and not _is_whole(lines[-1]):
         lines.pop()

@@ -159,7 +159,7 @@ class Parts:
     def _publisher(self) -> Publisher:
         session = self.session
         target = session.target
-        path = session.state / "journal" / f"{target.name}.jsonl"
+        path = session.journal_path
         if target.provider == "local":
             return LocalPublisher(
                 engine=self.engine(),
@@ -171,7 +171,9 @@ class Parts:
                 cancel=session.cancel,
                 patience=self._patience(PATIENCE),
             )
-        service = self._service(target)
+        self._check_trusted()
+        _check_buildable(target)
+        service = self.service()
         journal = Journal.open(path, emit=session.emit, cancel=session.cancel)
         if target.api == "v1":
             return novita_v1.NovitaV1(
@@ -207,14 +209,18 @@ class Parts:
             leave_at=math.inf if limit is None else usual.clock() + limit,
         )
 
-    def _service(self, target: Target) -> TemplateService:
+    def service(self) -> TemplateService:
+        """Return the service of a target that is not this machine. Raises NotAllowed."""
+        return self.session.once("service", self._service)
+
+    def _service(self) -> TemplateService:
         self._check_trusted()
-        _check_buildable(target)
         found = self._account()
-        assert target.api_url is not None
+        api_url = self.session.target.api_url
+        assert api_url is not None
         return TemplateService(
             self.web(),
-            target.api_url,
+            api_url,
             key=found.key,
             token=found.token,
             key_source=found.source,

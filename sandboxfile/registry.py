@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
@@ -44,6 +45,7 @@ REDIRECTS = 3
 HUB_SERVER = "registry-1.docker.io"
 
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY = 200, 401, 403, 404, 429
+CONFIRM_PAUSES_S = (0.2, 1.0)
 NO_HEAD = frozenset({405, 501})
 
 Method = Literal["GET", "HEAD"]
@@ -141,6 +143,14 @@ class Registry:
         Raises Unreachable when the registry does not have it or has other bytes, NotAllowed.
         """
         image = _parse(repository).pin(digest)
+        for pause in CONFIRM_PAUSES_S:
+            with suppress(Unreachable):
+                self._pushed(image)
+                return
+            self._web.pause(pause)  # somebody may be writing the same content just now
+        self._pushed(image)
+
+    def _pushed(self, image: ImageReference) -> None:
         if self._find(image) is None:
             raise Unreachable(
                 f"registry `{image.registry}` does not have `{image}`, although it was pushed",

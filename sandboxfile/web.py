@@ -60,7 +60,8 @@ class Retries:
     """How often and how long: waits double from `first_s` to `most_s`, with full jitter.
 
     `retry_after_s` caps what a server may ask for. A wait of a second or more is told, and any
-    after an attempt that itself took `slow_s`: somebody is waiting at the screen. All retries of
+    after an attempt that itself took `slow_s`: somebody is waiting at the screen; what several
+    workers wait for is told once. A rate limit holds up all requests to its host. All retries of
     a process share one `budget`, so that a broken service is not hit by every worker's every
     attempt: a retry takes five from it, an answer gives one back.
     """
@@ -131,6 +132,8 @@ class Web:
         self._lock = threading.Lock()
         self._user_agent = user_agent
         self._clients: dict[str, Any] = {}
+        self._held: dict[str, float] = {}
+        self._told: dict[str, float] = {}
 
     def send(
         self,
@@ -198,6 +201,10 @@ class Web:
         )
         return self._persist(request, "idempotent")
 
+    def pause(self, seconds: float) -> None:
+        """Wait, as between attempts. Raises Cancelled."""
+        self._sleep(seconds)
+
     def close(self) -> None:
         """Give back all connections."""
         with self._lock:
@@ -223,6 +230,8 @@ class Web:
                 assert error is not None
                 raise error
             seconds = self._retries.wait_s(attempt, reply)
+            if reply is not None and reply.status == TOO_MANY_REQUESTS and retry_after(reply):
+                self._hold(request.url, seconds)
             if seconds >= 1 or time.monotonic() - began >= self._retries.slow_s:
                 self._tell(seconds, request.name, reply, error)
             self._sleep(seconds)
@@ -246,11 +255,29 @@ class Web:
         self, seconds: float, called: str, reply: Reply | None, error: Unreachable | None
     ) -> None:
         what = f"`{called}` answers {reply.status}" if reply else str(error and error.message)
-        if self._emit:
+        same = f"{called.partition('/')[0]} {reply.status if reply else what}"
+        now = time.monotonic()
+        with self._lock:
+            is_told = self._told.get(same, now) > now
+            self._told[same] = max(self._told.get(same, now), now + seconds)
+        if self._emit and not is_told:
             text = f"{what}; trying again in {max(1, seconds):.0f} s"
             self._emit(Notice(job="", text=text, level="warning"))
 
+    def _hold(self, url: str, seconds: float) -> None:
+        with self._lock:
+            until = time.monotonic() + seconds
+            self._held[host(url)] = max(self._held.get(host(url), until), until)
+
+    def _wait_for_others(self, url: str) -> None:
+        """Wait while a limit that another worker has met is in force."""
+        with self._lock:
+            rest = self._held.get(host(url), 0.0) - time.monotonic()
+        if rest > 0:
+            self._sleep(rest)
+
     def _try(self, request: _Request) -> Reply:
+        self._wait_for_others(request.url)
         self._cancel.check()
         exchange = _Exchange(self._pool(request.url), request)
         with self._cancel.on_cancel(exchange.woken.set):
@@ -372,14 +399,26 @@ def host(url: str) -> str:
 
 
 def retry_after(reply: Reply) -> float | None:
-    """Return the seconds a reply asks us to wait (RFC 9110, 10.2.3), None when it does not."""
+    """Return the seconds a reply asks us to wait (RFC 9110, 10.2.3), None when it does not.
+
+    Where it only says when the limit is counted anew (`RateLimit-Reset`: in seconds, or as Unix
+    time), that is what it asks for.
+    """
     text = reply.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
+    if _is_number(text):
         return float(text)
     with suppress(ValueError, TypeError, OverflowError):
         then = parsedate_to_datetime(text)
         return max(0.0, (then - datetime.now(UTC)).total_seconds())
-    return None
+    reset = reply.headers.get("ratelimit-reset", "").strip()
+    if reply.status != TOO_MANY_REQUESTS or not _is_number(reset):
+        return None
+    now = datetime.now(UTC).timestamp()
+    return float(reset) if float(reset) < now / 2 else max(0.0, float(reset) - now)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _worthwhile(retry: Retry, reply: Reply | None, error: Unreachable | None) -> bool:

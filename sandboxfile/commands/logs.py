@@ -1,38 +1,87 @@
-"""Print the log of a template's last build: what ran here, and what the service says of it."""
+"""Print the log of a template's build: what ran here, or what the service has of it."""
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from sandboxfile import app, errors
 from sandboxfile.commands.why import one
-from sandboxfile.errors import SandboxfileError
+from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
+from sandboxfile.events import Notice
+from sandboxfile.opening import Opened, opened
 
 _ORDER = ("build", "push", "snapshot", "tag")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("template", metavar="TEMPLATE", help="the template's name")
-    parser.add_argument("--step", choices=_ORDER, help="only this step's log")
+    add = parser.add_argument
+    add("template", metavar="TEMPLATE", help="the template's name")
+    add("--step", choices=_ORDER, help="only this step's log")
+    add(
+        "-F",
+        "--follow",
+        action="store_true",
+        help="the service's log of the running or last build, until the build ends",
+    )
+    add("--build", metavar="ID", help="the service's log of this build")
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.follow and not args.build:
+        return _from_files(args)
+    if args.step:
+        raise UsageError("`--step` is about the logs on this machine")
+    with opened(args) as it:
+        name = one(app.select(it.session.workspace, [args.template]), args.template)
+        target = it.session.target
+        if target.provider == "local":
+            raise UsageError(
+                f"the logs of target `{target.name}` are on this machine",
+                hint=f"`sandboxfile logs {name}` prints them",
+            )
+        if args.offline:
+            return _instead(args, it, "no network is to be used")
+        from sandboxfile.buildlog import BuildLog
+
+        log = BuildLog(it.session, name, args.build)
+        try:
+            return log.follow() if args.follow else log.copy()
+        except Unreachable as error:
+            if log.has_begun or args.build:
+                raise
+            return _instead(args, it, error.message)
+
+
+def _instead(args: argparse.Namespace, it: Opened, why: str) -> int:
+    text = f"{why}; this is the log on this machine"
+    it.session.emit(Notice(job="", text=text, level="warning"))
+    return _from_files(args)
+
+
+def _from_files(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     name = one(app.select(workspace, [args.template]), args.template)
     directory = workspace.root / app.STATE / "logs" / name
-    steps = [args.step] if args.step else list(_ORDER)
-    files = [directory / f"{step}.log" for step in steps]
-    found = [file for file in files if file.is_file()]
+    found = list(_files(directory, [args.step] if args.step else list(_ORDER)))
     if not found:
         raise SandboxfileError(
             f"there is no log of `{name}` on this machine",
-            hint="logs are written by `sandboxfile build` and removed by `sandboxfile clean`",
+            hint="logs are written by `sandboxfile build` and removed by `sandboxfile clean`; "
+            "`--follow` asks the service",
         )
     for file in found:
         if len(found) > 1:
             sys.stdout.write(f"--- {file.stem}\n")
         _copy(file)
     return errors.DONE
+
+
+def _files(directory: Path, steps: list[str]) -> Iterator[Path]:
+    for step in steps:
+        file = directory / f"{step}.log"
+        if file.is_file():
+            yield file
 
 
 def _copy(file: Path) -> None:

@@ -1,42 +1,67 @@
-"""Compare the templates with the lock; reads files only, asks nobody."""
+"""Compare the templates with the lock, and say which builds run; asks nobody unless told to."""
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 
-from sandboxfile import app, errors, planning
+from sandboxfile import app, builds, errors, planning
+from sandboxfile.builds import Running
+from sandboxfile.errors import UsageError
 from sandboxfile.opening import opened
 from sandboxfile.plan import Decision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
+    add = parser.add_argument
+    add("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
+    add("--refresh", action="store_true", help="ask the service for the state of running builds")
+    add("--exit-code", action="store_true", help="exit 2 when anything is stale or runs")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.refresh and args.offline:
+        raise UsageError("`--refresh` asks the service and `--offline` forbids it")
     with opened(args) as it:
         target = it.session.target
         names = app.select(it.session.workspace, args.templates)
         planned = planning.make(it.session, names, resolve=False)
-    rows = [_row(decision) for decision in planned.decisions if decision.template in names]
+        decisions = [each for each in planned.decisions if each.template in names]
+        running = builds.running(it.session, decisions)
+        if args.refresh:
+            running = builds.refreshed(it.session, running)
     if args.json:
+        rows = [_row(each, running.get(each.template)) for each in decisions]
         document = {"target": target.name, "templates": rows}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        return errors.DONE
-    width = max((len(name) for name in names), default=0)
-    for row in rows:
-        ids = f"{row['template_id']}  {row['build_id']}" if row["template_id"] else "-"
-        line = f"{row['name']:<{width}}  {row['state']:<10}  {ids}"
-        sys.stdout.write(line.rstrip() + "\n")
-    return errors.DONE
+    else:
+        sys.stdout.write(_table(decisions, running))
+    differs = running or any(each.stale for each in decisions)
+    return errors.DIFFERENCES if args.exit_code and differs else errors.DONE
 
 
-def _row(decision: Decision) -> dict[str, str | None]:
+def _state(decision: Decision) -> str:
+    return "up to date" if not decision.stale else "stale" if decision.entry else "not built"
+
+
+def _row(decision: Decision, running: Running | None) -> dict[str, object]:
     entry = decision.entry
-    state = "up to date" if not decision.stale else "stale" if entry else "not built"
     return {
         "name": decision.template,
-        "state": state,
+        "state": _state(decision),
         "template_id": entry.template_id if entry else None,
         "build_id": entry.build_id if entry else None,
+        "running": running.as_json if running else None,
     }
+
+
+def _table(decisions: list[Decision], running: Mapping[str, Running]) -> str:
+    width = max((len(each.template) for each in decisions), default=0)
+    lines = []
+    for each in decisions:
+        entry = each.entry
+        ids = f"{entry.template_id}  {entry.build_id}" if entry else "-"
+        lines.append(f"{each.template:<{width}}  {_state(each):<10}  {ids}".rstrip())
+        if each.template in running:
+            lines.append(f"{'':<{width}}  {running[each.template]}")
+    return "".join(f"{line}\n" for line in lines)

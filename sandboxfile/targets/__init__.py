@@ -8,6 +8,11 @@ from sandboxfile.events import Emit
 from sandboxfile.model import Template
 
 
+def content_tag(template_key: str) -> str:
+    """Return the tag under which a service knows the content with this key: `sf-<16 hex>`."""
+    return "sf-" + template_key.removeprefix("sf1:")[:16]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """One template about to be published.
@@ -27,8 +32,8 @@ class Release:
 
     @property
     def content_tag(self) -> str:
-        """The tag under which the service knows exactly this content: `sf-<16 hex>`."""
-        return "sf-" + self.template_key.removeprefix("sf1:")[:16]
+        """The tag under which the service knows exactly this content."""
+        return content_tag(self.template_key)
 
     @property
     def image_tag(self) -> str:

@@ -79,7 +79,7 @@ class Following:
             try:
                 return self._noted(self._service.status(self.ids, offset=self._offset))
             except Rejected as error:
-                raise self._no_status(error) from None
+                raise self.no_status(error) from None
             except (Busy, Unreachable):
                 self._check_leaving()
                 failing_since = self._now() if failing_since is None else failing_since
@@ -123,7 +123,8 @@ class Following:
             hint="somebody deleted it; run the command again to make a new one",
         )
 
-    def _no_status(self, error: Rejected) -> SandboxfileError:
+    def no_status(self, error: Rejected) -> SandboxfileError:
+        """Return what it means that the status is refused."""
         if error.is_missing:
             return Unsupported(
                 f"this service does not tell how builds are: {error.message}",

@@ -49,6 +49,30 @@ class Gaps:
         self._emit(Notice(job="", text=_COSTS[call], level="warning"))
 
 
+def newest(service: TemplateService, name: str, gaps: Gaps) -> Registration | None:
+    """Return the build of a template that was tagged last, whatever became of it."""
+    template_id = find(service, name, gaps)
+    if template_id is None:
+        return None
+    tags = service.tags(template_id)
+    if not tags:
+        return None
+    last = max(tags, key=lambda entry: entry.created)
+    return Registration(template_id=template_id, build_id=last.build_id)
+
+
+def find(service: TemplateService, name: str, gaps: Gaps) -> str | None:
+    """Return the ID of the template with this name, as far as the service can tell."""
+    if "aliases" not in gaps:
+        try:
+            return service.find(name)
+        except (Rejected, Failing) as error:
+            if not error.is_missing:
+                raise
+            gaps.note("aliases")
+    return service.find_v1(name)
+
+
 def owner(service: TemplateService, release: Release, gaps: Gaps) -> BuildStatus | None:
     """Return the build that has the content tag of a release; whatever is missing is None."""
     try:
@@ -61,7 +85,7 @@ def owner(service: TemplateService, release: Release, gaps: Gaps) -> BuildStatus
 
 
 def _tagged(service: TemplateService, release: Release, gaps: Gaps) -> Registration | None:
-    template_id = _find(service, release.template.name, gaps)
+    template_id = None if "tags" in gaps else find(service, release.template.name, gaps)
     if template_id is None:
         return None
     try:
@@ -75,19 +99,6 @@ def _tagged(service: TemplateService, release: Release, gaps: Gaps) -> Registrat
         return None
     newest = max(entries, key=lambda entry: entry.created)
     return Registration(template_id=template_id, build_id=newest.build_id)
-
-
-def _find(service: TemplateService, name: str, gaps: Gaps) -> str | None:
-    if "tags" in gaps:
-        return None
-    if "aliases" not in gaps:
-        try:
-            return service.find(name)
-        except (Rejected, Failing) as error:
-            if not error.is_missing:
-                raise
-            gaps.note("aliases")
-    return service.find_v1(name)
 
 
 def is_ready(service: TemplateService, journal: Journal, release: Release) -> Snapshot | None:

@@ -24,7 +24,7 @@ LAYERS = (
     ("pipeline",),
     ("app",),
     ("show", "parts"),
-    ("asking", "opening"),
+    ("asking", "opening", "builds", "buildlog"),
     ("planning",),
     ("running",),
     ("commands",),

@@ -296,6 +296,58 @@ def test_a_service_may_say_until_when_to_wait(ahead: int, least: float, most: fl
 
 
 @pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"ratelimit-reset": "7"}, 7.0),
+        ({"ratelimit-reset": "7", "retry-after": "3"}, 3.0),
+        ({"ratelimit-reset": "soon"}, None),
+    ],
+)
+def test_a_rate_limit_may_say_when_it_is_counted_anew(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    reply = Reply(status=429, headers=headers, body=b"", url="http://x/")
+    assert web.retry_after(reply) == seconds
+    other = Reply(status=503, headers={"ratelimit-reset": "7"}, body=b"", url="http://x/")
+    assert web.retry_after(other) is None
+
+
+def test_a_rate_limit_may_be_counted_anew_at_a_time() -> None:
+    then = int(datetime.now(UTC).timestamp()) + 60
+    headers = {"ratelimit-reset": str(then)}
+    found = web.retry_after(Reply(status=429, headers=headers, body=b"", url="http://x/"))
+    assert found is not None
+    assert 50 < found <= 60
+
+
+def test_a_rate_limit_that_one_worker_met_holds_up_the_others(
+    service: Echo, slept: list[float]
+) -> None:
+    said: list[Event] = []
+    limited = Web(user_agent="test", sleep=slept.append, emit=said.append)
+    service.fail("GET", "/a", error(429, "slow down", Retry_After="30"))
+    limited.send("GET", service.url + "/a")
+    before = len(slept)
+
+    limited.send("GET", service.url + "/b")  # no time has passed: sleeping is pretended
+
+    assert len(slept) == before + 1
+    assert 25 < slept[-1] <= 30
+    assert len(said) == 1
+    limited.close()
+
+
+def test_what_several_workers_wait_for_is_told_once(service: Echo) -> None:
+    said: list[Event] = []
+    limited = Web(user_agent="test", sleep=lambda _: None, emit=said.append)
+    service.fail("GET", "/", *[error(503, "no", Retry_After="30")] * 4)
+    for path in ("/a", "/b"):
+        limited.send("GET", service.url + path)
+    assert len(said) == 1
+    limited.close()
+
+
+@pytest.mark.parametrize(
     ("attempt", "most"), [(1, 1.0), (2, 2.0), (5, 16.0), (6, 20.0), (60, 20.0)]
 )
 def test_waits_double_up_to_a_limit(attempt: int, most: float) -> None:

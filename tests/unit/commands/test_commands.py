@@ -432,7 +432,13 @@ def test_status_compares_with_the_lock_alone(done: User) -> None:
     assert done.run("status", "fourth", "--json").data == {
         "target": "local",
         "templates": [
-            {"name": "fourth", "state": "not built", "template_id": None, "build_id": None}
+            {
+                "name": "fourth",
+                "state": "not built",
+                "template_id": None,
+                "build_id": None,
+                "running": None,
+            }
         ],
     }
 

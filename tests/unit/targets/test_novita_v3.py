@@ -959,8 +959,8 @@ def test_a_push_ends_with_what_the_registry_confirms(world: World) -> None:
 
 
 def test_a_push_that_the_registry_does_not_confirm_failed(world: World) -> None:
-    world.service.fail("GET", "/manifests/", error(404, "manifest unknown"))
-    with pytest.raises(SandboxfileError):
+    world.service.fail("GET", "/manifests/", *[error(404, "manifest unknown")] * 3)
+    with pytest.raises(SandboxfileError, match="although it was pushed"):
         world.v3().push(release(), emit=world.events.append, cancel=world.cancel)
 
 
