@@ -203,7 +203,7 @@ def test_steps_are_carried_out_for_real(running: Running, engine: Engine, busybo
         (
             {"steps": (step("COPY", "a", "/b", "", ""),)},
             "1",
-            "COPY needs uploaded files: not supported by this version",
+            "files for hash '' were not uploaded",
         ),
         ({"steps": (step("DANCE"),)}, "1", "command type DANCE is not implemented"),
         ({"steps": (step("ENV", "A"),)}, "1", "ENV cannot have 1 arguments"),
