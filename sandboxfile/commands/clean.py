@@ -6,6 +6,7 @@ import sys
 
 from sandboxfile import app, errors
 from sandboxfile.engines import choose
+from sandboxfile.local.layers import LABEL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,5 +31,6 @@ def run(args: argparse.Namespace) -> int:
         engine = choose.choose(workspace.engine, environ=args.environ, network=None)
         for name in workspace.templates:
             engine.remove_labelled({"sandboxfile.template": name})
+        engine.remove_labelled({LABEL: "true"})
         engine.close()
     return errors.DONE

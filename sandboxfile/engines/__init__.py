@@ -131,6 +131,9 @@ class Engine(Protocol):
     def image_config(self, tag: str) -> Mapping[str, Any]:
         """Return the image's Config as the engine has it (Env, User, WorkingDir, Cmd, ...)."""
 
+    def depth(self, tag: str) -> int:
+        """Return how many layers the image consists of; engines can stack some 125."""
+
     def ensure(
         self, reference: str, *, login: Login | None, emit: Emit, cancel: Cancel, job: str
     ) -> None:
@@ -165,9 +168,17 @@ class Engine(Protocol):
         """Give an image of the engine another tag."""
 
     def box(
-        self, image: str, *, labels: Mapping[str, str], resources: Resources | None = None
+        self,
+        image: str,
+        *,
+        labels: Mapping[str, str],
+        resources: Resources | None = None,
+        unset: tuple[str, ...] = (),
     ) -> AbstractContextManager[Box]:
-        """Run a container that only waits; it is removed at the end of the block."""
+        """Run a container that only waits; it is removed at the end of the block.
+
+        Variables of the image that are `unset` are none in it.
+        """
 
     def remove_boxes(self, *, labels: Mapping[str, str]) -> None:
         """Remove boxes with all of these labels, left behind by a process that was killed."""

@@ -36,11 +36,14 @@ def box(
     labels: Mapping[str, str],
     resources: Resources | None,
     network: str | None,
+    unset: tuple[str, ...] = (),
     quirks: Quirks,
 ) -> Iterator["DockerBox"]:
     """Run a waiting container of an image; it is removed at the end of the block."""
     try:
-        identifier = _created(wire, image, labels, resources, network, init=quirks.init)
+        identifier = _created(
+            wire, image, labels, resources, network, unset=unset, init=quirks.init
+        )
     except Refused as refused:
         raise BuildFailed(f"no container of `{image}`: {refused.reason}") from refused
     try:
@@ -58,6 +61,7 @@ def _created(
     resources: Resources | None,
     network: str | None,
     *,
+    unset: tuple[str, ...],
     init: bool,
 ) -> str:
     host: dict[str, Any] = {"Init": init}
@@ -72,6 +76,8 @@ def _created(
         "Labels": dict(labels),
         "HostConfig": host,
     }
+    if unset:  # a name without a value takes the image's variable away
+        body["Env"] = list(unset)
     return str(wire.ask("POST", "/containers/create", body=body)["Id"])
 
 

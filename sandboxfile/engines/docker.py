@@ -111,6 +111,11 @@ class DockerEngine:
         config = image.get("Config")
         return config if isinstance(config, dict) else {}
 
+    def depth(self, tag: str) -> int:
+        """Return how many layers the image consists of; engines can stack some 125."""
+        image = self._inspected(tag) or {}
+        return len((image.get("RootFS") or {}).get("Layers") or ())
+
     def tag(self, image: str, tag: str) -> None:
         """Give an image of the engine another tag."""
         repository, version = split(tag)
@@ -248,15 +253,24 @@ class DockerEngine:
     # --- containers --------------------------------------------------------------------------
 
     def box(
-        self, image: str, *, labels: Mapping[str, str], resources: Resources | None = None
+        self,
+        image: str,
+        *,
+        labels: Mapping[str, str],
+        resources: Resources | None = None,
+        unset: tuple[str, ...] = (),
     ) -> AbstractContextManager[Box]:
-        """Run a container that only waits; it is removed at the end of the block."""
+        """Run a container that only waits; it is removed at the end of the block.
+
+        Variables of the image that are `unset` are none in it.
+        """
         return box(
             self._ready(),
             image,
             labels=labels,
             resources=resources,
             network=self._network,
+            unset=unset,
             quirks=self._quirks,
         )
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines import Box, Engine
+from sandboxfile.engines import Engine
 from sandboxfile.errors import NotAllowed, SandboxfileError
 from sandboxfile.events import Event, Log, Notice
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
 from sandboxfile.local.guest import DEFAULT_USER, Guest
+from sandboxfile.local.layers import LABEL, Layers, chain
 from sandboxfile.local.records import (
     Build,
     Failed,
@@ -34,6 +35,7 @@ from sandboxfile.reference import ImageReference
 REPOSITORY = "sandboxfile/local"  # images of finished templates, tagged with the build's id
 PUSHED = "e2b/custom-envs"  # below the registry, by v1 clients (docs/protocol.md, 2.3)
 OWNER = "sandboxfile.owner"  # label of containers: the process that has to remove them
+ROOT = "root"  # whose steps are those of older clients
 BASE = "base"
 FINALIZE = "finalize"
 INTERNAL = "An internal error occurred. Please try again or contact support with the build ID."
@@ -76,7 +78,9 @@ class Assembly:
         self._recipe = recipe
         self._cancel = cancel
         self._step: str | None = None
-        self._key = ""
+        self._hash = ""
+        self._from: tuple[str, str] | None = None
+        self._boxes = ExitStack()
 
     def carry_out(self) -> None:
         """Build, and leave the outcome in the store."""
@@ -93,6 +97,7 @@ class Assembly:
             self._workshop.engine.untag(result.image)
 
     def _end(self, reason: Reason) -> None:
+        self._announce_base()
         self._step = reason.step
         self._say(f"Build failed: {reason.message}", level="error")
         self._workshop.store.fail(self._build.id, reason)
@@ -112,40 +117,57 @@ class Assembly:
     def _make(self) -> Result:
         self._step = BASE
         base = self._base()
-        labels = {
-            "sandboxfile.template": self._build.template,
-            "sandboxfile.build": self._build.id,
-        }
-        owned = {**labels, OWNER: self._workshop.store.presence.id}
-        with ExitStack() as stack:
-            box = stack.enter_context(
-                guests.opened(
-                    self._workshop.engine,
-                    base.image,
-                    labels=owned,
-                    resources=self._build.resources,
-                )
-            )
-            # Removing the container is what ends the commands that run in it.
-            with self._cancel.on_cancel(stack.close):
-                guest = self._provision(box)
-                setting = self._perform(guest, base.setting)
-                return self._finalize(guest, base, setting, labels)
+        layers = self._cached(base)
+        # Removing the container is what ends the commands that run in it.
+        with self._boxes, self._cancel.on_cancel(self._boxes.close):
+            guest, setting = self._perform(base, layers)
+            return self._finalize(guest, base, setting)
+
+    def _enter(self, image: str) -> Guest:
+        """Go on in a new container of an image; the old one is removed."""
+        self._boxes.close()
+        engine = self._workshop.engine
+        labels = {**self._labels, OWNER: self._workshop.store.presence.id}
+        opened = guests.opened(engine, image, labels=labels, resources=self._build.resources)
+        box = self._boxes.enter_context(opened)
+        self._cancel.check()  # pressed meanwhile, it would not have found the new box
+        guest, done = guests.enter(box)
+        expect(done, "error waiting for provisioning sandbox: exit status:")
+        return guest
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {"sandboxfile.template": self._build.template, "sandboxfile.build": self._build.id}
 
     # --- base --------------------------------------------------------------------------------
 
     def _base(self) -> _Base:
         recipe = self._recipe
         if recipe.template is not None:
-            self._mark("[base] FROM template", recipe.template)
+            self._from = ("[base] FROM template", recipe.template)
             return self._parent(recipe.template)
         images = (recipe.image,) if recipe.image else self._pushed()
-        self._mark("[base] FROM", images[0])
+        self._from = ("[base] FROM", images[0])
         return _Base(
             image=self._present(images),
-            setting=Setting(user=DEFAULT_USER),
+            setting=Setting(user=ROOT if recipe.as_root else DEFAULT_USER),
             start=self._build.start,  # given at registration, by v1 alone
             ready=self._build.ready,
+        )
+
+    def _cached(self, base: _Base) -> Layers:
+        """Look up what is cached of this build."""
+        recipe, store = self._recipe, self._workshop.store
+        script = "" if recipe.template else recipe.pre_boot
+        numbers = [number for number, step in enumerate(recipe.steps, 1) if step.force]
+        whole = recipe.force or self._build.flow == "v1"
+        return Layers(
+            store=store,
+            engine=self._workshop.engine,
+            template=self._build.template,
+            keys=chain(store.scope, base.image, base.setting, script, recipe.steps),
+            steps=recipe.steps,
+            forced=0 if whole else min(numbers, default=len(recipe.steps) + 1),
         )
 
     def _parent(self, reference: str) -> _Base:
@@ -156,10 +178,11 @@ class Assembly:
         except Refusal as refusal:
             raise Failed(refusal.message) from None
         assert parent.result is not None
-        if self._workshop.engine.find(parent.result.image) is None:
+        image = self._workshop.engine.find(parent.result.image)
+        if image is None:
             raise Failed(f"image '{parent.result.image}' not found: it was removed from the engine")
         return _Base(
-            image=parent.result.image,
+            image=image,
             setting=parent.result.setting,
             start=parent.result.start,
             ready=parent.result.ready,
@@ -180,6 +203,7 @@ class Assembly:
             _check_reference(image)
             if found := engine.find(image):
                 return found
+        self._announce_base()
         for image in images:
             try:
                 self._pull(image)
@@ -235,37 +259,56 @@ class Assembly:
             case _:
                 pass
 
-    def _provision(self, box: Box) -> Guest:
-        self._say("Provisioning sandbox template")
-        guest, done = guests.enter(box)
-        expect(done, "error waiting for provisioning sandbox: exit status:")
+    def _announce_base(self, *, cached: bool = False) -> None:
+        """Say what the build stands on, once."""
+        if self._from is not None:
+            self._mark(*self._from, cached=cached)
+            self._from = None
+
+    def _provision(self, base: _Base, layers: Layers) -> Guest:
+        cached = layers.is_known(0) and not self._recipe.pre_boot
+        self._announce_base(cached=cached)
+        self._say("Provisioning sandbox template", level="debug" if cached else "info")
+        guest = self._enter(base.image)
         if self._recipe.pre_boot and self._recipe.template is None:
             done = guest.script(self._recipe.pre_boot)
             expect(done, "error waiting for provisioning sandbox: exit status:")
-        self._mark("[base] DEFAULT USER", DEFAULT_USER)
+        self._mark("[base] DEFAULT USER", DEFAULT_USER, cached=cached)
+        layers.keep(0, base.setting, guest.box, on=base.image)
         return guest
 
     # --- steps -------------------------------------------------------------------------------
 
-    def _perform(self, guest: Guest, setting: Setting) -> Setting:
-        count = len(self._recipe.steps)
-        bench = Bench(guest=guest, files=self._workshop.files)
+    def _perform(self, base: _Base, layers: Layers) -> tuple[Guest, Setting]:
+        """Carry out the steps from the last one on that is cached."""
+        done, held = layers.resume(self._enter)
+        image = base.image
+        if held is None:
+            guest, setting = self._provision(base, layers), base.setting
+        else:
+            guest, setting, image = held
+            self._announce_base(cached=True)
+            self._mark("[base] DEFAULT USER", DEFAULT_USER, cached=True)
+        is_cached = True
         for number, step in enumerate(self._recipe.steps, 1):
             self._cancel.check()
             self._step = str(number)
-            prefix = f"[builder {number}/{count}]"
-            self._mark(f"{prefix} {step.type}", " ".join(step.args))
-            setting = bench.perform(step, setting, on_line=self._output(prefix))
-        return setting
+            is_cached = is_cached and layers.is_cached(number, done)
+            prefix = f"[builder {number}/{len(self._recipe.steps)}]"
+            self._mark(f"{prefix} {step.type}", " ".join(step.args), cached=is_cached)
+            if number > done:
+                bench = Bench(guest=guest, files=self._workshop.files)
+                setting = bench.perform(step, setting, on_line=self._output(prefix))
+                if layer := layers.keep(number, setting, guest.box, on=image):
+                    guest, image = self._enter(layer), layer
+        return guest, setting
 
     def _output(self, prefix: str) -> Callable[[str], None]:
         return lambda text: self._say(f"{prefix} [stdout]: {text}")
 
     # --- finalize ----------------------------------------------------------------------------
 
-    def _finalize(
-        self, guest: Guest, base: _Base, setting: Setting, labels: dict[str, str]
-    ) -> Result:
+    def _finalize(self, guest: Guest, base: _Base, setting: Setting) -> Result:
         self._step = FINALIZE
         self._mark("[finalize] Finalizing template build", "")
         expect(guest.configure(), "configuration script failed: exit status")
@@ -278,8 +321,11 @@ class Assembly:
             raise Failed(error.message) from None
         self._cancel.check()
         image = f"{REPOSITORY}:{self._build.id}"
-        guest.box.commit(image, labels=labels)
-        return Result(image=image, setting=setting, start=start, ready=ready)
+        guest.box.commit(image, labels={**self._labels, LABEL: "false"})
+        result = Result(image=image, setting=setting, start=start, ready=ready)
+        if not self._recipe.as_root:
+            return result
+        return replace(result, user=DEFAULT_USER, workdir=guest.home(DEFAULT_USER))
 
     def _commands(self, base: _Base) -> tuple[str, str]:
         """Return start and ready: the base's only if neither is given (docs/protocol.md, 3.6)."""
@@ -290,10 +336,11 @@ class Assembly:
 
     # --- saying ------------------------------------------------------------------------------
 
-    def _mark(self, what: str, text: str) -> None:
-        """Say what is done next, with the key of all so far (docs/protocol.md, 5.6)."""
-        self._key = hashlib.sha256(f"{self._key}\0{what}\0{text}".encode()).hexdigest()
-        self._say(" ".join(filter(None, (what, text, f"[{self._key[:16]}]"))))
+    def _mark(self, what: str, text: str, *, cached: bool = False) -> None:
+        """Say what is done next, with a hash of all so far (docs/protocol.md, 5.4)."""
+        self._hash = hashlib.sha256(f"{self._hash}\0{what}\0{text}".encode()).hexdigest()
+        words = ("CACHED" if cached else "", what, text, f"[{self._hash[:16]}]")
+        self._say(" ".join(filter(None, words)))
 
     def _say(self, message: str, *, level: Level = "info") -> None:
         self._workshop.store.log(self._build.id, message, level=level, step=self._step)

@@ -9,10 +9,13 @@ from threading import Event, Lock, Thread
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local.assembly import OWNER, Assembly, Workshop
+from sandboxfile.local.layers import discard
 from sandboxfile.local.records import Build, Reason, Recipe
 from sandboxfile.local.store import CANCELLED
 
 PARALLEL = 8
+KEPT_LAYERS = 300  # in all; the least lately used go first
+LAYER_LIFE_S = 14 * 24 * 3600.0  # since a build last went on from one
 LOOK_S = 1.0  # how late a build notices that another process has ended it
 
 
@@ -69,11 +72,18 @@ class Builder:
                 self._workshop.engine.remove_boxes(labels={OWNER: owner})
                 presence.bury(owner)
 
-    def discard(self, images: list[str]) -> None:
+    def discard(self, images: list[str], layers: list[str]) -> None:
         """Take away images of a deleted template, as far as the engine lets us."""
-        with suppress(SandboxfileError):
-            for image in images:
+        for image in images:
+            with suppress(SandboxfileError):
                 self._workshop.engine.untag(image)
+        discard(self._workshop.store, self._workshop.engine, layers)
+
+    def tidy(self) -> None:
+        """Take away layers that are too old or too many."""
+        store = self._workshop.store
+        spare = store.spare_layers(keep=KEPT_LAYERS, unused_s=LAYER_LIFE_S)
+        discard(store, self._workshop.engine, spare)
 
     def stop(self, *, timeout_s: float = 2.0) -> None:
         """Cancel what runs and remove its containers, waiting `timeout_s` seconds at most."""
@@ -119,6 +129,7 @@ class Builder:
             try:
                 if not self._stopped and self._workshop.store.begin(job.build.id):
                     Assembly(self._workshop, job.build, job.recipe, job.cancel).carry_out()
+                    self.tidy()
             except Exception:
                 if not self._stopped:  # then the store is closed, and the build long ended
                     raise

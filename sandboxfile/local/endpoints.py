@@ -380,9 +380,10 @@ class Api:
 
     def delete(self, _request: Request, args: list[str]) -> Answer:
         template = self._named(args[0])
+        layers = self._store.layers_of(template.id)
         images = self._store.delete(template.id)
         self._builder.look()
-        self._builder.discard(images)
+        self._builder.discard(images, layers)
         return Answer(status=204)
 
     def publish_v1(self, request: Request, args: list[str]) -> Answer:
@@ -500,7 +501,6 @@ def _resources(fields: Fields) -> Resources:
 
 def _recipe(fields: Fields) -> Recipe:
     given = fields.nested("fromImageRegistry")
-    fields.flag("force")
     return Recipe(
         image=fields.text("fromImage"),
         template=fields.text("fromTemplate") or None,
@@ -509,6 +509,7 @@ def _recipe(fields: Fields) -> Recipe:
         start=fields.text("startCmd") or None,
         ready=fields.text("readyCmd") or None,
         pre_boot=fields.text("preBootScript") or "",
+        force=fields.flag("force") or False,
     )
 
 

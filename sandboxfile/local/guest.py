@@ -229,16 +229,25 @@ def _quoted(value: str) -> str:
 def opened(
     engine: Engine, image: str, *, labels: Mapping[str, str], resources: Resources
 ) -> Iterator[Box]:
-    """Run a box; an engine with fewer CPUs than the template asks for gives what it has."""
+    """Run a box; an engine with fewer CPUs than the template asks for gives what it has.
+
+    Empty variables of the image are none in it (docs/protocol.md, 3.6).
+    """
+    env = engine.image_config(image).get("Env") or ()
+    unset = tuple(each[:-1] for each in env if each.endswith("=") and each.count("=") == 1)
     with ExitStack() as stack:
         try:
-            box = stack.enter_context(engine.box(image, labels=labels, resources=resources))
+            box = stack.enter_context(
+                engine.box(image, labels=labels, resources=resources, unset=unset)
+            )
         except BuildFailed as error:
             fewer = _FEWER_CPUS.search(error.message)
             if not fewer:
                 raise
             resources = replace(resources, cpu=int(fewer[1]))
-            box = stack.enter_context(engine.box(image, labels=labels, resources=resources))
+            box = stack.enter_context(
+                engine.box(image, labels=labels, resources=resources, unset=unset)
+            )
         yield box
 
 

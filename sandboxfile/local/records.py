@@ -76,13 +76,28 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A step that was carried out; `image` is the engine's id, None for a quick step."""
+
+    key: str
+    image: str | None
+    setting: Setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A finished template: its image in the engine and how it is to be started."""
+    """A finished template: its image in the engine and how it is to be started.
+
+    `setting` is what it starts in and what templates upon it begin with; `user` and `workdir` are
+    what commands of a sandbox run in, where that is something else (older clients).
+    """
 
     image: str
     setting: Setting
     start: str
     ready: str
+    user: str = ""
+    workdir: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +174,8 @@ class Recipe:
     """What a trigger asks for; kept in memory alone, for it may hold a password.
 
     Exactly one of `image`, `template` is not None; an empty `image` stands for what was pushed
-    for this build (v1). `start` and `ready` are None where the request had none.
+    for this build (v1). `start` and `ready` are None where the request had none. `as_root` are the
+    steps of older clients; `force` builds everything anew.
     """
 
     image: str | None = None
@@ -169,3 +185,5 @@ class Recipe:
     start: str | None = None
     ready: str | None = None
     pre_boot: str = ""
+    as_root: bool = False
+    force: bool = False

@@ -1,8 +1,6 @@
 """The tables of the local service's store, and their version."""
 
-VERSION = 1  # what is newer is refused, what is older is brought forward in `store`
-
-TABLES = (
+_FIRST = (
     """CREATE TABLE template(
         seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
         public INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0,
@@ -26,5 +24,20 @@ TABLES = (
         seq INTEGER PRIMARY KEY, build TEXT NOT NULL, at INTEGER NOT NULL,
         level INTEGER NOT NULL, step TEXT, message TEXT NOT NULL)""",
     "CREATE INDEX entry_build ON entry(build)",
-    f"PRAGMA user_version = {VERSION}",
 )
+_LAYERS = (
+    "ALTER TABLE build ADD COLUMN sandbox_user TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE build ADD COLUMN sandbox_workdir TEXT NOT NULL DEFAULT ''",
+    "CREATE TABLE scope(id TEXT NOT NULL)",  # in every key of a layer: another store has others
+    "INSERT INTO scope VALUES (lower(hex(randomblob(16))))",
+    """CREATE TABLE layer(
+        key TEXT PRIMARY KEY, image TEXT, user TEXT NOT NULL, workdir TEXT, env TEXT NOT NULL,
+        used INTEGER NOT NULL)""",
+    "CREATE INDEX layer_used ON layer(used)",
+    """CREATE TABLE layer_use(
+        template TEXT NOT NULL, layer TEXT NOT NULL, PRIMARY KEY (template, layer))""",
+    "CREATE INDEX layer_use_layer ON layer_use(layer)",
+)
+
+CHANGES = (_FIRST, _LAYERS)  # each from the version before it, the first from nothing
+VERSION = len(CHANGES)  # what is newer is refused

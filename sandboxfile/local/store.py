@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import string
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -27,6 +27,7 @@ from sandboxfile.local.records import (
     Assignment,
     Build,
     Entry,
+    Layer,
     Level,
     Reason,
     Refusal,
@@ -152,9 +153,11 @@ class Store:
         now = self._time()
         return self._update(
             "UPDATE build SET status = 'ready', updated = ?, finished = ?, image = ?, user = ?,"
-            " workdir = ?, env = ?, start = ?, ready = ? WHERE id = ? AND status = 'building'",
+            " workdir = ?, env = ?, start = ?, ready = ?, sandbox_user = ?, sandbox_workdir = ?"
+            " WHERE id = ? AND status = 'building'",
             now, now, result.image, result.setting.user, result.setting.workdir,
-            json.dumps(dict(result.setting.env)), result.start, result.ready, build,
+            json.dumps(dict(result.setting.env)), result.start, result.ready, result.user,
+            result.workdir, build,
         )  # fmt: skip
 
     def fail(self, build: str, reason: Reason) -> bool:
@@ -298,7 +301,64 @@ class Store:
             db.execute("UPDATE template SET deleted = 1, updated = ? WHERE id = ?", (now, template))
             db.execute("DELETE FROM alias WHERE template = ?", (template,))
             db.execute("DELETE FROM assignment WHERE template = ?", (template,))
+            db.execute("DELETE FROM layer_use WHERE template = ?", (template,))
         return [image for (image,) in images]
+
+    # --- layers ------------------------------------------------------------------------------
+
+    @property
+    def scope(self) -> str:
+        """A name that no other store has, for what only this one may take for its own."""
+        return str(self._rows("SELECT id FROM scope")[0]["id"])
+
+    def layers(self, keys: Sequence[str]) -> dict[str, Layer]:
+        """Return those of the layers that are known, by their keys."""
+        marks = ", ".join("?" for _ in keys)
+        rows = self._rows(f"SELECT * FROM layer WHERE key IN ({marks})", *keys)
+        return {
+            row["key"]: Layer(key=row["key"], image=row["image"], setting=_setting(row))
+            for row in rows
+        }
+
+    def keep_layer(self, layer: Layer) -> None:
+        """Remember a layer whose image is whole; a later one takes its place."""
+        self._update(
+            "INSERT OR REPLACE INTO layer VALUES (?, ?, ?, ?, ?, ?)",
+            layer.key, layer.image, layer.setting.user, layer.setting.workdir,
+            json.dumps(dict(layer.setting.env)), self._time(),
+        )  # fmt: skip
+
+    def use_layers(self, keys: Sequence[str], template: str) -> None:
+        """Remember that a template is built on these layers, and that they were used just now."""
+        now = self._time()
+        with self._transaction() as db:
+            db.executemany("UPDATE layer SET used = ? WHERE key = ?", [(now, key) for key in keys])
+            db.executemany(
+                "INSERT OR IGNORE INTO layer_use VALUES (?, ?)", [(template, key) for key in keys]
+            )
+
+    def drop_layer(self, key: str) -> None:
+        with self._transaction() as db:
+            db.execute("DELETE FROM layer WHERE key = ?", (key,))
+            db.execute("DELETE FROM layer_use WHERE layer = ?", (key,))
+
+    def spare_layers(self, *, keep: int, unused_s: float) -> list[str]:
+        """Return the keys of layers beyond the newest `keep` or not used for `unused_s` seconds."""
+        rows = self._rows(
+            "SELECT key FROM layer WHERE used < ? OR key NOT IN"
+            " (SELECT key FROM layer ORDER BY used DESC LIMIT ?)",
+            self._time() - int(unused_s * 1_000_000), keep,
+        )  # fmt: skip
+        return [row["key"] for row in rows]
+
+    def layers_of(self, template: str) -> list[str]:
+        """Return the keys of the layers that no template but this one is built on."""
+        rows = self._rows(
+            "SELECT layer FROM layer_use AS ours WHERE template = ? AND NOT EXISTS (SELECT 1 FROM"
+            " layer_use WHERE layer = ours.layer AND template <> ours.template)",
+            template,
+        )
+        return [row["layer"] for row in rows]
 
     # --- logs --------------------------------------------------------------------------------
 
@@ -397,10 +457,11 @@ def _open(directory: Path) -> sqlite3.Connection:
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")  # a process may die at any point, all stays
-        if version == 0:
+        for number, change in enumerate(schema.CHANGES[version:], version + 1):
             db.execute("BEGIN IMMEDIATE")
-            for statement in schema.TABLES:
+            for statement in change:
                 db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
             db.execute("COMMIT")
         return db
     finally:
@@ -536,8 +597,18 @@ def _build(row: sqlite3.Row) -> Build:
 
 
 def _result(row: sqlite3.Row) -> Result:
-    setting = Setting(user=row["user"], workdir=row["workdir"], env=json.loads(row["env"]))
-    return Result(image=row["image"], setting=setting, start=row["start"], ready=row["ready"])
+    return Result(
+        image=row["image"],
+        setting=_setting(row),
+        start=row["start"],
+        ready=row["ready"],
+        user=row["sandbox_user"],
+        workdir=row["sandbox_workdir"],
+    )
+
+
+def _setting(row: sqlite3.Row) -> Setting:
+    return Setting(user=row["user"], workdir=row["workdir"], env=json.loads(row["env"]))
 
 
 def _entry(row: sqlite3.Row) -> Entry:
