@@ -1,7 +1,6 @@
 """Where things are and what is asked for: arguments and environment become a session."""
 
 import argparse
-import fnmatch
 import os
 import stat
 import tempfile
@@ -10,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from sandboxfile import account, lockfile, reading
 from sandboxfile.cancel import Cancel
-from sandboxfile.config import load
+from sandboxfile.config import finding, groups, load, names
+from sandboxfile.config.names import Named, Names
+from sandboxfile.config.variables import Given
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.lockfile import Lock
@@ -26,6 +27,8 @@ T = TypeVar("T")
 STATE = ".sandboxfile"
 LOCK = "novita.lock"
 LOCAL_LOCK = "novita.local.lock"
+_DIGEST = 32  # bytes
+_LISTED = 20  # names in a hint
 
 
 # --- where things are ------------------------------------------------------------------------
@@ -90,14 +93,9 @@ def lock_path(workspace: Workspace, target: Target) -> Path:
 
 def workspace(args: argparse.Namespace) -> Workspace:
     """Find and load the `novita.yaml` of this directory. Raises ConfigError."""
-    path = load.find(Path.cwd(), args.file)
+    path = finding.find(Path.cwd(), args.file)
     seen = path.parent / STATE / "validated"
-
-    def validated(digest: bytes) -> bool:
-        try:
-            return reading.regular(seen) == digest
-        except OSError:
-            return False
+    known = _digests(seen)
 
     def remember(digest: bytes) -> None:
         with suppress(OSError):  # it only saves time
@@ -106,29 +104,78 @@ def workspace(args: argparse.Namespace) -> Workspace:
                 with seen.open("xb") as file:
                     file.write(digest)
 
-    return load.load(path, validated=validated, remember=remember)
+    given = Given(options=dict(args.var or ()), environ=args.environ)
+    return load.load(path, validated=known.__contains__, remember=remember, given=given)
 
 
-def select(workspace: Workspace, patterns: Iterable[str]) -> tuple[str, ...]:
-    """Return the templates that names or globs stand for, in written order; all if none given.
+def _digests(file: Path) -> frozenset[bytes]:
+    """Return the digests of the files that passed the schema in the last run."""
+    try:
+        data = reading.regular(file)
+    except OSError:
+        return frozenset()
+    return frozenset(data[at : at + _DIGEST] for at in range(0, len(data), _DIGEST))
 
-    Raises UsageError for a pattern that matches nothing.
+
+def select(
+    workspace: Workspace, words: Iterable[str], *, everything: bool = False
+) -> tuple[str, ...]:
+    """Return the templates that are asked for, in the order of the workspace.
+
+    A word is a name, `path:name`, a group, a glob of names or of `path:name`, or a directory (with
+    a `/`, or `.`), which stands for what the members in and below it have. Without any the group
+    `default` is meant where there is one and not `everything` is asked for, else all templates.
+    Raises UsageError for a word that stands for nothing or for several things.
     """
-    patterns = tuple(patterns)
-    if not patterns:
-        return tuple(workspace.templates)
-    chosen: set[str] = set()
-    for pattern in patterns:
-        found = fnmatch.filter(workspace.templates, pattern)
-        if not found:
-            import difflib
+    words = tuple(words)
+    if not words:
+        chosen = None if everything else workspace.groups.get(groups.DEFAULT)
+        return tuple(workspace.templates) if chosen is None else chosen
+    known = Names.of(
+        Named(each.name, each.key or each.name, each.member, each.matrix)
+        for each in workspace.templates.values()
+    )
+    found = {name for word in words for name in _meant(workspace, known, word)}
+    return tuple(name for name in workspace.templates if name in found)
 
-            near = difflib.get_close_matches(pattern, workspace.templates, n=1)
-            known = ", ".join(workspace.templates)
-            hint = f"did you mean `{near[0]}`?" if near else f"templates: {known}"
-            raise UsageError(f"no template is called `{pattern}`", hint=hint)
-        chosen.update(found)
-    return tuple(name for name in workspace.templates if name in chosen)
+
+def _meant(workspace: Workspace, known: Names, word: str) -> Iterable[str]:
+    if ":" not in word and ("/" in word or word in {".", ".."}):
+        return _in_directory(workspace, word)
+    if names.is_glob(word):
+        matched = known.matching(word)
+        return matched or _complain(workspace, known, word)
+    if word in workspace.groups:
+        return workspace.groups[word]
+    meanings = known.find(word)
+    if len(meanings) > 1:
+        hint = f"name one of {', '.join(meanings)}"
+        raise UsageError(f"`{word}` stands for several templates", hint=hint)
+    return next(iter(meanings.values())) if meanings else _complain(workspace, known, word)
+
+
+def _in_directory(workspace: Workspace, word: str) -> tuple[str, ...]:
+    directory = Path(os.path.realpath(word))
+    found = tuple(
+        name
+        for name, each in workspace.templates.items()
+        if (workspace.root / each.member).is_relative_to(directory)
+    )
+    if not found:
+        hint = "name the directory of a member, or one that members are in"
+        raise UsageError(f"no template is written in or below `{word}`", hint=hint)
+    return found
+
+
+def _complain(workspace: Workspace, known: Names, word: str) -> NoReturn:
+    import difflib
+
+    words = (*known.words(), *workspace.groups)
+    addresses = [each.address for each in workspace.templates.values()] if ":" in word else words
+    near = difflib.get_close_matches(word, addresses, n=1)
+    listed = ", ".join(words[:_LISTED]) + (", ..." if len(words) > _LISTED else "")
+    hint = f"did you mean `{near[0]}`?" if near else f"templates: {listed}"
+    raise UsageError(f"no template is called `{word}`", hint=hint)
 
 
 def target(args: argparse.Namespace, workspace: Workspace) -> tuple[Target, str]:

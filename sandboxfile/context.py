@@ -12,13 +12,13 @@ Rules, as Docker has them unless said otherwise:
 - Links are kept as links, wherever they point, and never followed; a source that is itself a
   link is an error. Of the permissions only the owner's executable bit counts.
 - What we write ourselves (`.sandboxfile/`, the locks of the workspace) is never taken: a build
-  would change its own key.
+  would change its own key. Nor is the configuration, whose tags are in no key.
 """
 
 import os
 import stat as filemode
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -111,9 +111,12 @@ def is_single_file(selection: Selection) -> bool:
     return selection.single
 
 
-def select(copy: Copy, workspace_root: Path) -> Selection:
-    """Find the files of a copy. Raises ConfigError with all its problems, at its place."""
-    gathered = _Gathered(workspace_root, copy.at, Ignore.of(copy.ignore, copy.at))
+def select(copy: Copy, workspace_root: Path, own: Iterable[Path] = ()) -> Selection:
+    """Find the files of a copy. Raises ConfigError with all its problems, at its place.
+
+    `own` are the files of the configuration, which are never taken.
+    """
+    gathered = _Gathered(workspace_root, copy.at, Ignore.of(copy.ignore, copy.at), own)
     single = False
     for source in copy.sources:
         single = _take(gathered, source, copy.root)
@@ -127,15 +130,17 @@ def select(copy: Copy, workspace_root: Path) -> Selection:
     )
 
 
-def select_context(base: DockerfileBase, workspace_root: Path) -> Selection:
+def select_context(
+    base: DockerfileBase, workspace_root: Path, own: Iterable[Path] = ()
+) -> Selection:
     """Find the files of a Dockerfile's build context. Raises ConfigError.
 
     `<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's `.dockerignore`.
     """
-    gathered = _Gathered(workspace_root, base.at, Ignore([]))
-    own = base.dockerfile.with_name(base.dockerfile.name + ".dockerignore")
-    ignore = gathered.ignore(own)
-    if not own.exists():
+    gathered = _Gathered(workspace_root, base.at, Ignore([]), own)
+    beside = base.dockerfile.with_name(base.dockerfile.name + ".dockerignore")
+    ignore = gathered.ignore(beside)
+    if not beside.exists():
         ignore = gathered.ignore(base.context / ".dockerignore")
     root = _Place(os.fspath(base.context), "", ignore)
     if gathered.is_inside(root.path, "the context"):
@@ -177,7 +182,7 @@ class _Place:
 class _Gathered:
     """The entries and problems of one selection, as they are found."""
 
-    def __init__(self, root: Path, at: Position, names: Ignore) -> None:
+    def __init__(self, root: Path, at: Position, names: Ignore, own: Iterable[Path]) -> None:
         self.root = os.fspath(root)
         self._real = os.path.realpath(root)
         self._at = at
@@ -185,7 +190,8 @@ class _Gathered:
         self._ignores: dict[Path, Ignore] = {}
         self._entries: dict[str, Entry] = {}
         self._waiting: dict[str, Entry] = {}  # directories left out, while nothing in them stays
-        self._left_out = {f"{self.root}/{name}" for name in OWN}
+        self._left_out = {f"{self.root}/{name}" for name in OWN} | {os.fspath(p) for p in own}
+        self._ours = _OURS | {path.rpartition("/")[2] for path in self._left_out}
         self._problems: list[Problem] = []
         self._unreadable: list[str] = []
         self._looked_at: set[str] = set()
@@ -266,7 +272,7 @@ class _Gathered:
             directory, above, prefix = stack.pop()
             for found in self.listed(directory):
                 text, path = _text(found.name), f"{directory}/{found.name}"
-                if found.name in _OURS and self.is_ours(path):
+                if found.name in self._ours and self.is_ours(path):
                     continue
                 relative, name = above + text, prefix + text
                 dropped = top.ignore.excludes(relative) or self._names.excludes(name)

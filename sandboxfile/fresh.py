@@ -9,7 +9,8 @@ A record is trusted only if everything in it was older, by two seconds, than the
 (git's rule for racy entries; two seconds is the coarsest clock of a common file system).
 
 The file is text between zero bytes, read by splitting it: a checkout may bring one along that
-somebody else wrote. A record is what a run depends on, what it said, the marks of the paths, and
+somebody else wrote. A record is what a run depends on, what it said, the names of the variables of
+the environment that `novita.yaml` reads with a digest of their values, the marks of the paths, and
 the paths; two zero bytes end it.
 """
 
@@ -49,12 +50,22 @@ def said(version: str, argv: "list[str]", environ: "dict[str, str]") -> "str | N
         wanted = signature(version, argv, environ).encode() + b"\0"
         for record in _kept():
             if record.startswith(wanted):
-                _, text, marks, *paths = record.split(b"\0")
+                _, text, read, marks, *paths = record.split(b"\0")
+                if read != _read(read.decode().split()[1:], environ):
+                    return None
                 same = _marks(paths).hex().encode() == marks and _is_ours(paths)
                 return text.decode() if same else None
     except (OSError, ValueError):
         return None
     return None
+
+
+def _read(names: "list[str]", environ: "dict[str, str]") -> bytes:
+    """Return what a run has read of the environment: a digest of the values, and the names."""
+    from hashlib import sha256
+
+    values = ascii([(name, environ.get(name)) for name in names])  # they may be secrets
+    return " ".join([sha256(values.encode()).hexdigest(), *names]).encode()
 
 
 def _is_ours(paths: "list[bytes]") -> bool:
@@ -75,8 +86,11 @@ def remember(
     since: int,
     paths: "list[str]",
     text: str,
+    read: "tuple[str, ...]" = (),
 ) -> None:
     """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
+
+    `read` are names of variables of the environment that it read besides those of every run.
 
     Nothing is kept if some of it is too young to be trusted, or changed since the run began.
     """
@@ -86,7 +100,8 @@ def remember(
     if newest + SLACK_NS > since:
         return
     mine = signature(version, argv, environ).encode()
-    record = b"\0".join([mine, text.encode(), marks.hex().encode(), *looked_at])
+    values = _read(list(read), environ)
+    record = b"\0".join([mine, text.encode(), values, marks.hex().encode(), *looked_at])
     try:
         others = [each for each in _kept() if each and not each.startswith(mine + b"\0")]
         records = [*others[1 - _RECORDS :], record]

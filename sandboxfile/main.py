@@ -64,6 +64,12 @@ class Parser(argparse.ArgumentParser):
                 action.default = self._default(action, variable, self.environ[variable])
         return action
 
+    def _assignment(self, line: str) -> tuple[str, str]:
+        try:
+            return _assignment(line)
+        except argparse.ArgumentTypeError as error:
+            self.error(f"`SANDBOXFILE_VAR`: {error}")
+
     def parse_command(self, argv: list[str], args: argparse.Namespace) -> argparse.Namespace:
         """Read a command's arguments, options between them too, unless the rest is not ours."""
         if any(action.nargs == argparse.REMAINDER for action in self._actions):
@@ -75,9 +81,19 @@ class Parser(argparse.ArgumentParser):
             if value.lower() not in {"0", "1", "true", "false"}:
                 self.error(f"`{variable}` is `{value}`: use 1 or 0")
             return value.lower() in {"1", "true"}
+        if variable == "SANDBOXFILE_VAR":  # repeatable: one a line
+            return [self._assignment(line) for line in value.splitlines() if line]
         if action.choices is not None and value not in action.choices:
             self.error(f"`{variable}` is `{value}`: choose from {', '.join(action.choices)}")
         return value.split(",") if isinstance(action.default, list) else value
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    """Take `NAME=VALUE` apart; what is wrong with it is no secret, so it may be shown."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"`{name}` is no NAME=VALUE")
+    return name, value
 
 
 def _add_globals(parser: argparse.ArgumentParser, *, again: bool) -> None:
@@ -87,6 +103,14 @@ def _add_globals(parser: argparse.ArgumentParser, *, again: bool) -> None:
     add("-f", "--file", metavar="FILE", help="the novita.yaml to read", **default)
     add("-C", "--directory", metavar="DIR", help="run as if started there", **default)
     add("-t", "--target", metavar="NAME", help="where to publish", **default)
+    add(
+        "--var",
+        action="append",
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="the value of a variable; repeatable",
+        **default,
+    )
     add("--json", action="store_true", help="one JSON document on stdout", **default)
     add(
         "--progress",

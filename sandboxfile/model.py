@@ -195,6 +195,10 @@ class Template:
     """One template, merged and checked; `places` says where each top-level key was written.
 
     `inherit` names what it takes over from its image where it says nothing itself, sorted.
+    `name` is what it is published as, unique in the workspace. `key` is what its file calls it
+    (the variants of a matrix share one), `member` the directory of that file relative to the
+    root, `""` for the root itself. `matrix` has the values that make this variant, `extends` the
+    names of the templates whose configuration it takes over. None of these is in any key.
     """
 
     name: str
@@ -210,6 +214,15 @@ class Template:
     inherit: tuple[Inherit, ...] = INHERIT
     at: Position
     places: Mapping[str, Position] = field(default_factory=dict)
+    key: str = ""
+    member: str = ""
+    matrix: Mapping[str, str] = field(default_factory=dict)
+    extends: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Return `path:name`, which names it wherever its short name is not enough."""
+        return f"{self.member}:{self.name}"
 
     def place(self, key: str) -> Position:
         """Return where `key` of this template was written, else where the template was."""
@@ -262,7 +275,12 @@ class SecretSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Everything a `novita.yaml` says; `root` is its directory (absolute)."""
+    """Everything a `novita.yaml` and its members say; `root` is its directory (absolute).
+
+    `groups` have the names of their templates. `files` are the configuration files that were
+    read, `looked_at` all paths whose `lstat` must stay for the same files to be read again,
+    `environment` the variables of the environment that may change a value.
+    """
 
     root: Path
     file: Path
@@ -271,6 +289,10 @@ class Workspace:
     default_target: str | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
     secrets: Mapping[str, SecretSource] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    looked_at: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
 
 
 # --- what is resolved and known about content ------------------------------------------------

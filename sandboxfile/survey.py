@@ -174,7 +174,8 @@ def _one(
     digests: Digests,
 ) -> Surveyed:
     selections = {
-        number: context.select(copy, workspace.root) for number, copy in dockerfile.copies(template)
+        number: context.select(copy, workspace.root, workspace.files)
+        for number, copy in dockerfile.copies(template)
     }
     user_file, user_context = _dockerfile(template, workspace)
     user_manifest = keys.manifest(user_context, digests) if user_context else None
@@ -244,7 +245,7 @@ def _dockerfile(
         text = f"the Dockerfile mounts secret `{undeclared[0]}`, which is not declared"
         hint = f"add `secrets: {{{undeclared[0]}: {{env: NAME}}}}`"
         raise ConfigError([Problem(base.at, text, hint)])
-    return parsed, context.select_context(base, root)
+    return parsed, context.select_context(base, root, workspace.files)
 
 
 def _near(path: Path, root: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sandboxfile import __version__, account, app, errors, fresh, planning, results, tags
 from sandboxfile.app import Session
 from sandboxfile.cancel import STOPPED
-from sandboxfile.config import load
+from sandboxfile.config import finding
 from sandboxfile.errors import UsageError
 from sandboxfile.events import Notice
 from sandboxfile.model import Target
@@ -152,12 +152,20 @@ def _remember(args: argparse.Namespace, session: Session, planned: Planned, text
     if args.directory or Path.cwd() != workspace.root:
         return  # the first stage looks for its record where the command is given
     root = workspace.root
-    files = (root / name for name in (*load.NAMES, app.LOCK, app.LOCAL_LOCK))
+    files = (*finding.candidates(root), root / app.LOCK, root / app.LOCAL_LOCK)
     paths = {str(file) for file in (workspace.file, account.login_file(args.home), *files)}
+    paths.update(workspace.looked_at)
     paths.update(*(each.looked_at for each in planned.survey.templates.values()))
     paths.update([os.path.realpath(path) for path in paths if os.path.islink(path)])  # noqa: PTH114
-    given, environ, since = args.given, args.environ, args.since
-    fresh.remember(__version__, given, environ, since=since, paths=list(paths), text=text)
+    fresh.remember(
+        __version__,
+        args.given,
+        args.environ,
+        since=args.since,
+        paths=list(paths),
+        text=text,
+        read=workspace.environment,
+    )
 
 
 def _print(found: list[results.Result], began: float) -> None:

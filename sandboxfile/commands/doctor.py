@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sandboxfile import __version__, account, app, errors
-from sandboxfile.config import load
+from sandboxfile.config import finding
 from sandboxfile.engines import choose
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.model import EngineChoice, Workspace
@@ -43,13 +43,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _workspace(args: argparse.Namespace) -> tuple[Workspace | None, str]:
     try:
-        path = load.find(Path.cwd(), args.file)
+        path = finding.find(Path.cwd(), args.file)
     except SandboxfileError as error:
         return None, error.message
     try:
-        workspace = load.load(path)
+        workspace = app.workspace(args)
     except ConfigError as error:
         return None, f"{len(error.problems)} problems; run `sandboxfile validate`"
+    except SandboxfileError as error:
+        return None, error.message
     return workspace, f"{len(workspace.templates)} templates in {path}"
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from sandboxfile import errors
-from sandboxfile.config import load
+from sandboxfile.config import finding
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.model import NAME
 
@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
             f"`{args.name}` is not a template name",
             hint="names have a-z, 0-9, `-` and `_`, at most 128, a letter or digit first",
         )
-    path = directory / (args.file or load.NAMES[0])
-    found = [path, *(directory / name for name in load.NAMES if not args.file)]
+    path = directory / (args.file or finding.NAMES[0])
+    found = [path, *(directory / name for name in finding.NAMES if not args.file)]
     there = next((each for each in found if each.exists()), None)
     if there is not None and not (args.force and there == path):
         raise UsageError(f"`{there.name}` is already there", hint=_overwrites(there, path))

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
-    names = app.select(workspace, args.templates)
+    names = app.select(workspace, args.templates, everything=True)
     rows = [
         {
             "name": name,

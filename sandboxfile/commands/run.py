@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandboxfile import app, credentials, lockfile
 from sandboxfile.cancel import Cancel, interrupting
-from sandboxfile.config import load
+from sandboxfile.config import finding
 from sandboxfile.engines import choose
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.local.service import LocalService, Missing, open_box
@@ -60,7 +60,7 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
 
 def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
     """Return engine, exact build and target of a template of this workspace, else the name."""
-    if args.file is None and not any(Path(name).exists() for name in load.NAMES):
+    if args.file is None and not any(Path(name).exists() for name in finding.NAMES):
         # Outside a workspace: any template built here.
         return EngineChoice(), str(args.template), "local"
     workspace = app.workspace(args)

@@ -1,5 +1,6 @@
 """What a template is built on: `base:` as one of its five kinds."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -8,7 +9,7 @@ from sandboxfile.config import values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import KINDS
 from sandboxfile.config.problems import Fault, near
-from sandboxfile.config.scope import Scope, value
+from sandboxfile.config.scope import Scope, number, value
 from sandboxfile.model import (
     Base,
     BootstrapBase,
@@ -57,11 +58,21 @@ def _template(written: Node, _: Node, scope: Scope) -> Base | None:
     name = scope.text(written)
     if name is None:
         return None
-    if name not in scope.templates:
-        hint = near(name, scope.templates)
-        scope.problems.add(written, f"there is no template {quoted(name)} in this file", hint)
-        return None
-    return TemplateBase(template=name, at=written.at)
+    found = scope.names.find(name, scope.member)
+    if len(found) == 1:
+        variants = next(iter(found.values()))
+        chosen = variants if len(variants) == 1 else scope.alike(variants)
+        if len(chosen) == 1:
+            return TemplateBase(template=chosen[0], at=written.at)
+        message = f"{quoted(name)} has a matrix, and a base is one template"
+        scope.problems.add(written, message, f"name one of {', '.join(variants)}")
+    elif found:
+        message = f"{quoted(name)} stands for several templates"
+        scope.problems.add(written, message, f"name one of {', '.join(found)}")
+    elif scope.names.complete:
+        hint = near(name, scope.names.words(name))
+        scope.problems.add(written, f"there is no template {quoted(name)} here", hint)
+    return None
 
 
 def _remote(written: Node, _: Node, scope: Scope) -> Base | None:
@@ -70,34 +81,29 @@ def _remote(written: Node, _: Node, scope: Scope) -> Base | None:
 
 
 def _dockerfile(written: Node, node: Node, scope: Scope) -> Base | None:
-    path = scope.text(written, values.path)
+    path = scope.path(written, values.path)
     stage = scope.text(value(node, "stage"), values.stage)
     args = _args(value(node, "args"), scope)
-    context = scope.text(value(node, "context"), values.path)
+    around = value(node, "context")
+    context = scope.path(around, values.path)
     if path is None:
         return None
     if PurePosixPath(path) == PurePosixPath() or path.endswith("/"):
         scope.problems.add(written, f"{quoted(path)} is a directory, not a Dockerfile")
         return None
-    file = _inside(path, scope.directory)
+    file = _inside(path, written, scope)
     return DockerfileBase(
         dockerfile=file,
-        context=_inside(context, scope.directory) if context else file.parent,
+        context=_inside(context, around, scope) if around and context else file.parent,
         stage=stage,
         args=args,
         at=written.at,
     )
 
 
-def _inside(path: str, directory: Path) -> Path:
+def _inside(path: str, written: Node, scope: Scope) -> Path:
     """Join lexically: a link on the way is followed, or refused, where the file is read."""
-    parts: list[str] = []
-    for part in PurePosixPath(path).parts:
-        if part == "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return directory.joinpath(*parts)
+    return Path(os.path.normpath(scope.beside(written) / path))
 
 
 def _args(node: Node | None, scope: Scope) -> dict[str, str]:
@@ -120,7 +126,7 @@ def _bootstrap(distribution: Literal["debian", "ubuntu"]) -> "_Reader":
         packages = scope.texts(include.items, _apt) if include else ()
         snapshot = scope.text(value(node, "snapshot"), values.snapshot)
         epoch = value(node, "epoch")
-        seconds = epoch.number if epoch else None
+        seconds = number(epoch, scope)
         if suite is None:
             return None
         return BootstrapBase(

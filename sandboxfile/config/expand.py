@@ -5,10 +5,11 @@ wrote it.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from sandboxfile.config.document import Node
+from sandboxfile.config.names import Names
 from sandboxfile.config.problems import Problems, near
 
 # Keys of which a map has exactly one: a child that names another kind replaces the whole map,
@@ -23,49 +24,87 @@ SUGAR = ("env", "packages", "files", "run")  # what `steps` stands in for
 # `$$`, and names of ours: dotted ones (an error in any shell), and `key`.
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_][\w-]*(?:\.[\w-]+)+|key)\}")
 _IN_TAGS = ("key", "git.sha")
+_OWN = ("name", "extends")  # said of one template, never taken over
 
 
 # --- inheritance -----------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A template as written: what its file calls it, where that is, and what lies below it."""
+
+    key: str
+    member: str
+    node: Node
+    defaults: Node | None = None
+
+
 def inherit(
-    templates: Mapping[str, Node], defaults: Node | None, problems: Problems
-) -> dict[str, Node]:
-    """Return every template with what `extends` and `defaults` give it."""
-    parents = {name: _parent(node, templates, problems) for name, node in templates.items()}
-    for loop in loops({name: parent for name, parent in parents.items() if parent}):
+    templates: Mapping[str, Source], names: Names, problems: Problems
+) -> tuple[dict[str, Node], dict[str, str]]:
+    """Return every template with what `extends` and `defaults` give it, and what each extends.
+
+    `names` knows the templates by the keys of `templates`.
+    """
+    found = {name: _parent(each, names, problems) for name, each in templates.items()}
+    parents = {name: parent for name, parent in found.items() if parent is not None}
+    for loop in loops(parents):
         _complain_of_loop(loop, templates, problems)
         for name in loop:
-            parents[name] = None
+            del parents[name]
     done: dict[str, Node] = {}
     for name in templates:
         chain = [name]
-        while (parent := parents[chain[-1]]) is not None and chain[-1] not in done:
-            chain.append(parent)
+        while chain[-1] in parents and chain[-1] not in done:
+            chain.append(parents[chain[-1]])
         for each in reversed(chain):
             if each not in done:
-                above = parents[each]
-                base = done[above] if above is not None else defaults
-                done[each] = _child(base, templates[each], is_found=above is not None)
-    return {name: done[name] for name in templates}
+                done[each] = _inherited(each, parents.get(each), templates, done)
+    return {name: done[name] for name in templates}, parents
 
 
-def _parent(node: Node, templates: Mapping[str, Node], problems: Problems) -> str | None:
-    extends = node.entries.get("extends")
+def _inherited(
+    name: str, parent: str | None, templates: Mapping[str, Source], done: Mapping[str, Node]
+) -> Node:
+    source = templates[name]
+    defaults, node = source.defaults, source.node
+    if parent is None:
+        return child(defaults, node) if defaults else node
+    above = replace(done[parent], content=_without(done[parent].entries, *_OWN))
+    if defaults is not None and defaults is not templates[parent].defaults:
+        above = child(defaults, above)  # of another file: below what that file says
+    merged = child(above, node)
+    return replace(merged, content=_without(merged.entries, "extends"))
+
+
+def _without(entries: Mapping[str, Node], *keys: str) -> dict[str, Node]:
+    return {key: node for key, node in entries.items() if key not in keys}
+
+
+def _parent(source: Source, names: Names, problems: Problems) -> str | None:
+    extends = source.node.entries.get("extends")
     if extends is None or extends.text is None:
         return None
-    if extends.text not in templates:
-        hint = near(extends.text, templates)
+    found = names.find(extends.text, source.member)
+    if len(found) == 1:
+        return next(iter(found.values()))[0]
+    if found:
+        message = f"`extends` names several templates: `{extends.text}`"
+        problems.add(extends, message, f"name one of {', '.join(found)}")
+    elif names.complete:
+        keys = dict.fromkeys(each.key for each in names.entries)
+        known = names.words(extends.text) if ":" in extends.text else keys
+        hint = near(extends.text, known)
         problems.add(extends, f"`extends` names no template here: `{extends.text}`", hint)
-        return None
-    return extends.text
+    return None
 
 
 def _complain_of_loop(
-    loop: tuple[str, ...], templates: Mapping[str, Node], problems: Problems
+    loop: tuple[str, ...], templates: Mapping[str, Source], problems: Problems
 ) -> None:
-    node = templates[loop[0]].entries["extends"]
-    way = " -> ".join(f"`{name}`" for name in (*loop, loop[0]))
+    node = templates[loop[0]].node.entries["extends"]
+    way = " -> ".join(f"`{templates[name].key}`" for name in (*loop, loop[0]))
     problems.add(node, f"`extends` goes in a circle: {way}", "take one of these out")
 
 
@@ -73,31 +112,31 @@ def loops(edges: Mapping[str, str]) -> list[tuple[str, ...]]:
     """Return the circles of a graph in which a node has at most one edge, in written order."""
     found = []
     settled: set[str] = set()
+    rank = {name: number for number, name in enumerate(edges)}
     for start in edges:
-        way: list[str] = []
+        way: dict[str, int] = {}
         name: str | None = start
         while name is not None and name not in settled and name not in way:
-            way.append(name)
+            way[name] = len(way)
             name = edges.get(name)
         if name is not None and name in way:
-            circle = way[way.index(name) :]
-            first = min(range(len(circle)), key=lambda i: list(edges).index(circle[i]))
+            circle = tuple(way)[way[name] :]
+            first = min(range(len(circle)), key=lambda i: rank[circle[i]])
             found.append((*circle[first:], *circle[:first]))
         settled.update(way)
     return found
 
 
-def _child(parent: Node | None, child: Node, *, is_found: bool) -> Node:
+def over(below: Node | None, above: Node | None) -> Node | None:
+    """Lay one map over another, either of which may be missing."""
+    return child(below, above) if below is not None and above is not None else above or below
+
+
+def child(parent: Node, child: Node) -> Node:
+    """Return one template over another: `steps` stand in for what they replace."""
     own = child.entries
-    if parent is None:
-        merged = dict(own)
-    else:
-        replaced = SUGAR if own.get("steps") and own["steps"].content is not None else ()
-        kept = {key: node for key, node in parent.entries.items() if key not in replaced}
-        merged = dict(_merge_maps(kept, own, ()))
-    if is_found:
-        merged.pop("extends", None)
-    return replace(child, content=merged)
+    replaced = SUGAR if own.get("steps") and own["steps"].content is not None else ()
+    return replace(child, content=_merge_maps(_without(parent.entries, *replaced), own, ()))
 
 
 def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
@@ -132,24 +171,45 @@ def _is_another_kind(parent: Node, child: Node, path: tuple[str, ...]) -> bool:
 # --- interpolation ---------------------------------------------------------------------------
 
 
-def interpolate(node: Node, problems: Problems, *, in_tags: bool = False) -> Node:
-    """Return the value with every `$$` made `$`, and complain of names that are not known.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What references stand for: `matrix` and `variables` by name; `wanted` notes those of use.
 
-    Inside `tags` nothing is replaced: `${key}` and `${git.sha}` are known only after building.
-    Recursion is bounded by the document's depth.
+    `fold` is applied to the values of the matrix.
+    """
+
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+    matrix: Mapping[str, str] = field(default_factory=dict)
+    fold: Callable[[str], str] = str
+
+    def value(self, reference: str) -> str | None:
+        """Return what a reference stands for; text that is nothing stands for a problem told."""
+        kind, _, name = reference.partition(".")
+        if kind == "var" and name in self.variables:
+            return self.variables[name] or ""
+        if kind == "matrix" and name in self.matrix:
+            return self.fold(self.matrix[name])
+        return None
+
+
+def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool = False) -> Node:
+    """Return the value with references replaced, and complain of names that are not known.
+
+    In `tags`, `${key}` and `${git.sha}` stay, and with them `$$`: they are known only after
+    building. Recursion is bounded by the document's depth.
     """
     match node.content:
         case str() if "$" in node.content:
-            return _text(node, problems, in_tags=in_tags)
+            return _text(node, known, problems, in_tags=in_tags)
         case tuple():
-            items = tuple(interpolate(n, problems, in_tags=in_tags) for n in node.content)
+            items = tuple(interpolate(n, known, problems, in_tags=in_tags) for n in node.content)
             same = all(a is b for a, b in zip(items, node.content, strict=True))
             return node if same else replace(node, content=items)
         case dict():
             entries = {
                 key: n
                 if key.startswith("x-")
-                else interpolate(n, problems, in_tags=in_tags or key == "tags")
+                else interpolate(n, known, problems, in_tags=in_tags or key == "tags")
                 for key, n in node.content.items()
             }
             same = all(n is entries[key] for key, n in node.content.items())
@@ -158,25 +218,52 @@ def interpolate(node: Node, problems: Problems, *, in_tags: bool = False) -> Nod
             return node
 
 
-def _text(node: Node, problems: Problems, *, in_tags: bool) -> Node:
+def _text(node: Node, known: Known, problems: Problems, *, in_tags: bool) -> Node:
     text = str(node.content)
+    pieces = list(_pieces(node, text, known, problems, in_tags=in_tags))
+    return replace(node, content="".join(pieces))
+
+
+def _pieces(
+    node: Node, text: str, known: Known, problems: Problems, *, in_tags: bool
+) -> Iterator[str]:
+    end = 0
     for found in _REFERENCE.finditer(text):
+        yield text[end : found.start()]
+        end = found.end()
         name = found.group(1)
-        if name is None or (in_tags and name in _IN_TAGS):
-            continue
-        message, hint = _unknown(name, found.group(), in_tags=in_tags)
-        problems.add(node, message, hint, token=found.group())
-    return node if in_tags else replace(node, content=text.replace("$$", "$"))
+        value = None if name is None else known.value(name)
+        if name is None:
+            yield "$$" if in_tags else "$"
+        elif value is not None:
+            yield value.replace("$", "$$") if in_tags else value
+        else:
+            yield found.group()
+            if not (in_tags and name in _IN_TAGS):
+                message, hint = _unknown(name, found.group(), known, in_tags=in_tags)
+                problems.add(node, message, hint, token=found.group())
+    yield text[end:]
 
 
-def _unknown(name: str, written: str, *, in_tags: bool) -> tuple[str, str]:
+def _unknown(name: str, written: str, known: Known, *, in_tags: bool) -> tuple[str, str]:
+    kind, _, rest = name.partition(".")
+    if kind == "matrix":
+        if not known.matrix:
+            message = f"`{written}` needs a `matrix`, which this template has not"
+            return message, f"write `${written}` for the text itself"
+        message = f"the matrix of this template has no `{rest}`"
+        return message, near(rest, known.matrix)
+    if kind == "var":
+        hint = near(rest, known.variables)
+        return f"there is no variable `{rest}`", hint or f"declare it: variables: {{{rest}: ...}}"
     hint = f"write `${written}` for the text itself"
     if in_tags:
-        hint = "tags know `${git.sha}` and `${key}`"
+        hint = "tags know `${git.sha}`, `${key}`, variables and the matrix"
     elif name in _IN_TAGS:
         return f"`{written}` is known in `tags` only", hint
-    message = f"`{written}` names nothing that this version knows"
-    if name.partition(".")[0] in ("matrix", "var"):
-        key = "matrix" if name.startswith("matrix") else "variables"
-        message = f"`{written}` needs `{key}`, which is not supported by this version yet"
-    return message, hint
+    return f"`{written}` names nothing that this version knows", hint
+
+
+def is_put_in(node: Node) -> bool:
+    """Say whether a value was written as a reference, so that it is text whatever it says."""
+    return "${" in node.raw

@@ -7,7 +7,7 @@ from typing import get_args
 from sandboxfile.config import projects, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Fault, near
-from sandboxfile.config.scope import Scope, value
+from sandboxfile.config.scope import Grammar, Scope, value
 from sandboxfile.model import (
     Account,
     Copy,
@@ -210,8 +210,10 @@ def _copy(item: Node, scope: Scope) -> Iterator[Copy]:
         source, arrow, to = item.text.partition(" -> ")
         if scope.problems.fault(item, _arrow(item.text, source, arrow, to)):
             return
-        if not scope.problems.fault(item, _way((source.strip(),), to.strip())):
-            yield Copy(sources=(source.strip(),), to=to.strip(), root=scope.directory, at=item.at)
+        inside = scope.inside(values.source, item)
+        if not scope.problems.fault(item, _way((source.strip(),), to.strip(), inside)):
+            root = scope.beside(item)
+            yield Copy(sources=(source.strip(),), to=to.strip(), root=root, at=item.at)
         return
     if isinstance(item.content, dict) and not _is_unquoted(item, scope):
         yield from _copy_map(item, scope)
@@ -243,7 +245,7 @@ def _copy_map(item: Node, scope: Scope) -> Iterator[Copy]:
     assert origin is not None
     assert to_node is not None
     written = origin.items or (origin,)
-    sources = scope.texts(written, values.source)
+    sources = scope.texts(written, scope.inside(values.source, written[0]))
     to = scope.text(to_node, values.image_path)
     owner = scope.text(value(item, "owner"), values.owner)
     mode = scope.text(value(item, "mode"), values.mode)
@@ -256,7 +258,7 @@ def _copy_map(item: Node, scope: Scope) -> Iterator[Copy]:
     yield Copy(
         sources=sources,
         to=to,
-        root=scope.directory,
+        root=scope.beside(written[0]),
         owner=owner,
         mode=mode,
         ignore=rules,
@@ -264,10 +266,10 @@ def _copy_map(item: Node, scope: Scope) -> Iterator[Copy]:
     )
 
 
-def _way(sources: tuple[str, ...], to: str) -> Fault | None:
+def _way(sources: tuple[str, ...], to: str, inside: Grammar) -> Fault | None:
     """Check both sides of an arrow, underlining the one that is wrong."""
     for text, grammar in (
-        *((source, values.source) for source in sources),
+        *((source, inside) for source in sources),
         (to, values.image_path),
     ):
         if fault := grammar(text):

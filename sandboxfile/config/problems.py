@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from sandboxfile.config.document import Node, complaint
 from sandboxfile.errors import ConfigError
 from sandboxfile.places import Position, Problem
 
 MOST = 50  # more than this nobody reads
+LISTED = 50  # known words in a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class Problems:
     def __init__(self, texts: Mapping[str, str], first: Iterable[Problem] = ()) -> None:
         self._texts = texts
         self._by_place = {problem.at: problem for problem in first}
+
+    def include(self, problems: Iterable[Problem]) -> None:
+        """Take over problems that have their places already."""
+        for problem in problems:
+            self._by_place.setdefault(problem.at, problem)
 
     def __bool__(self) -> bool:
         return bool(self._by_place)
@@ -65,6 +72,13 @@ class Problems:
         if at not in self._by_place:
             text = self._texts.get(at.file, "")
             self._by_place[at] = complaint(text, at, message, hint, max(1, width))
+
+    def stop(self, node: Node, message: str, hint: str = "") -> NoReturn:
+        """Complain of a value and raise ConfigError with all that is known of its file."""
+        self.add(node, message, hint)
+        file = node.at.file
+        found = [problem for problem in self._by_place.values() if problem.at.file == file]
+        raise ConfigError(found)
 
     def end(self) -> None:
         """Raise ConfigError with what was found, if anything was."""
@@ -108,7 +122,8 @@ def near(word: str, known: Iterable[str]) -> str:
     best = min(candidates, key=lambda each: _distance(folded, each), default="")
     if best and _distance(folded, best) <= min(2, len(best) // 3):
         return f"did you mean `{candidates[best]}`?"
-    return f"known: {', '.join(names)}" if names else ""
+    listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    return f"known: {listed}" if names else ""
 
 
 def _distance(one: str, other: str) -> int:

@@ -52,7 +52,7 @@ def read(
         return None
     kind = scope.one_of(node, kinds, f"`{manager}`", beside=("to",))
     written = node.entries[kind] if kind else None
-    path = scope.text(written, values.path)
+    path = scope.path(written, values.path)
     to = scope.text(value(node, "to"), values.image_path)
     if written is None or path is None:
         return None
@@ -62,7 +62,8 @@ def read(
     else:
         found = _project(path, written, manager, scope)
         to = to or workdir or DEFAULT_TO
-    return _installation(found, manager, to, node, scope) if found else None
+    root = scope.beside(written)
+    return _installation(found, manager, to, node, root) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class _Found:
 
 
 def _installation(
-    found: _Found, manager: Manager, to: str, node: Node, scope: Scope
+    found: _Found, manager: Manager, to: str, node: Node, root: Path
 ) -> InstallProject:
     prefix = "" if found.directory == "." else f"{found.directory}/"
     at = node.key_at or node.at
@@ -82,7 +83,7 @@ def _installation(
         copy=Copy(
             sources=tuple(prefix + file for file in found.files),
             to=to.rstrip("/") + "/",
-            root=scope.directory,
+            root=root,
             at=at,
         ),
         files=found.files,
@@ -94,7 +95,7 @@ def _installation(
 
 def _project(path: str, node: Node, manager: Manager, scope: Scope) -> _Found | None:
     layout = _LAYOUTS[manager]
-    directory = scope.directory / path
+    directory = scope.beside(node) / path
     if not reading.is_file(directory / layout.manifest):
         message, hint = f"{quoted(path)} is not a directory of the workspace", ""
         if reading.is_file(directory):
@@ -116,7 +117,7 @@ def _leaves(path: Path, node: Node, scope: Scope) -> bool:
     real = path.resolve()
     if real.is_relative_to(scope.root):
         return False
-    message = f"`{path.relative_to(scope.directory)}` is a link that leaves the workspace"
+    message = f"`{path.relative_to(scope.beside(node))}` is a link that leaves the workspace"
     scope.problems.add(node, message, f"it leads to {real}")
     return True
 
@@ -136,7 +137,7 @@ def _requirements(path: str, node: Node, scope: Scope) -> _Found | None:
         name = waiting.pop(0)
         if name in files:
             continue
-        lines = _lines(scope.directory / file.parent / name, node, scope)
+        lines = _lines(scope.beside(node) / file.parent / name, node, scope)
         if lines is None:
             return None
         files.append(name)
@@ -159,7 +160,7 @@ def _include(name: str, of: str) -> Fault | None:
 
 def _lines(path: Path, node: Node, scope: Scope) -> list[str] | None:
     """Return the logical lines of a requirements file without comments."""
-    shown = path.relative_to(scope.directory)
+    shown = path.relative_to(scope.beside(node))
     if not reading.is_file(path):
         scope.problems.add(node, f"there is no file `{shown}`")
         return None

@@ -15,6 +15,9 @@ from sandboxfile.config.problems import Problems, near
 DIRECTORY = Path(__file__).parents[1] / "schemas"
 CONFIGURATION = DIRECTORY / "novita-1.schema.json"
 
+# What may stand where a number or a truth value is wanted: it becomes one when it is put in.
+REFERENCE = r"^\$\{(matrix|var)\.[A-Za-z_][A-Za-z0-9_-]*\}$"
+
 _TYPES = {
     "string": "text",
     "integer": "a whole number",
@@ -32,15 +35,16 @@ def load(path: Path = CONFIGURATION) -> dict[str, Any]:
     return schema
 
 
-def check(root: Node, problems: Problems) -> None:
-    """Add everything that does not fit the schema to the problems."""
+def check(roots: Iterable[Node], problems: Problems) -> None:
+    """Add everything in these documents that does not fit the schema to the problems."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
     validator = extend(Draft202012Validator, type_checker=checker)(load())  # type: ignore[no-untyped-call]
-    for error in validator.iter_errors(root.plain()):
-        _report(root, error, problems)
+    for root in roots:
+        for error in validator.iter_errors(root.plain()):
+            _report(root, error, problems)
 
 
 def _is_whole(_: object, value: object) -> bool:
@@ -62,7 +66,9 @@ def _report(root: Node, error: Any, problems: Problems) -> None:
             for key in sorted(set(error.validator_value) - node.entries.keys()):
                 problems.add_key(node, f"{_where(path)} needs `{key}`")
         case "type":
-            problems.add(node, *_wrong_type(node, path, _accepted(error.validator_value)))
+            problems.add(node, *_wrong_type(node, path, _accepted(error.schema)))
+        case "pattern" if error.validator_value == REFERENCE:
+            problems.add(node, *_wrong_type(node, path, _accepted(error.schema)))
         case _:
             problems.add(node, *_other(node, path, error))
 
@@ -104,10 +110,15 @@ def _dotted(path: Iterable[str | int]) -> str:
 # --- types -----------------------------------------------------------------------------------
 
 
-def _accepted(types: str | list[str]) -> tuple[str, ...]:
-    """Return the types a value may have; that `null` unsets goes without saying."""
+def _accepted(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the types a value may have.
+
+    That `null` unsets goes without saying, and that a reference may stand for a number.
+    """
+    types = schema["type"]
+    silent = {"null", "string"} if schema.get("pattern") == REFERENCE else {"null"}
     given = (types,) if isinstance(types, str) else tuple(types)
-    return tuple(each for each in given if each != "null")
+    return tuple(each for each in given if each not in silent)
 
 
 def _wrong_type(node: Node, path: tuple[str | int, ...], types: tuple[str, ...]) -> tuple[str, str]:

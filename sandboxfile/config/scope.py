@@ -1,10 +1,13 @@
 """What every reader of the configuration needs to know besides the value it reads."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from sandboxfile.config.document import Node
+from sandboxfile.config import expand, values
+from sandboxfile.config.document import Node, quoted
+from sandboxfile.config.names import Names
 from sandboxfile.config.problems import Fault, Problems
 
 Grammar = Callable[[str], Fault | None]
@@ -12,17 +15,28 @@ Grammar = Callable[[str], Fault | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """`root` is the workspace, `directory` that of the file being read (both absolute).
+    """`root` is the workspace, `directories` those of its files by the name they are shown with.
 
-    A reader returns None, or leaves out, what is wrong or of the wrong type: it complains of
-    the former, and the schema of the latter.
+    `member` is the directory of the file whose template is read, relative to the root, and
+    `matrix` has the values of the variant. A reader returns None, or leaves out, what is wrong or
+    of the wrong type: it complains of the former, and the schema of the latter.
     """
 
     problems: Problems
     root: Path
-    directory: Path
-    templates: tuple[str, ...] = ()
+    directories: Mapping[str, Path]
+    names: Names = field(default_factory=Names)
     secrets: tuple[str, ...] = ()
+    member: str = ""
+    matrix: Mapping[str, str] = field(default_factory=dict)
+
+    def beside(self, node: Node) -> Path:
+        """Return the directory of the file that states a value (absolute)."""
+        return self.directories[node.at.file]
+
+    def inside(self, grammar: Callable[[str, int], Fault | None], node: Node) -> Grammar:
+        """Return the grammar of a path that a file states, and that stays in the workspace."""
+        return partial(_at_depth, grammar, len(self.beside(node).relative_to(self.root).parts))
 
     def text(self, node: Node | None, grammar: Grammar | None = None) -> str | None:
         """Return a text that fits the grammar."""
@@ -31,6 +45,15 @@ class Scope:
         if grammar is not None and self.problems.fault(node, grammar(node.text)):
             return None
         return node.text
+
+    def path(self, node: Node | None, grammar: Callable[[str, int], Fault | None]) -> str | None:
+        """Return a path of the workspace, as it is written."""
+        return None if node is None else self.text(node, self.inside(grammar, node))
+
+    def alike(self, variants: Iterable[str]) -> tuple[str, ...]:
+        """Return the variants of another matrix whose values are those of this variant."""
+        mine = self.matrix.items()
+        return tuple(v for v in variants if self.names.values(v).items() <= mine)
 
     def texts(self, nodes: Iterable[Node], grammar: Grammar | None = None) -> tuple[str, ...]:
         """Return the texts that fit the grammar."""
@@ -55,6 +78,20 @@ class Scope:
             message = f"{what} has one kind, and `{given[0]}` is given already"
             self.problems.add_key(node.entries[key], message, "keep one of them")
         return None
+
+
+def number(node: Node | None, scope: Scope) -> int | None:
+    """Return a whole number; where a reference was written, text of digits is one."""
+    if node is None or node.text is None or not expand.is_put_in(node):
+        return node.number if node else None
+    if not values.is_whole(node.text):
+        scope.problems.add(node, f"{quoted(node.text)} is not a whole number")
+        return None
+    return int(node.text)
+
+
+def _at_depth(grammar: Callable[[str, int], Fault | None], depth: int, text: str) -> Fault | None:
+    return grammar(text, depth)
 
 
 def present(node: Node | None) -> bool:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 from sandboxfile.config import bases, instructions, values
 from sandboxfile.config.document import Node, quoted
-from sandboxfile.config.expand import KINDS, SUGAR
+from sandboxfile.config.expand import KINDS, SUGAR, is_put_in
 from sandboxfile.config.problems import Fault
-from sandboxfile.config.scope import Scope, value
+from sandboxfile.config.scope import Scope, number, value
 from sandboxfile.model import INHERIT, Inherit, Ready, ReadyKind, Resources, Template
 from sandboxfile.places import Position
 
@@ -127,17 +127,18 @@ def _resources(node: Node | None, scope: Scope) -> Resources:
 
 
 def _number(node: Node | None, grammar: Callable[[int], Fault | None], scope: Scope) -> int | None:
-    if node is None or node.number is None:
+    found = number(node, scope)
+    if node is None or found is None:
         return None
-    if node.raw != str(node.number):
+    if node.number is not None and node.raw != str(found):
         message = f"{quoted(node.raw)} is not a plain whole number"
-        scope.problems.add(node, message, f"write {node.number}")
+        scope.problems.add(node, message, f"write {found}")
         return None
-    return None if scope.problems.fault(node, grammar(node.number)) else node.number
+    return None if scope.problems.fault(node, grammar(found)) else found
 
 
 def _memory(node: Node | None, scope: Scope) -> int | None:
-    if node is None or node.text is None:
+    if node is None or node.text is None or (is_put_in(node) and values.is_whole(node.text)):
         return _number(node, values.memory, scope)
     size = values.mebibytes(node.text)
     if isinstance(size, Fault):

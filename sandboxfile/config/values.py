@@ -26,6 +26,7 @@ _NAME_LIMIT = 128
 _CONTROL = r"[\x00-\x1f]"
 _NOT_IN_SCRIPT = r"[\x00-\x08\x0b-\x1f]"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+_REFERABLE = r"[A-Za-z_][A-Za-z0-9_-]*"
 _OURS = ("NOVITA_", "E2B_", "SANDBOXFILE_")
 _USER = r"[a-z_][a-z0-9_-]{0,31}"
 _ID = r"0|[1-9][0-9]{0,9}"
@@ -83,6 +84,44 @@ def name(text: str, what: str = "template") -> Fault | None:
     folded = _folded(text)
     rule = "names have a-z, 0-9, `-` and `_`, a letter or digit first"
     return Fault(message, f"write `{folded}`" if folded else rule)
+
+
+def variable_key(text: str) -> Fault | None:
+    """Check the name of a variable of the workspace, as it stands in `${var.name}`."""
+    return _reference_name(text, "a variable's name")
+
+
+def axis(text: str) -> Fault | None:
+    """Check the name of an axis of a matrix, as it stands in `${matrix.name}`."""
+    return _reference_name(text, "the name of an axis")
+
+
+def _reference_name(text: str, what: str) -> Fault | None:
+    if re.fullmatch(_REFERABLE, text):
+        return None
+    rule = "names have letters, digits, `_` and `-`, no digit first"
+    return Fault(f"{quoted(text)} is not {what}", rule)
+
+
+def matrix_value(text: str) -> Fault | None:
+    """Check a value of a matrix, which becomes part of a name."""
+    if not text.isascii() or not re.search("[A-Za-z0-9]", text):
+        message = f"{quoted(text)} cannot be part of a template's name"
+        return Fault(message, "names are made of a-z, 0-9, `-` and `_`")
+    return invisible(text)
+
+
+def environment_variable(text: str) -> Fault | None:
+    """Check the name of a variable of the environment that a value comes from."""
+    if re.fullmatch(_VARIABLE, text):
+        return None
+    hint = "names have letters, digits and `_`, no digit first"
+    return Fault(f"{quoted(text)} is not the name of an environment variable", hint)
+
+
+def is_whole(text: str) -> bool:
+    """Say whether a text is a whole number as it is written in YAML."""
+    return re.fullmatch(r"-?(?:0|[1-9][0-9]{0,17})", text) is not None
 
 
 def tag(text: str) -> Fault | None:
@@ -202,17 +241,20 @@ def _outside(text: str, allowed: str) -> Fault | None:
     return Fault(message, "letters, digits, space and . _ / @ + - are", bad)
 
 
-def source(text: str) -> Fault | None:
-    """Check a path or glob of the workspace, relative to the file that states it."""
-    return _inside(text, _GLOB)
+def source(text: str, depth: int = 0) -> Fault | None:
+    """Check a path or glob of the workspace, relative to the file that states it.
+
+    `depth` is how many directories that file is below the root of the workspace.
+    """
+    return _inside(text, _GLOB, depth)
 
 
-def path(text: str) -> Fault | None:
+def path(text: str, depth: int = 0) -> Fault | None:
     """Check a path of the workspace, relative to the file that states it."""
-    return _inside(text, _IN_WORKSPACE)
+    return _inside(text, _IN_WORKSPACE, depth)
 
 
-def _inside(text: str, allowed: str) -> Fault | None:
+def _inside(text: str, allowed: str, depth: int) -> Fault | None:
     if not text:
         return Fault("a path must not be empty", "write `.` for the whole directory")
     if text.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]|[a-z+]+:", text):
@@ -222,12 +264,18 @@ def _inside(text: str, allowed: str) -> Fault | None:
         return Fault(f"{quoted(text)} contains a backslash", "separate with `/`", "\\")
     if bad := _outside(text, allowed):
         return bad
-    depth = 0
     for part in text.split("/"):
         depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
         if depth < 0:
             return Fault(f"{quoted(text)} leaves the workspace", "move the files into it")
     return None
+
+
+def member(text: str) -> Fault | None:
+    """Check a pattern of `members`, which stays below the root."""
+    if ".." in text.split("/"):
+        return Fault(f"{quoted(text)} leaves the workspace", "members lie below the root")
+    return source(text)
 
 
 def is_glob(text: str) -> bool:

@@ -1,11 +1,13 @@
 """What a workspace says beside its templates: targets, engine, secrets."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from sandboxfile.config import template, values
 from sandboxfile.config.document import Node, quoted
+from sandboxfile.config.expand import is_put_in
 from sandboxfile.config.problems import near
 from sandboxfile.config.scope import Scope, value
 from sandboxfile.model import (
@@ -39,6 +41,7 @@ _PROVIDERS: Mapping[str, Provider] = {"novita": "novita", "local": "local"}
 _APIS: Mapping[str, Api] = {"v1": "v1", "v3": "v3"}
 _BUILDERS: Mapping[str, Builder] = {"docker": "docker", "remote": "remote"}
 _T = TypeVar("_T")
+_TRUTHS = ("true", "false")
 _ENGINES: Mapping[str, EngineKind] = {
     "auto": "auto",
     "docker": "docker",
@@ -102,9 +105,18 @@ def _target(name: str, node: Node, scope: Scope) -> Target | None:
         registry=registry,
         builder=builder,
         tags=tags,
-        default=default is None or default.content is not False,
+        default=_default(default, scope),
         at=node.key_at,
     )
+
+
+def _default(node: Node | None, scope: Scope) -> bool:
+    """Return whether the tag `default` follows; a value put in for a name is text."""
+    if node is None or node.text is None:
+        return node is None or node.content is not False
+    if is_put_in(node) and node.text not in _TRUTHS:
+        scope.problems.add(node, f"{quoted(node.text)} is neither true nor false")
+    return node.text != "false"
 
 
 def _choice(node: Node | None, choices: Mapping[str, _T]) -> _T | None:
@@ -178,6 +190,8 @@ def _source(name: str, node: Node, scope: Scope) -> SecretSource | None:
         variable = scope.text(node.entries["env"], values.secret_variable)
         return SecretSource(id=name, env=variable) if variable else None
     if kind == "file":
-        path = scope.text(node.entries["file"], values.path)
-        return SecretSource(id=name, file=Path(scope.directory, path)) if path else None
+        written = node.entries["file"]
+        path = scope.path(written, values.path)
+        file = os.path.normpath(scope.beside(written) / path) if path else None
+        return SecretSource(id=name, file=Path(file)) if file else None
     return None

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from sandboxfile import lockfile, tags
-from sandboxfile.config import load
+from sandboxfile.config import finding, load
 from sandboxfile.lockfile import Entry, Lock
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import survey
@@ -25,7 +25,7 @@ def pretend(
     """Write the locks that a build of everything in `root` would have left; the entries."""
     pins = PINS if resolved is None else resolved
     surveyed = survey(
-        workspace := load.load(load.find(root, None)),
+        workspace := load.load(finding.find(root, None)),
         workspace.templates,
         resolved=pins,
         digests=NoCache(),

@@ -1,15 +1,19 @@
 """Every mistake that can be made in `novita.yaml`, with the exact text that answers it.
 
-A case is a document, a line `# --- expect`, and what `sandboxfile validate` writes. To write the
-answers anew: `SANDBOXFILE_UPDATE_GOLDEN=1 pytest tests/golden`, then read the difference.
+A case is a document, a line `# --- expect`, and what `sandboxfile validate` writes. Further files
+follow the document, each after a line `# --- file PATH`; a line `# given NAME=VALUE` stands for a
+variable of the environment, `# given --var NAME=VALUE` for that option. To write the answers anew:
+`SANDBOXFILE_UPDATE_GOLDEN=1 pytest tests/golden`, then read the difference.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from sandboxfile.config import load
+from sandboxfile.config.variables import Given
 from sandboxfile.errors import ConfigError
 
 CASES = sorted((Path(__file__).parent / "errors").glob("*.yaml"))
@@ -40,10 +44,20 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def answer(root: Path, document: str) -> str:
+    first, *others = re.split(r"^# --- file (.+)\n", document, flags=re.MULTILINE)
     path = root / "novita.yaml"
-    path.write_text(document)
+    path.write_text(first)
+    for name, text in zip(others[::2], others[1::2], strict=True):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "linked").symlink_to("services", target_is_directory=True)
+    said = re.findall(r"^# given (--var )?(\w+)=(.*)$", first, flags=re.MULTILINE)
+    given = Given(
+        options={name: value for option, name, value in said if option},
+        environ={name: value for option, name, value in said if not option},
+    )
     with pytest.raises(ConfigError) as caught:
-        load.load(path)
+        load.load(path, given=given)
     return str(caught.value).replace(str(root.parent.resolve()), "/elsewhere") + "\n"
 
 
@@ -59,4 +73,4 @@ def test_a_mistake_is_answered_exactly(case: Path, workspace: Path) -> None:
 
 
 def test_there_are_enough_cases() -> None:
-    assert len(CASES) >= 75
+    assert len(CASES) >= 160

@@ -23,7 +23,13 @@ targets:
 
 
 def arguments(user: User, **given: object) -> argparse.Namespace:
-    values = {"file": None, "target": None, "environ": dict(user.environ), "home": user.home}
+    values = {
+        "file": None,
+        "target": None,
+        "var": None,
+        "environ": dict(user.environ),
+        "home": user.home,
+    }
     return argparse.Namespace(**{**values, **given})
 
 

@@ -221,7 +221,8 @@ def test_a_single_problem_is_not_counted(user: User) -> None:
     assert (ran.code, ran.out) == (3, "")
     assert ran.err == (
         "novita.yaml:1:1: error: this file does not exist\n"
-        "hint: looked for novita.yaml and novita.yml; create one with `sandboxfile init`\n"
+        "hint: looked for novita.yaml and novita.yml here and above; "
+        "create one with `sandboxfile init`\n"
     )
 
 
@@ -231,7 +232,7 @@ def faulty(user: User, tmp_path: Path) -> User:
     package = tmp_path / "broken"
     package.mkdir()
     (package / "sitecustomize.py").write_text(
-        "import sandboxfile.config.load as load\n"
+        "import sandboxfile.config.finding as load\n"
         "def find(*_):\n"
         f"    raise RuntimeError({BUG!r})\n"
         "load.find = find\n"
@@ -301,7 +302,7 @@ def test_ctrl_c_is_130(user: User) -> None:
     script = (
         "import os, signal, sys\n"
         "from sandboxfile import main\n"
-        "import sandboxfile.config.load as load\n"
+        "import sandboxfile.config.finding as load\n"
         "load.find = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.exit(main.main(['list'], dict(os.environ)))\n"
     )

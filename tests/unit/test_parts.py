@@ -35,7 +35,7 @@ targets:
 def parts(user: User, target: str, environ: Mapping[str, str]) -> Parts:
     user.write("novita.yaml", TARGET.replace("{TARGET}", target))
     args = argparse.Namespace(
-        file=None, target="it", environ=dict(environ), home=user.home, offline=False
+        file=None, target="it", var=None, environ=dict(environ), home=user.home, offline=False
     )
     with chdir(user.root):
         workspace = app.workspace(args)
@@ -172,7 +172,7 @@ def dockerfile(user: User, path: Path | None, text: str = "FROM debian:12\n") ->
     else:
         (user.root / "Dockerfile").symlink_to(path)
     user.write("novita.yaml", "version: 1\nname: web\nbase: {dockerfile: Dockerfile}\n")
-    args = argparse.Namespace(file=None, target=None, environ={}, home=user.home)
+    args = argparse.Namespace(file=None, target=None, var=None, environ={}, home=user.home)
     with chdir(user.root):
         survey(app.workspace(args), ["web"], resolved={}, digests=NoCache())
 

@@ -32,6 +32,7 @@ def session(three: User, said: list[Event]) -> Iterator[Open]:
             file=None,
             target=target,
             offline=offline,
+            var=None,
             environ={**three.environ, **environ},
             home=three.home,
         )

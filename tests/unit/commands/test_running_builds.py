@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.config import load
+from sandboxfile.config import finding, load
 from sandboxfile.journal import Journal, Record, Step
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import survey
@@ -41,7 +41,7 @@ def boxed(three: User, service: FakeService) -> User:
 
 
 def key_of(root: Path, name: str) -> str:
-    workspace = load.load(load.find(root, None))
+    workspace = load.load(finding.find(root, None))
     keys = survey(workspace, [name], resolved=built.PINS, digests=NoCache())[name].keys
     assert keys is not None
     return keys.template_key

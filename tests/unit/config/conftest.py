@@ -1,11 +1,12 @@
 """A workspace of one file, loaded as the program loads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from sandboxfile.config import load
+from sandboxfile.config.variables import Given
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Template, Workspace
 
@@ -27,6 +28,19 @@ def read(root: Path) -> Callable[[str], Workspace]:
         return load.load(root / "novita.yaml")
 
     return read_text
+
+
+@pytest.fixture
+def workspace(root: Path) -> Callable[..., Workspace]:
+    """Load a workspace of several files: a root, and others by path; with what a run brings."""
+
+    def read_files(text: str, files: Mapping[str, str] | None = None, **given: str) -> Workspace:
+        for name, each in {"novita.yaml": text, **(files or {})}.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(each)
+        return load.load(root / "novita.yaml", given=Given(options=given))
+
+    return read_files
 
 
 @pytest.fixture

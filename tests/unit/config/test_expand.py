@@ -3,7 +3,9 @@
 import pytest
 
 from sandboxfile.config import expand
-from sandboxfile.config.document import parse
+from sandboxfile.config.document import Node, parse
+from sandboxfile.config.expand import Known, Source
+from sandboxfile.config.names import Named, Names
 from sandboxfile.config.problems import Problems
 from sandboxfile.errors import ConfigError
 
@@ -11,11 +13,18 @@ from sandboxfile.errors import ConfigError
 def inherited(text: str) -> dict[str, object]:
     root = parse(text, "f")
     problems = Problems({"f": text})
-    merged = expand.inherit(
-        root.entries["templates"].entries, root.entries.get("defaults"), problems
-    )
+    merged = merge(root, problems)
     problems.end()
     return {name: node.plain() for name, node in merged.items()}
+
+
+def merge(root: Node, problems: Problems) -> dict[str, Node]:
+    sources = {
+        key: Source(key, "", node, root.entries.get("defaults"))
+        for key, node in root.entries["templates"].entries.items()
+    }
+    names = Names.of(Named(key, key) for key in sources)
+    return expand.inherit(sources, names, problems)[0]
 
 
 APT, PIP = {"apt": ["a"]}, {"pip": ["b"]}
@@ -91,7 +100,7 @@ def test_defaults_lie_below_every_chain_and_are_merged_once() -> None:
 def test_an_inherited_value_keeps_its_place() -> None:
     text = "templates:\n  a:\n    env:\n      A: x\n  b:\n    extends: a\n    env:\n      B: y\n"
     root = parse(text, "f")
-    node = expand.inherit(root.entries["templates"].entries, None, Problems({}))["b"]
+    node = merge(root, Problems({}))["b"]
     assert str(node.find(["env", "A"]).at) == "f:4:10"
     assert str(node.find(["env", "B"]).at) == "f:8:10"
     assert str(node.find(["env"]).key_at) == "f:7:5"
@@ -126,7 +135,7 @@ def test_every_circle_is_found_once(edges: dict[str, str], found: list[tuple[str
 def test_a_doubled_dollar_is_a_dollar_and_the_shells_own_are_left(text: str, expected: str) -> None:
     problems = Problems({})
     node = parse(f"{{run: ['{text}'], x-note: '$$', tags: ['$$']}}", "f")
-    assert expand.interpolate(node, problems).plain() == {
+    assert expand.interpolate(node, Known(), problems).plain() == {
         "run": [expected], "x-note": "$$", "tags": ["$$"],
     }  # fmt: skip
     problems.end()
@@ -134,14 +143,17 @@ def test_a_doubled_dollar_is_a_dollar_and_the_shells_own_are_left(text: str, exp
 
 def test_what_has_no_dollar_is_not_copied() -> None:
     node = parse("{a: [b, {c: d}], e: 1}", "f")
-    assert expand.interpolate(node, Problems({})) is node
+    assert expand.interpolate(node, Known(), Problems({})) is node
 
 
 def test_unknown_names_are_refused_except_in_keys_that_are_ignored() -> None:
     text = "{a: '${matrix.x}', x-a: '${matrix.x}', tags: ['${key}', '${git.sha}', '${git.x}']}"
     problems = Problems({"f": text})
-    expand.interpolate(parse(text, "f"), problems)
+    expand.interpolate(parse(text, "f"), Known(), problems)
     with pytest.raises(ConfigError) as caught:
         problems.end()
     assert [p.at.column for p in caught.value.problems] == [6, 72]
-    assert caught.value.problems[1].hint == "tags know `${git.sha}` and `${key}`"
+    assert (
+        caught.value.problems[1].hint
+        == "tags know `${git.sha}`, `${key}`, variables and the matrix"
+    )

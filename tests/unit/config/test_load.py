@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile.config import load
+from sandboxfile.config import finding, load
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Workspace
 
@@ -28,29 +28,26 @@ def complaint(action: Callable[[], object]) -> str:
 @pytest.mark.parametrize("name", ["novita.yaml", "novita.yml"])
 def test_the_file_of_a_directory_is_found(root: Path, name: str) -> None:
     (root / name).touch()
-    assert load.find(root, None) == root / name
+    assert finding.find(root, None) == root / name
 
 
 def test_a_file_may_be_named(root: Path) -> None:
     (root / "other.yaml").touch()
-    assert load.find(root, "other.yaml") == root / "other.yaml"
-    assert load.find(Path("/"), str(root / "other.yaml")) == root / "other.yaml"
+    assert finding.find(root, "other.yaml") == root / "other.yaml"
+    assert finding.find(Path("/"), str(root / "other.yaml")) == root / "other.yaml"
 
 
-def test_nothing_is_looked_for_further_up(root: Path) -> None:
+def test_a_file_further_up_is_found(root: Path) -> None:
     (root / "novita.yaml").touch()
     inner = root / "inner"
     inner.mkdir()
-    assert complaint(lambda: load.find(inner, None)) == (
-        "inner/novita.yaml:1:1: error: this file does not exist\n"
-        "hint: looked for novita.yaml and novita.yml; create one with `sandboxfile init`"
-    )
+    assert finding.find(inner, None) == root / "novita.yaml"
 
 
 def test_a_near_name_is_offered(root: Path) -> None:
     (root / "Novita.yaml").touch()
-    assert "there is `Novita.yaml`: rename it" in complaint(lambda: load.find(root, None))
-    assert complaint(lambda: load.find(root, "novta.yaml")) == (
+    assert "there is `Novita.yaml`: rename it" in complaint(lambda: finding.find(root, None))
+    assert complaint(lambda: finding.find(root, "novta.yaml")) == (
         "novta.yaml:1:1: error: this file does not exist\nhint: did you mean `Novita.yaml`?"
     )
 
@@ -59,13 +56,13 @@ def test_two_candidates_are_not_chosen_from(root: Path) -> None:
     (root / "novita.yaml").touch()
     (root / "novita.yml").touch()
     assert "there are both `novita.yaml` and `novita.yml`" in complaint(
-        lambda: load.find(root, None)
+        lambda: finding.find(root, None)
     )
 
 
 def test_a_directory_that_is_not_there_has_no_file(root: Path) -> None:
-    assert "this file does not exist" in complaint(lambda: load.find(root / "no", None))
-    assert complaint(lambda: load.find(root / "no", "x")) == (
+    assert "this file does not exist" in complaint(lambda: finding.find(root / "no", None))
+    assert complaint(lambda: finding.find(root / "no", "x")) == (
         "no/x:1:1: error: this file does not exist"
     )
 

@@ -12,8 +12,10 @@ from jsonschema import Draft202012Validator
 from sandboxfile.config import load, schema, template, workspace
 from sandboxfile.config.document import parse
 from sandboxfile.config.expand import KINDS
+from sandboxfile.config.files import SHORT_ONLY
 from sandboxfile.config.instructions import STEPS
 from sandboxfile.config.problems import Problems
+from sandboxfile.config.variables import TYPES
 from sandboxfile.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -60,7 +62,7 @@ def test_every_map_of_fixed_keys_refuses_others_and_leaves_room_for_notes() -> N
             and "type" in part]  # fmt: skip
     assert len(maps) > 10
     for part in maps:
-        assert part["additionalProperties"] is False
+        assert part["additionalProperties"] is False or part["title"] == "Matrix"
         assert list(part["patternProperties"]) == ["^x-"]
 
 
@@ -80,13 +82,14 @@ def test_no_reference_leaves_the_schema() -> None:
 def test_the_keys_are_the_same_in_the_schema_and_in_the_program() -> None:
     top = set(SCHEMA["properties"])
     definitions = SCHEMA["$defs"]
-    assert top == {"version", "name", "templates", "defaults", *template.KEYS, *workspace.KEYS}
-    assert set(definitions["template"]["properties"]) == {"extends", *template.KEYS}
+    rest = {"version", "templates", "defaults", "variables", "include", "groups", "members"}
+    assert top == {*rest, *SHORT_ONLY, *workspace.KEYS}
+    assert set(definitions["template"]["properties"]) == set(SHORT_ONLY)
     assert set(definitions["defaults"]["properties"]) == set(template.KEYS)
     assert set(KINDS["base",]) <= set(definitions["base"]["properties"])
     assert set(definitions["ready"]["properties"]) == {*KINDS["ready",], "status"}
     assert set(definitions["step"]["properties"]) == {*STEPS, "user", "secrets"}
-    assert not set(load.LATER) & top
+    assert set(definitions["variable"]["properties"]["type"]["enum"]) == {*TYPES, None}
 
 
 def test_nothing_that_a_parent_may_supply_is_required() -> None:
@@ -117,7 +120,7 @@ EVEN = ", ".join(str(number) for number in range(2, 33, 2))
 
 def said(document: str) -> list[str]:
     problems = Problems({"f": document})
-    schema.check(parse(document, "f"), problems)
+    schema.check([parse(document, "f")], problems)
     with pytest.raises(ConfigError) as caught:
         problems.end()
     return [f"{p.message} | {p.hint}" for p in caught.value.problems]
