@@ -18,7 +18,7 @@ from sandboxfile.config.names import Named, Names
 from sandboxfile.config.variables import Given
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.events import Emit
-from sandboxfile.lockfile import Lock
+from sandboxfile.lockfile import ENGINE_PREFIX, Lock
 from sandboxfile.model import LEGACY_DOMAINS, Target, Workspace
 from sandboxfile.redact import Redactor
 from sandboxfile.statcache import StatCache
@@ -346,7 +346,10 @@ class Session:
         own = lockfile.read(self.lock_path) if self.lock_path.name != LOCK else shared
         local = self.workspace.root / LOCAL_LOCK
         here = own if self.lock_path == local else lockfile.read(local)
-        return own, {**here.resolved, **shared.resolved}
+        resolved = {**here.resolved, **shared.resolved}
+        if self.target.builder == "remote":  # it has no images of this machine's engine
+            resolved = {n: v for n, v in resolved.items() if not n.startswith(ENGINE_PREFIX)}
+        return own, resolved
 
     def digests(self) -> StatCache:
         """Return the content hashes of files; a checkout that cannot be written keeps none."""

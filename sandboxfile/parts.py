@@ -9,11 +9,11 @@ from sandboxfile.account import Account
 from sandboxfile.app import Session
 from sandboxfile.configs import Configs
 from sandboxfile.engines import Engine, choose
-from sandboxfile.errors import NotAllowed, UsageError
+from sandboxfile.errors import NotAllowed
 from sandboxfile.journal import Journal
 from sandboxfile.loopback import is_loopback
 from sandboxfile.manifests import Manifests
-from sandboxfile.model import Login, Secret, Target
+from sandboxfile.model import Login, Secret
 from sandboxfile.pipeline import Pipeline
 from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
@@ -123,6 +123,7 @@ class Parts:
             offline=session.args.offline,
             emit=session.emit,
             cancel=session.cancel,
+            elsewhere=session.target.builder == "remote",
         )
 
     def pipeline(
@@ -146,6 +147,7 @@ class Parts:
             digests=session.digests(),
             secrets=session.secret,
             no_cache=no_cache,
+            builder=session.target.builder,
             emit=session.emit,
             cancel=session.cancel,
         )
@@ -172,7 +174,8 @@ class Parts:
                 patience=self._patience(PATIENCE),
             )
         self._check_trusted()
-        _check_buildable(target)
+        if target.api == "v1" and not target.registry:
+            novita_v1.registry_host(target)  # raises when there is none
         service = self.service()
         journal = Journal.open(path, emit=session.emit, cancel=session.cancel)
         if target.api == "v1":
@@ -236,23 +239,3 @@ class Parts:
             )
         self.session.redactor.add(found.key, found.token)
         return found
-
-
-def _check_buildable(target: Target) -> None:
-    """Refuse a target for which images would have to be built elsewhere."""
-    if target.api == "v1":
-        if not target.registry:
-            novita_v1.registry_host(target)  # raises when there is none
-        return
-    if target.registry and target.builder == "docker":
-        return
-    if target.registry:
-        raise UsageError(
-            f"target `{target.name}` wants images built by the service (`builder: remote`), "
-            "which this version cannot do",
-            hint="leave `builder` out: images are built here and pushed to its registry",
-        )
-    raise UsageError(
-        f"target `{target.name}` names no registry, and this version builds images here only",
-        hint=f"give target `{target.name}` a `registry`, for example `ghcr.io/acme/sandboxes`",
-    )

@@ -1,5 +1,6 @@
 """The steps of a template as jobs: generate, build, push, snapshot, tag (docs/design.md)."""
 
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -7,7 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import archive, context, dockerfile, inherit, keys, lockfile, plan, tags
+from sandboxfile import (
+    archive,
+    context,
+    dockerfile,
+    inherit,
+    keys,
+    lockfile,
+    plan,
+    recipes,
+    tags,
+)
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.dockerfile import Rendered
@@ -18,6 +29,7 @@ from sandboxfile.graph import Job, Results
 from sandboxfile.lockfile import Entry
 from sandboxfile.manifests import Manifests
 from sandboxfile.model import (
+    Builder,
     DockerfileBase,
     ImageBase,
     ImageConfig,
@@ -27,10 +39,11 @@ from sandboxfile.model import (
     TemplateBase,
 )
 from sandboxfile.plan import Decision
+from sandboxfile.recipes import Recipes
 from sandboxfile.resolve import Resolver
 from sandboxfile.statcache import Digests
 from sandboxfile.survey import Survey, Surveyed
-from sandboxfile.targets import Publisher, Release, Snapshot
+from sandboxfile.targets import Publisher, Recipe, Release, Snapshot
 
 
 def image_tag(template: str, key: str, *, prefix: str = "sf") -> str:
@@ -75,13 +88,15 @@ class Pipeline:
     digests: Digests
     secrets: Callable[[str], Path]
     no_cache: bool
+    builder: Builder
     emit: Emit
     cancel: Cancel
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def jobs(self, decisions: tuple[Decision, ...]) -> tuple[Job[Any], ...]:
         """Return the jobs that carry out the decisions, with edges between templates."""
-        built: dict[str, Job[Any]] = {}
+        built: dict[str, Job[Any]] = {}  # what a template has ready for those based on it
+        base_step = "snapshot" if self.builder == "remote" else "build"
         jobs: list[Job[Any]] = []
         for decision in decisions:
             last: Job[Any] | None = None
@@ -90,14 +105,14 @@ class Pipeline:
                 parent = self.survey[decision.template].parent
                 needs = tuple(
                     job
-                    for job in (last, built.get(parent or "") if step == "build" else None)
+                    for job in (last, built.get(parent or "") if step == base_step else None)
                     if job is not None
                 )
                 last = Job(
                     f"{step}:{decision.template}", self._action(step, decision, pushed), needs
                 )
                 jobs.append(last)
-                if step == "build":
+                if step == base_step:
                     built[decision.template] = last
                 if step == "push":
                     pushed = last
@@ -105,7 +120,9 @@ class Pipeline:
 
     def _steps(self, decision: Decision) -> tuple[plan.Step, ...]:
         steps = plan.steps(decision)
-        if isinstance(self.survey[decision.template].template.base, RemoteBase):
+        if self.builder == "docker" and isinstance(
+            self.survey[decision.template].template.base, RemoteBase
+        ):
             return tuple(step for step in steps if step in {"snapshot", "tag"})  # no image here
         return steps
 
@@ -128,16 +145,55 @@ class Pipeline:
     # --- generate ----------------------------------------------------------------------------
 
     def generate(self, surveyed: Surveyed) -> Path:
-        """Write the Dockerfile where people can read it; the build renders it from memory."""
-        return self._write(surveyed, self.rendered(surveyed))
+        """Write where people can read it what is built, which is rendered from memory."""
+        if self.builder == "remote":
+            return self._write(surveyed, "steps.json", self.steps_text(surveyed))
+        return self._write(surveyed, "Dockerfile", self.rendered(surveyed).text)
 
-    def _write(self, surveyed: Surveyed, rendered: Rendered) -> Path:
-        path = self.generated / surveyed.template.name / "Dockerfile"
+    def _write(self, surveyed: Surveyed, name: str, text: str) -> Path:
+        path = self.generated / surveyed.template.name / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f"Dockerfile.{os.getpid()}")
-        new.write_text(rendered.text, encoding="utf-8")
+        new = path.with_name(f"{name}.{os.getpid()}")
+        new.write_text(text, encoding="utf-8")
         new.replace(path)
         return path
+
+    def steps_text(self, surveyed: Surveyed) -> str:
+        """Return as JSON what the service is told to do; what it is based on may not exist yet."""
+        return json.dumps(recipes.as_data(self.recipe(surveyed)), indent=2) + "\n"
+
+    def recipe(self, surveyed: Surveyed, *, force: bool = False) -> Recipe:
+        """Return what the service is told to do, on the build of the parent that the lock has."""
+        base = surveyed.template.base
+        return self._recipes.recipe(
+            surveyed,
+            image=self._base_name(surveyed) if isinstance(base, ImageBase) else None,
+            parent=recipes.name_at_target(surveyed, self._parent_build(surveyed)),
+            force=force,
+        )
+
+    @property
+    def _recipes(self) -> Recipes:
+        return Recipes(survey=self.survey, digests=self.digests, config=self._config)
+
+    def _config(self, surveyed: Surveyed) -> ImageConfig:
+        try:
+            return self.base_config(surveyed) or ImageConfig()
+        except SandboxfileError as error:
+            error.at = error.at or surveyed.template.base.at
+            raise
+
+    def _with_recipe(self, release: Release, decision: Decision) -> Release:
+        surveyed = self.survey[decision.template]
+        force = decision.forced or self.no_cache
+        template = self._recipes.applied(surveyed)
+        return replace(release, template=template, recipe=self.recipe(surveyed, force=force))
+
+    def _parent_build(self, surveyed: Surveyed) -> str | None:
+        if surveyed.parent is None:
+            return None
+        entry = lockfile.read(self.lock).entry(self.target, surveyed.parent)
+        return entry.build_id if entry else None
 
     def rendered(self, surveyed: Surveyed) -> Rendered:
         """Return the Dockerfile as it will be built; brings no base into the engine.
@@ -235,7 +291,7 @@ class Pipeline:
         assert surveyed.keys is not None
         base = self._base(surveyed)
         rendered = self._render(surveyed, base, self.configs.in_engine(base.reference))
-        self._write(surveyed, rendered)
+        self._write(surveyed, "Dockerfile", rendered.text)
         secrets = {
             name: self.secrets(name)
             for instruction in template.instructions
@@ -325,7 +381,7 @@ class Pipeline:
     ) -> Release:
         assert surveyed.keys is not None
         template = surveyed.template
-        remote = isinstance(template.base, RemoteBase)
+        remote = self.builder == "remote" or isinstance(template.base, RemoteBase)
         return Release(
             template=template,
             image=None if remote else image_tag(template.name, surveyed.keys.image_key),
@@ -364,7 +420,9 @@ class Pipeline:
         if adopted is not None:
             done, image = adopted, self.publisher().find_image(release)
         else:
-            if image:
+            if self.builder == "remote":
+                release = self._with_recipe(release, decision)
+            elif image:
                 release = self._filled(release)
             else:
                 image = self._published_image(surveyed, release)

@@ -7,6 +7,7 @@ from typing import Literal, Protocol, get_args
 
 from sandboxfile.lockfile import Entry
 from sandboxfile.model import (
+    Builder,
     DockerfileBase,
     ImageBase,
     RemoteBase,
@@ -25,6 +26,8 @@ _STEPS: Mapping[Action, tuple[Step, ...]] = {
     "snapshot": ("snapshot", "tag"),
     "build": ("generate", "build", "push", "snapshot", "tag"),
 }
+# What is built at the service needs no image; files are sent to it on the way to the snapshot.
+_ELSEWHERE = frozenset({"build", "push"})
 # The parts of the keys, in the order in which reasons are given, as people call them.
 _PARTS = {
     "base": "base",
@@ -91,6 +94,7 @@ class Known:
     base: str = ""
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     untagged: bool = False
+    builder: Builder = "docker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,7 @@ class Decision:
     tags: tuple[str, ...]
     forced: bool = False
     image: str | None = None
+    builder: Builder = "docker"
 
     @property
     def stale(self) -> bool:
@@ -127,7 +132,10 @@ class Found:
 
 def steps(decision: Decision) -> tuple[Step, ...]:
     """Return the steps that carry out a decision, in order."""
-    return _STEPS[decision.action]
+    made = _STEPS[decision.action]
+    if decision.builder == "remote":
+        return tuple(step for step in made if step not in _ELSEWHERE)
+    return made
 
 
 # --- deciding --------------------------------------------------------------------------------
@@ -161,6 +169,7 @@ def decide(
         tags=tuple(sorted(set(known.tags))),
         forced=force,
         image=(known.entry.image or None) if known.entry and same_image else None,
+        builder=known.builder,
     )
 
 
@@ -296,6 +305,7 @@ def _decision_json(decision: Decision) -> dict[str, object]:
         "target": decision.target,
         "action": decision.action,
         "reasons": [reason.plain for reason in decision.reasons],
+        "builder": decision.builder,
         "steps": list(steps(decision)),
         "template_id": kept.template_id if kept else None,
         "build_id": kept.build_id if kept else None,
@@ -316,8 +326,14 @@ def table(decisions: Iterable[Decision]) -> str:
         first, *rest = decision.reasons
         more = f" (and {len(rest)} more)" if rest else ""
         line = f"{decision.template:<{name}}  {decision.action:<{action}}  {first}{more}"
+        line += "; the service builds" if _is_elsewhere(decision) else ""
         lines.append(line)
     return "".join(f"{line}\n" for line in [*lines, summary(decisions)])
+
+
+def _is_elsewhere(decision: Decision) -> bool:
+    """Tell whether the service will run the steps of a template."""
+    return decision.builder == "remote" and decision.action in {"build", "snapshot"}
 
 
 def summary(decisions: Iterable[Decision]) -> str:
@@ -336,7 +352,8 @@ def why(decision: Decision) -> str:
     lines = [f"{decision.template}: {decision.action} (target {decision.target})"]
     lines += [f"  - {reason}" for reason in decision.reasons]
     if decision.stale:
-        lines.append(f"  steps: {', '.join(steps(decision))}")
+        where = ", the service builds" if _is_elsewhere(decision) else ""
+        lines.append(f"  steps: {', '.join(steps(decision))}{where}")
     for name in ("image_key", "template_key"):
         now = getattr(decision.keys, name) if decision.keys else "not known yet"
         then = getattr(decision.entry, name) if decision.entry else None

@@ -7,9 +7,10 @@ from functools import partial
 from sandboxfile import app, lockfile, plan, tags
 from sandboxfile.app import Session
 from sandboxfile.errors import LockStale
+from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, ImageBase
 from sandboxfile.plan import Decision, Known
-from sandboxfile.survey import ENGINE_PREFIX, Survey, Surveyed, pin_name, pinned, survey
+from sandboxfile.survey import Survey, Surveyed, pin_name, pinned, survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,13 @@ def _with_resolved(found: Mapping[str, str], lock: lockfile.Lock) -> lockfile.Lo
 
 
 def _survey(session: Session, names: tuple[str, ...], resolved: Mapping[str, str]) -> Survey:
-    return survey(session.workspace, names, resolved=resolved, digests=session.digests())
+    return survey(
+        session.workspace,
+        names,
+        resolved=resolved,
+        digests=session.digests(),
+        builder=session.target.builder,
+    )
 
 
 def _decide(
@@ -150,6 +157,7 @@ def _known(
         base=(pinned(pin, resolved) or "") if pin else "",
         changed=_changed(session, surveyed, entry),
         untagged=entry is not None and entry.tags is None,
+        builder=session.target.builder,
     )
 
 

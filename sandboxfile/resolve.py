@@ -9,11 +9,12 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
+from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
 from sandboxfile.places import Position
 from sandboxfile.reference import DOCKER_HUB, ImageReference
 from sandboxfile.registry import Registry
-from sandboxfile.survey import ENGINE_PREFIX, Survey, Surveyed, pin_name
+from sandboxfile.survey import Survey, Surveyed, pin_name
 
 JOB = "resolve"
 
@@ -30,6 +31,7 @@ class Resolver:
     offline: bool
     emit: Emit
     cancel: Cancel
+    elsewhere: bool = False  # the service builds: no engine's image is of use
 
     def pins(self, survey: Survey) -> Mapping[str, str]:
         """Return `resolved` entries for every base that has none.
@@ -103,6 +105,8 @@ class Resolver:
             image_id = self._in_engine(image)
             if image_id is None:
                 error.at = error.at or at
+                if self.elsewhere and not error.hint:
+                    error.hint = "the service builds, and an image in an engine here is not there"
                 raise
             self._tell(image, error.message)
             return {ENGINE_PREFIX + name: image_id}
@@ -131,6 +135,8 @@ class Resolver:
         return self.registry().resolve(ImageReference.parse(image)).digest
 
     def _in_engine(self, image: str) -> str | None:
+        if self.elsewhere:
+            return None
         try:
             return self.engine().find(image)
         except Unreachable:

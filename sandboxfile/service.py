@@ -14,7 +14,7 @@ from sandboxfile import __version__
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import UUID, Login, Secret
 from sandboxfile.redact import sanitise
-from sandboxfile.web import REDIRECTS, Reply, Retry, Web, shown
+from sandboxfile.web import REDIRECTS, Body, Reply, Retry, Web, shown
 
 State = Literal["waiting", "building", "ready", "error"]
 
@@ -268,6 +268,10 @@ class TemplateService:
         if not present and not (isinstance(url, str) and self._is_fit(url)):
             raise _nonsense(reply, "its link to send files to is none")
         return FileLink(present, Secret(url if isinstance(url, str) else ""))
+
+    def upload(self, link: FileLink, body: Body, *, timeout_s: float) -> Reply:
+        """Send an archive to where a link leads, without our key; any status is an answer."""
+        return self._web.upload(link.url.reveal(), body, timeout_s=timeout_s)
 
     def _is_fit(self, url: str) -> bool:
         """Tell whether files may go to a link: over https, unless the service itself is without."""

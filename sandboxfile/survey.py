@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from sandboxfile import context, dockerfile, inherit, keys, reading, userdockerfile
+from sandboxfile import context, dockerfile, inherit, keys, reading, steps, userdockerfile
 from sandboxfile.config.document import complaint
 from sandboxfile.context import Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.keys import Keys
+from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import (
     PLATFORM,
     Account,
     BootstrapBase,
+    Builder,
     DockerfileBase,
     ImageBase,
     InstallProject,
@@ -32,8 +34,6 @@ from sandboxfile.userdockerfile import UserDockerfile
 
 # A value on one line of YAML, from its first character: in quotes, or up to what ends it.
 _VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\s)#)*""")
-
-ENGINE_PREFIX = "engine:"  # resolved to an image id, true for one engine only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +123,9 @@ def survey(
     *,
     resolved: Mapping[str, str],
     digests: Digests,
+    builder: Builder = "docker",
 ) -> Survey:
-    """Find the files of every template and compute its keys.
+    """Find the files of every template and compute its keys, for a target with this builder.
 
     Raises ConfigError with the problems of all templates at once.
     """
@@ -137,6 +138,7 @@ def survey(
         if isinstance(template.base, TemplateBase):
             template = inherit.of_parent(template, done[template.base.template].template)
         try:
+            _check(template, done, builder)
             done[name] = _one(workspace, template, done, resolved, digests)
         except ConfigError as error:
             problems.extend(error.problems)
@@ -179,7 +181,6 @@ def _one(
     }
     user_file, user_context = _dockerfile(template, workspace)
     user_manifest = keys.manifest(user_context, digests) if user_context else None
-    _check_remote(template, done)
     base, missing = _base_record(
         template, done, resolved, user_file=user_file, user_manifest=user_manifest
     )
@@ -197,6 +198,29 @@ def _one(
         contents=contents,
         unresolved=missing,
     )
+
+
+def _check(template: Template, done: Mapping[str, Surveyed], builder: Builder) -> None:
+    """Refuse what the target's builder cannot do. Raises ConfigError."""
+    if builder == "docker":
+        _check_remote(template, done)
+        return
+    problems = [*steps.problems(template), *_unbuildable(template)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _unbuildable(template: Template) -> Iterator[Problem]:
+    """Complain of a base that the service cannot begin with."""
+    hint = "build here instead: `builder: docker`, with a `registry`"
+    match template.base:
+        case BootstrapBase() as base:
+            text = f"the service cannot make {base.distribution} from its packages"
+            yield Problem(base.at, text, hint)
+        case DockerfileBase() as base:
+            yield Problem(base.at, "the service cannot build a Dockerfile", hint)
+        case _:
+            pass
 
 
 def _check_remote(template: Template, done: Mapping[str, Surveyed]) -> None:

@@ -14,9 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
-    app.target(args, workspace)
+    target, _ = app.target(args, workspace)
     # Selecting the files finds copies that match nothing; resolving bases would need a network.
-    survey.survey(workspace, workspace.templates, resolved={}, digests=NoCache())
+    survey.survey(
+        workspace,
+        workspace.templates,
+        resolved={},
+        digests=NoCache(),
+        builder=target.builder,
+    )
     if args.json:
         names = list(workspace.templates)
         sys.stdout.write(json.dumps({"valid": True, "templates": names}) + "\n")

@@ -1,11 +1,30 @@
 """The ways a template gets published: the narrow face that every target shows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit
 from sandboxfile.model import Template
+from sandboxfile.steps import Step
+from sandboxfile.uploads import Upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How the service builds a template itself: what it begins with, and its steps.
+
+    Exactly one of `image` (`repo@sha256:…`) and `template` (`name:<build ID>`, or as the user
+    wrote it) is given. `uploads` are the files of the steps' copies, by their number; `force`
+    has the service take nothing from its cache.
+    """
+
+    image: str | None = None
+    template: str | None = None
+    steps: tuple[Step, ...] = ()
+    uploads: Mapping[int, Upload] = field(default_factory=dict)
+    force: bool = False
 
 
 def content_tag(template_key: str) -> str:
@@ -20,7 +39,7 @@ class Release:
     `image` is its tag in the engine (`sandboxfile/<name>:sf-<first 16 hex of the image key>`),
     None for `base: {remote: …}` without instructions. `tags` are the user's, already
     interpolated; the content tag is not among them. With `fresh`, a build that is ready before
-    this one was asked for does not do (`--force`).
+    this one was asked for does not do (`--force`). `recipe` is there when the service builds.
     """
 
     template: Template
@@ -29,6 +48,7 @@ class Release:
     template_key: str
     tags: tuple[str, ...]
     fresh: bool = False
+    recipe: Recipe | None = None
 
     @property
     def content_tag(self) -> str:

@@ -19,6 +19,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, Left, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, StepDone, StepStarted
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
+from sandboxfile.places import Position
 from sandboxfile.service import (
     BuildStatus,
     Busy,
@@ -53,8 +54,8 @@ class Building:
 
     `register` asks for IDs; `trigger` starts them; `prepare` is done between the two (v1 pushes
     there); `owner` returns the newest build of this content that the service knows, None where it
-    cannot say; `usable` tells whether a build that is ready will do. `steps` are the template's
-    keys behind the steps that `trigger` sends. `room` is shared by the builds of a run.
+    cannot say; `usable` tells whether a build that is ready will do. `steps` are the places
+    that asked for the steps that `trigger` sends. `room` is shared by the builds of a run.
     """
 
     release: Release
@@ -70,7 +71,7 @@ class Building:
     prepare: Callable[[Registration], str]
     owner: Callable[[], BuildStatus | None]
     usable: Callable[[Registration], bool] = lambda _: True
-    steps: tuple[str, ...] = ()
+    steps: tuple[Position, ...] = ()
 
     @property
     def _name(self) -> str:

@@ -40,11 +40,11 @@ def kind(page: BuildStatus) -> Kind:
 
 
 def explain(
-    page: BuildStatus, template: Template, *, tail: Iterable[str], steps: tuple[str, ...] = ()
+    page: BuildStatus, template: Template, *, tail: Iterable[str], steps: tuple[Position, ...] = ()
 ) -> SandboxfileError:
     """Return the error for a failed build.
 
-    `steps` names for each step that we sent the key of the template that made it.
+    `steps` has for each step that we sent the place that asked for it.
     """
     reason = page.reason or "no reason given"
     text = f"`{template.name}` failed at the service: {reason}"
@@ -63,7 +63,7 @@ def explain(
     )
 
 
-def _place(page: BuildStatus, template: Template, steps: tuple[str, ...]) -> Position:
+def _place(page: BuildStatus, template: Template, steps: tuple[Position, ...]) -> Position:
     reason = page.reason.lower()
     for key in ("start", "ready"):
         if reason.startswith(f"{key} command"):
@@ -71,5 +71,5 @@ def _place(page: BuildStatus, template: Template, steps: tuple[str, ...]) -> Pos
     if page.step == "base":
         return template.place("base")
     if page.step.isdigit() and 0 < int(page.step) <= len(steps):
-        return template.place(steps[int(page.step) - 1])
+        return steps[int(page.step) - 1]
     return template.at

@@ -1,6 +1,6 @@
 """Publish where the service takes an image by digest: Novita's current domains and their kin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sandboxfile import ready
 from sandboxfile.cancel import Cancel
@@ -8,7 +8,8 @@ from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal
-from sandboxfile.model import Login, RemoteBase, Target, Template
+from sandboxfile.model import Login, RemoteBase, Target, Template, TemplateBase
+from sandboxfile.places import Position
 from sandboxfile.registry import Registry
 from sandboxfile.service import (
     BuildStep,
@@ -18,12 +19,14 @@ from sandboxfile.service import (
     Start,
     TemplateService,
 )
+from sandboxfile.steps import Step
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building
 from sandboxfile.targets.known import Gaps, as_snapshot, is_ready, owner
 from sandboxfile.targets.patience import Patience
 from sandboxfile.targets.room import Room
 from sandboxfile.targets.tagging import Tagging
+from sandboxfile.targets.uploading import Uploader
 
 
 class NovitaV3:
@@ -46,6 +49,7 @@ class NovitaV3:
         usable: Callable[[Release, Registration], bool] = lambda _release, _ids: True,
     ) -> None:
         self._service = service
+        self._uploader = Uploader(service=service)
         self._journal = journal
         self._registry = registry
         self._engine = engine
@@ -103,7 +107,8 @@ class NovitaV3:
         self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
     ) -> Snapshot:
         """Bring a build of exactly this content to its end."""
-        start = self._start(release.template, image, emit)
+        hashes = _hashes(release)
+        start = self._start(release, image, hashes, emit)
         return Building(
             release=release,
             service=self._service,
@@ -117,10 +122,10 @@ class NovitaV3:
             trigger=lambda ids: self._service.trigger(
                 ids, start, timeout_s=self._patience.answer_most
             ),
-            prepare=lambda _: "",
+            prepare=lambda ids: self._upload(release, hashes, ids, emit),
             owner=lambda: owner(self._service, release, self._gaps),
             usable=lambda ids: self._usable(release, ids),
-            steps=tuple(step.type.lower() for step in start.steps),
+            steps=_places(release),
         ).finish()
 
     def _register(self, release: Release) -> Registration:
@@ -141,7 +146,31 @@ class NovitaV3:
             self._gaps.note("v3")
         return self._service.register_v2(template.name, cpu=resources.cpu, memory=resources.memory)
 
-    def _start(self, template: Template, image: str | None, emit: Emit) -> Start:
+    def _upload(
+        self, release: Release, hashes: Mapping[int, str], ids: Registration, emit: Emit
+    ) -> str:
+        """Bring the files of copies to the service; there is no image then."""
+        if release.recipe is not None:
+            files = {name: release.recipe.uploads[number] for number, name in hashes.items()}
+            job = f"snapshot:{release.template.name}"
+            self._uploader.upload(ids, files, job=job, emit=emit)
+        return ""
+
+    def _start(
+        self, release: Release, image: str | None, hashes: Mapping[int, str], emit: Emit
+    ) -> Start:
+        template, recipe = release.template, release.recipe
+        if recipe is not None:
+            return Start(
+                image=recipe.image,
+                template=recipe.template,
+                login=self._pull_login(recipe.image),
+                steps=tuple(_sent(step, hashes) for step in recipe.steps),
+                start=template.start,
+                ready=_ready(template),
+                pre_boot=template.pre_boot,
+                force=recipe.force,
+            )
         remote = template.base.remote if isinstance(template.base, RemoteBase) else None
         if remote and (template.start is None) != (template.ready is None):
             kept = "start" if template.ready else "ready"
@@ -211,6 +240,31 @@ def _steps(template: Template) -> tuple[BuildStep, ...]:
     if template.workdir is not None:
         steps.append(BuildStep(type="WORKDIR", args=(template.workdir,)))
     return tuple(steps)
+
+
+def _places(release: Release) -> tuple[Position, ...]:
+    if release.recipe is not None:
+        return tuple(step.at for step in release.recipe.steps)
+    return tuple(release.template.place(step.type.lower()) for step in _steps(release.template))
+
+
+def _hashes(release: Release) -> Mapping[int, str]:
+    """Return the hash of the files of each copy that the service is to make; reads them."""
+    uploads = release.recipe.uploads if release.recipe else {}
+    return {number: upload.files_hash() for number, upload in uploads.items()}
+
+
+def _sent(step: Step, hashes: Mapping[int, str]) -> BuildStep:
+    return BuildStep(type=step.type, args=step.args, files_hash=hashes.get(step.copy, ""))
+
+
+def _ready(template: Template) -> str | None:
+    if template.ready is not None:
+        return ready.command(template.ready)
+    # With neither command the service would take over both from the template below, which an
+    # image does not do: this is what it does itself without any (docs/protocol.md, 5.5).
+    inherits = isinstance(template.base, TemplateBase) and template.start is None
+    return "sleep 0" if inherits else None
 
 
 def _host(repository: str) -> str:

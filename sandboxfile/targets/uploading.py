@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, StepDone, StepStarted
-from sandboxfile.service import Registration, TemplateService
+from sandboxfile.service import Failing, FileLink, Registration, Rejected, TemplateService
 from sandboxfile.uploads import Upload
-from sandboxfile.web import Body, Reply, Web, host
+from sandboxfile.web import Body, Reply, host
 
 AT_ONCE = 4
 LINKS = 3  # a link may expire while the archive is under way
@@ -26,7 +26,6 @@ class Uploader:
     """Knows what the service has; `known` grows as archives arrive, for all templates of a run."""
 
     service: TemplateService
-    web: Web
     known: set[str] = field(default_factory=set)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -54,28 +53,36 @@ class Uploader:
                 self.known.add(name)
 
     def _send(self, ids: Registration, name: str, files: Upload, *, job: str, emit: Emit) -> None:
-        link = self.service.file_link(ids.template_id, name)
+        link = self._link(ids, name)
         if link.present:
             return
         step = f"upload {files.sent.source} for {files.sent.to}"
         emit(StepStarted(job=job, step=step))
         with _spooled(files) as body:
             for attempt in range(1, LINKS + 1):
-                why = self._put(link.url.reveal(), body)
+                why = self._put(link, body)
                 if why is None:
                     break
                 if attempt == LINKS:
                     raise why
                 emit(Notice(job=job, text=f"{why.message}; asking for a fresh link"))
-                link = self.service.file_link(ids.template_id, name)
+                link = self._link(ids, name)
                 if link.present:  # it arrived, and only the answer was lost
                     break
         emit(StepDone(job=job, step=step))
 
-    def _put(self, url: str, body: Body) -> Unreachable | None:
+    def _link(self, ids: Registration, name: str) -> FileLink:
+        try:
+            return self.service.file_link(ids.template_id, name)
+        except (Rejected, Failing) as error:
+            if error.is_missing:
+                error.hint = "this service takes no files: build here, with a `registry`"
+            raise
+
+    def _put(self, link: FileLink, body: Body) -> Unreachable | None:
         """Send an archive once; return why it did not arrive."""
         try:
-            reply = self.web.upload(url, body, timeout_s=TIMEOUT_S)
+            reply = self.service.upload(link, body, timeout_s=TIMEOUT_S)
         except Unreachable as error:
             return error
         return None if 200 <= reply.status < 300 else _refused(reply)  # noqa: PLR2004 - HTTP statuses

@@ -21,6 +21,7 @@ LAYERS = (
     ("manifests", "plan", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),
     ("targets", "resolve", "account", "configs"),
+    ("recipes",),
     ("pipeline",),
     ("app",),
     ("show", "parts"),

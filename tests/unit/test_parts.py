@@ -10,12 +10,13 @@ import pytest
 
 from sandboxfile import app
 from sandboxfile.app import Session
-from sandboxfile.errors import ConfigError, NotAllowed, SandboxfileError, UsageError
+from sandboxfile.errors import ConfigError, NotAllowed, SandboxfileError
 from sandboxfile.events import Event
 from sandboxfile.parts import Parts
 from sandboxfile.redact import Redactor
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import survey
+from sandboxfile.targets.novita_v3 import NovitaV3
 from tests.fakes.shell import User
 
 KEY = "nvta_canary_of_a_key"
@@ -110,22 +111,13 @@ def test_a_key_is_needed_to_publish(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        ("{provider: novita}", "names no registry, and this version builds images here only"),
-        (
-            "{provider: novita, builder: remote, registry: 127.0.0.1:5000/x}",
-            "wants images built by the service",
-        ),
-    ],
+    "target",
+    ["{provider: novita}", "{provider: novita, builder: remote, registry: 127.0.0.1:5000/x}"],
 )
-def test_a_target_that_would_build_elsewhere_is_refused(
-    user: User, target: str, expected: str
-) -> None:
-    opened = parts(user, target, {"NOVITA_API_KEY": KEY})
+def test_a_target_that_builds_itself_needs_no_engine(user: User, target: str) -> None:
+    opened = parts(user, target, {"NOVITA_API_KEY": KEY, "DOCKER_HOST": "unix:///nowhere"})
 
-    with pytest.raises(UsageError, match=expected):
-        opened.publisher()
+    assert isinstance(opened.publisher(), NovitaV3)
 
 
 # --- what leads out of the workspace ---------------------------------------------------------

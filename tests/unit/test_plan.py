@@ -334,6 +334,7 @@ def test_a_plan_is_json() -> None:
             "target": "prod",
             "action": "build",
             "reasons": [{"text": "one", "at": "novita.yaml:3:3"}, {"text": "two", "at": None}],
+            "builder": "docker",
             "steps": ["generate", "build", "push", "snapshot", "tag"],
             "template_id": None,
             "build_id": None,
@@ -347,6 +348,7 @@ def test_a_plan_is_json() -> None:
             "target": "prod",
             "action": "up to date",
             "reasons": [{"text": "the lock has key sf1:bbbbbbbb…", "at": None}],
+            "builder": "docker",
             "steps": [],
             "template_id": "t1",
             "build_id": "b1",
@@ -381,3 +383,12 @@ def test_why_says_everything() -> None:
     assert why(decided(keys=None, entry=None)).endswith(
         "  image key: not known yet\n  template key: not known yet\n"
     )
+
+
+def test_what_the_service_builds_has_no_image_and_is_told() -> None:
+    decision = decided(entry=None, builder="remote")
+    assert steps(decision) == ("generate", "snapshot", "tag")
+    assert table([decision]).startswith("api  build  the lock has no")
+    assert table([decision]).splitlines()[0].endswith("; the service builds")
+    assert why(decision).splitlines()[2] == "  steps: generate, snapshot, tag, the service builds"
+    assert "service builds" not in table([decided(builder="remote")])

@@ -6,7 +6,7 @@ import pytest
 
 from sandboxfile import app, lockfile, planning, statcache
 from sandboxfile.app import Session
-from sandboxfile.errors import LockStale, NotAllowed, Unreachable, UsageError
+from sandboxfile.errors import LockStale, NotAllowed, Unreachable
 from sandboxfile.events import Event, Notice
 from sandboxfile.redact import Redactor
 from tests.fakes import built, push
@@ -153,7 +153,7 @@ def test_a_build_is_not(three: User, session: Open) -> None:
 @pytest.mark.parametrize(
     ("config", "environ", "expected"),
     [
-        ("", {}, (UsageError, "target `novita` names no registry")),
+        ("", {}, (NotAllowed, "no API key for target `novita`")),
         ("", {"SANDBOXFILE_REGISTRY": "r.io/x"}, (NotAllowed, "no API key for target `novita`")),
         (
             "",
@@ -164,11 +164,6 @@ def test_a_build_is_not(three: User, session: Open) -> None:
             "targets: {novita: {provider: novita, api_url: 'https://evil.example'}}",
             {"NOVITA_API_KEY": "k", "NOVITA_API_URL": "https://api.novita.ai"},
             (NotAllowed, "`evil.example` is not a host that API keys may be sent to"),
-        ),
-        (
-            "targets: {novita: {provider: novita, registry: r.io/x, builder: remote}}",
-            {"NOVITA_API_KEY": "k"},
-            (UsageError, "target `novita` wants images built by the service"),
         ),
     ],
 )

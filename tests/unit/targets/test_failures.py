@@ -47,7 +47,7 @@ def test_failures_are_told_apart(reason: str, kind: str) -> None:
 )
 def test_a_failure_names_its_place(reason: str, step: str, key: str | None) -> None:
     error = failures.explain(
-        failed(reason, step), release().template, tail=(), steps=("user", "workdir")
+        failed(reason, step), release().template, tail=(), steps=(PLACES["user"], PLACES["workdir"])
     )
     assert error.at == (PLACES[key] if key else AT)
 

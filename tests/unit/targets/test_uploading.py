@@ -35,7 +35,7 @@ class Sending:
         self.cancel = Cancel()
         self.web = Web(user_agent="test", sleep=lambda _: None, cancel=self.cancel)
         client = TemplateService(self.web, service.url, Secret(KEY))
-        self.uploader = Uploader(service=client, web=self.web)
+        self.uploader = Uploader(service=client)
         build = service.register("api", ())
         self.ids = Registration(template_id=build.template, build_id=build.id)
         self.events: list[Event] = []

@@ -1,0 +1,93 @@
+"""What the service is told to do for each template that it builds itself (`builder: remote`)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sandboxfile import inherit, steps, uploads
+from sandboxfile.model import ImageBase, ImageConfig, RemoteBase, Template, TemplateBase
+from sandboxfile.statcache import Digests
+from sandboxfile.steps import Origin, Step
+from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.targets import Recipe
+from sandboxfile.uploads import Upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipes:
+    """Writes the recipes of one run.
+
+    `digests` must be what the keys were computed with; `config` returns what a template's base
+    says of itself.
+    """
+
+    survey: Survey
+    digests: Digests
+    config: Callable[[Surveyed], ImageConfig]
+
+    def recipe(
+        self,
+        surveyed: Surveyed,
+        *,
+        image: str | None,
+        parent: str | None,
+        force: bool,
+    ) -> Recipe:
+        """Return the recipe of a template on `image`, or on the template `parent`."""
+        files = self.uploads(surveyed)
+        return Recipe(
+            image=image,
+            template=parent,
+            steps=self._steps(surveyed, files),
+            uploads=files,
+            force=force,
+        )
+
+    def uploads(self, surveyed: Surveyed) -> Mapping[int, Upload]:
+        """Return the files of each copy of a template, by its number."""
+        found = surveyed.selections.items()
+        return {number: uploads.upload(selection, self.digests) for number, selection in found}
+
+    def applied(self, surveyed: Surveyed) -> Template:
+        """Return a template with what it takes over from its base filled in."""
+        return inherit.applied(surveyed.template, self.config(surveyed))
+
+    def _steps(self, surveyed: Surveyed, files: Mapping[int, Upload]) -> tuple[Step, ...]:
+        copies = {number: upload.sent for number, upload in files.items()}
+        return steps.render(self.applied(surveyed), origin=self._origin(surveyed), copies=copies)
+
+    def _origin(self, surveyed: Surveyed) -> Origin:
+        base = surveyed.template.base
+        if isinstance(base, ImageBase):
+            config = self.config(surveyed)
+            return Origin(environment=config.env, workdir=config.workdir or "/")
+        if not isinstance(base, TemplateBase):
+            return Origin()
+        parent = self.survey[base.template]
+        whole = self.applied(parent)
+        return Origin(
+            workdir=steps.workdir(whole.instructions, self._origin(parent).workdir),
+            has_user=whole.user is not None,
+            has_workdir=whole.workdir is not None,
+        )
+
+
+def as_data(recipe: Recipe) -> dict[str, object]:
+    """Return a recipe as people may read it: the trigger's body without what is computed late."""
+    source = {"fromImage": recipe.image} if recipe.image else {"fromTemplate": recipe.template}
+    return {
+        **source,
+        "steps": [
+            {"type": step.type, "args": list(step.args), "at": str(step.at)}
+            for step in recipe.steps
+        ],
+    }
+
+
+def name_at_target(surveyed: Surveyed, build_id: str | None) -> str | None:
+    """Return how the service calls the template below: a build of ours, or the user's name."""
+    base = surveyed.template.base
+    if isinstance(base, RemoteBase):
+        return base.remote
+    if isinstance(base, TemplateBase):
+        return f"{base.template}:{build_id}" if build_id else base.template
+    return None
