@@ -182,6 +182,8 @@ def _private_engine() -> Iterator[PrivateEngine]:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         stack.callback(_unmount, directory)
         bridge = stack.enter_context(_bridge())
+        # Of that name, containerd takes no underscore at the end, nor two of them.
+        namespace = directory.name.replace("_", "0")
         (directory / "daemon.json").write_text("{}")
         log = stack.enter_context((directory / "log").open("wb"))
         command = [
@@ -189,8 +191,7 @@ def _private_engine() -> Iterator[PrivateEngine]:
             "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
             "--pidfile", str(directory / "pid"), "--host", f"unix://{directory}/d.sock",
             f"--bridge={bridge}", "--iptables=false", "--ip6tables=false", "--ip-masq=false",
-            "--containerd-namespace", directory.name,
-            "--containerd-plugins-namespace", f"{directory.name}-plugins",
+            "--containerd-namespace", namespace, "--containerd-plugins-namespace", f"{namespace}-p",
         ]  # fmt: skip
         process = subprocess.Popen(
             command,

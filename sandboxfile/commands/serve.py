@@ -1,6 +1,7 @@
 """Run the local template service until it is stopped."""
 
 import argparse
+import re
 import signal
 import sys
 import threading
@@ -14,6 +15,9 @@ from sandboxfile.local.faults import Faults
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import EngineChoice, Login
 
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")  # RFC 1123, 2.1
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -23,7 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--v1-registry",
         metavar="HOST/REPOSITORY",
-        help="where images of the v1 flow are pushed to and read from",
+        help="where images of the v1 flow are pushed to, in place of the service's own registry",
+    )
+    parser.add_argument(
+        "--host-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name for this machine that clients may use besides localhost; repeatable",
     )
     parser.add_argument(
         "--strict", action="store_true", help="demand the credential kinds that E2B demands"
@@ -70,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         parallel=args.parallel,
         max_builds=args.max_builds,
         faults=args.fault,
+        host_names=args.host_name,
     )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -90,4 +102,10 @@ def _check(args: argparse.Namespace) -> None:
         if value is not None and value < 1:
             option = name.replace("_", "-")
             raise UsageError(f"`--{option} {value}`: at least one build has to be possible")
+    for name in args.host_name:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"`--host-name {name}`: not the name of a host",
+                hint="give one whole name without port, for example `docker.sandbox.test`",
+            )
     Faults(args.fault)  # before an engine is looked for

@@ -145,6 +145,12 @@ class Engine(Protocol):
     def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
         """Import a root filesystem archive as image `tag`; its id."""
 
+    def load(self, archive: Iterable[bytes], tag: str, *, cancel: Cancel) -> str:
+        """Load images as `docker save` writes them; the id of the one with this tag.
+
+        Raises SandboxfileError, Unreachable, Cancelled, and what the archive's source raises.
+        """
+
     def build(self, spec: BuildSpec, *, emit: Emit, cancel: Cancel) -> Built:
         """Build an image. Raises BuildFailed, Unsupported, Unreachable, Cancelled."""
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
@@ -167,6 +167,17 @@ class DockerEngine:
                 image_id = str(message.get("status", image_id))
         # Tagged only now: some engines would give the tag to the half that they could read.
         self.tag(image_id, tag)
+        return self._confirmed(tag)
+
+    def load(self, archive: Iterable[bytes], tag: str, *, cancel: Cancel) -> str:
+        """Load images as `docker save` writes them; the id of the one with this tag."""
+        headers = {"Content-Type": "application/x-tar"}
+        with self._ready().stream(
+            "/images/load", params={"quiet": "1"}, headers=headers, body=archive, cancel=cancel
+        ) as messages:
+            for message in messages:
+                if failed := failure(message):
+                    raise SandboxfileError(f"`{tag}` cannot be loaded: {failed[0]}")
         return self._confirmed(tag)
 
     # --- registries --------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from sandboxfile.local import names
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
 from sandboxfile.local.guest import DEFAULT_USER, Guest
 from sandboxfile.local.layers import LABEL, Layers, chain
+from sandboxfile.local.pushed import Pushes
 from sandboxfile.local.records import (
     Build,
     Failed,
@@ -27,13 +28,13 @@ from sandboxfile.local.records import (
     Result,
     Setting,
 )
+from sandboxfile.local.repositories import REPOSITORY as PUSHED
 from sandboxfile.local.steps import Bench, expect
 from sandboxfile.local.store import CANCELLED, Store
 from sandboxfile.model import Login
 from sandboxfile.reference import ImageReference
 
 REPOSITORY = "sandboxfile/local"  # images of finished templates, tagged with the build's id
-PUSHED = "e2b/custom-envs"  # below the registry, by v1 clients (docs/protocol.md, 2.3)
 OWNER = "sandboxfile.owner"  # label of containers: the process that has to remove them
 ROOT = "root"  # whose steps are those of older clients
 BASE = "base"
@@ -46,9 +47,9 @@ _ENGINE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 class Workshop:
     """What every build needs.
 
-    `registry` is where v1 clients push to (`host[:port][/path]`); without it only what they left
-    in the engine is found. `logins` gives the login for a registry's host, `files` the archive that
-    was uploaded under a hash.
+    `registry` is where v1 clients push to (`host[:port][/path]`), None for the service's own, with
+    what was pushed there in `pushes`. `logins` gives the login for a registry's host, `files` the
+    archive that was uploaded under a hash.
     """
 
     store: Store
@@ -57,6 +58,7 @@ class Workshop:
     registry: str | None
     patience: Patience
     files: Callable[[str], Path | None] = lambda _: None
+    pushes: Pushes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,8 @@ class Assembly:
             return self._parent(recipe.template)
         images = (recipe.image,) if recipe.image else self._pushed()
         self._from = ("[base] FROM", images[0])
+        if not recipe.image:
+            self._load(images[0])
         return _Base(
             image=self._present(images),
             setting=Setting(user=ROOT if recipe.as_root else DEFAULT_USER),
@@ -196,6 +200,25 @@ class Assembly:
             return (f"{PUSHED}/{name}",)
         return f"{registry}/{PUSHED}/{name}", f"{registry}/{name}"
 
+    def _load(self, image: str) -> None:
+        """Hand what was pushed to this service over to the engine.
+
+        That works with every engine, also where it could not reach our loopback to pull.
+        """
+        pushes = self._workshop.pushes
+        if pushes is None or self._workshop.registry is not None:
+            return
+        pushed = pushes.find(self._build.template, self._build.id)
+        if pushed is None:
+            return
+        self._say(f"Pulling {image}")
+        try:
+            self._workshop.engine.load(pushed.archive(image), image, cancel=self._cancel)
+        except SandboxfileError as error:
+            raise Failed(
+                f"failed to pull build image from registry: '{image}': {error.message}"
+            ) from error
+
     def _present(self, images: tuple[str, ...]) -> str:
         """Return the id of the first of these images that the engine has or can pull."""
         engine = self._workshop.engine
@@ -222,8 +245,8 @@ class Assembly:
             raise Failed(f"image '{image}' not found: the engine has no image with this id")
         if not self._recipe.image and self._workshop.registry is None:
             raise Failed(
-                f"failed to pull build image from registry: '{image}' is not in the engine, and"
-                " the local service was started without a registry"
+                f"failed to pull build image from registry: '{image}' was not pushed to this"
+                " service, and is not in the engine"
             )
         self._say(f"Pulling {image}")
         given = self._recipe.credentials

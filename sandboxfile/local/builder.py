@@ -71,6 +71,8 @@ class Builder:
             for owner in presence.dead():
                 self._workshop.engine.remove_boxes(labels={OWNER: owner})
                 presence.bury(owner)
+        with suppress(Exception):  # a store that is closed while we stop
+            self.tidy()
 
     def discard(self, images: list[str], layers: list[str]) -> None:
         """Take away images of a deleted template, as far as the engine lets us."""
@@ -80,10 +82,12 @@ class Builder:
         discard(self._workshop.store, self._workshop.engine, layers)
 
     def tidy(self) -> None:
-        """Take away layers that are too old or too many."""
+        """Take away layers that are too old or too many, and what was pushed for ended builds."""
         store = self._workshop.store
         spare = store.spare_layers(keep=KEPT_LAYERS, unused_s=LAYER_LIFE_S)
         discard(store, self._workshop.engine, spare)
+        if self._workshop.pushes is not None:
+            self._workshop.pushes.sweep(untag=self._workshop.engine.untag)
 
     def stop(self, *, timeout_s: float = 2.0) -> None:
         """Cancel what runs and remove its containers, waiting `timeout_s` seconds at most."""

@@ -129,10 +129,11 @@ class Api:
             given = {allowed: given[allowed]}
         if self._key is None and not self._strict:
             return
-        if not any(self._is_valid(value) for value in given.values()):
+        if not any(self.is_valid(value) for value in given.values()):
             raise Refusal(401, "Invalid API key or access token")
 
-    def _is_valid(self, value: str) -> bool:
+    def is_valid(self, value: str) -> bool:
+        """Tell whether a key or access token is good."""
         if self._key is None:
             return bool(value)
         return hmac.compare_digest(value.encode(), self._key.reveal().encode())

@@ -1,6 +1,8 @@
 """HTTP/1.1 for the local service, on loopback alone; what is answered is decided elsewhere."""
 
+import io
 import logging
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -40,15 +42,19 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 0,
         streams: Streams = lambda _method, _path: False,
+        host_names: frozenset[str] = frozenset(),
     ) -> None:
-        """Bind; port 0 picks a free one. Raises UsageError, SandboxfileError."""
+        """Bind; port 0 picks a free one. Raises UsageError, SandboxfileError.
+
+        `host_names` are names for this machine that clients may call it by, besides `localhost`.
+        """
         if not is_loopback(host):
             raise UsageError(
                 f"the local service does not listen on `{host}`",
                 hint="anyone who reaches it runs commands in containers: use 127.0.0.1",
             )
         try:
-            self._http = _Listener(handle, streams, host, port)
+            self._http = _Listener((host, port), handle, streams, host_names)
         except (OSError, OverflowError) as error:
             raise SandboxfileError(
                 f"the local service cannot listen on {host}:{port}: {error}",
@@ -73,10 +79,17 @@ class _Listener(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, handle: Handle, streams: Streams, host: str, port: int) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handle: Handle,
+        streams: Streams,
+        host_names: frozenset[str],
+    ) -> None:
         self.handle = handle
         self.streams = streams
-        super().__init__((host, port), _Handler)
+        self.host_names = host_names
+        super().__init__(address, _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that hang up; they do so whenever a run is stopped."""
@@ -121,11 +134,15 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server
 
     def _check_origin(self) -> None:
-        """Keep web pages out: no page may talk to us through its visitor's browser."""
+        """Keep web pages out: no page may talk to us through its visitor's browser.
+
+        A page may have its own name resolve to loopback, so a host has to be one that we know.
+        """
         host = _split(f"//{self.headers.get('Host', '')}", "Host").hostname or ""
         origin = self.headers.get("Origin")
-        theirs = _split(origin, "Origin").hostname or "" if origin else host
-        if not is_loopback(host) or not is_loopback(theirs):
+        theirs = _split(origin, "Origin").hostname or "" if origin else "localhost"
+        known = is_loopback(host) or host in self._listener.host_names
+        if not known or not is_loopback(theirs):
             raise Unacceptable(HTTPStatus.FORBIDDEN, "only programs on this machine are answered")
 
     def handle_expect_100(self) -> bool:
@@ -153,20 +170,27 @@ class _Handler(BaseHTTPRequestHandler):
             body=b"" if streams else body.whole(),
             content=body if streams else (),
             length=body.length,
+            query_string=parts.query,
         )
 
     def _send(self, answer: Answer) -> None:
-        with suppress(ConnectionError, TimeoutError):
+        try:
+            file = answer.file.open("rb") if answer.file else io.BytesIO(answer.body)
+        except OSError as error:  # removed meanwhile
+            self._send(refusal(404, f"not there any more: {error.strerror}"))
+            return
+        with file, suppress(ConnectionError, TimeoutError):
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            if answer.status != HTTPStatus.NO_CONTENT and "Content-Length" not in answer.headers:
-                self.send_header("Content-Length", str(len(answer.body)))
+            if answer.status != HTTPStatus.NO_CONTENT:
+                self.send_header("Content-Length", str(file.seek(0, io.SEEK_END)))
+                file.seek(0)
             if self.close_connection:
                 self.send_header("Connection", "close")
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer.body)
+                shutil.copyfileobj(file, self.wfile)
             self.wfile.flush()
 
     def _linger(self) -> None:

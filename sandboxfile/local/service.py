@@ -17,9 +17,14 @@ from sandboxfile.local.builder import PARALLEL, Builder
 from sandboxfile.local.endpoints import Api
 from sandboxfile.local.faults import Faults
 from sandboxfile.local.files import Files
+from sandboxfile.local.pushed import Pushes
 from sandboxfile.local.records import Build, Level, Refusal, Setting
+from sandboxfile.local.registry import Registry
+from sandboxfile.local.repositories import Repositories
 from sandboxfile.local.server import Server
 from sandboxfile.local.store import Store
+from sandboxfile.local.tokens import Tokens
+from sandboxfile.local.wire import Answer, Request
 from sandboxfile.model import Login, Resources, Secret
 
 TAIL = 20  # lines of a start command's output that an error shows
@@ -79,11 +84,13 @@ class LocalService:
         parallel: int = PARALLEL,
         max_builds: int | None = None,
         faults: Iterable[str] = (),
+        host_names: Iterable[str] = (),
     ) -> None:
         """Open the store in `data`. Raises SandboxfileError, UsageError.
 
         `strict` takes only the credential kinds that E2B takes, `key` only that credential;
-        `registry` is where v1 clients push to. `parallel` builds run at once, `max_builds` may wait
+        `registry` is where v1 clients push to, None for the service's own, and `host_names` what it
+        may be called besides `localhost`. `parallel` builds run at once, `max_builds` may wait
         or run (None: any number). `faults` are those of `sandboxfile.local.faults`, for tests.
         """
         self.faults = Faults(faults)
@@ -91,6 +98,7 @@ class LocalService:
         self.patience = Patience(interval_s=ready_interval_s, timeout_s=ready_timeout_s)
         self._store = Store(data)
         self._files = _files(data)
+        repositories = Repositories(data / "registry")
         workshop = Workshop(
             store=self._store,
             engine=engine,
@@ -98,6 +106,7 @@ class LocalService:
             registry=registry,
             patience=self.patience,
             files=self._files.path,
+            pushes=Pushes(repositories, is_open=self._store.is_open),
         )
         self._builder = Builder(workshop, parallel=parallel)
         self._api = Api(
@@ -108,20 +117,39 @@ class LocalService:
             strict=strict,
             max_builds=max_builds,
         )
+        self._registry = Registry(
+            repositories,
+            Tokens(is_valid=self._api.is_valid, is_waiting=self._is_waiting),
+            is_waiting=self._is_waiting,
+        )
+        self._host_names = frozenset(name.lower() for name in host_names)
         self._server: Server | None = None
         self._is_stopped = False
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on loopback only; the base URL. Raises UsageError, SandboxfileError."""
         self._server = Server(
-            self.faults.around(self._api.handle),
+            self.faults.around(self._handle),
             host=host,
             port=port,
-            streams=self._api.streams,
+            streams=self._streams,
+            host_names=self._host_names,
         )
         for sweep in (self._builder.sweep, self._files.sweep):
             Thread(target=sweep, daemon=True).start()
         return self._server.url
+
+    def _handle(self, request: Request) -> Answer:
+        owner = self._registry if self._registry.owns(request.path) else self._api
+        return owner.handle(request)
+
+    def _streams(self, method: str, path: str) -> bool:
+        owner = self._registry if self._registry.owns(path) else self._api
+        return owner.streams(method, path)
+
+    def _is_waiting(self, template: str) -> bool:
+        self._builder.settle()
+        return self._store.is_waiting(template)
 
     def stop(self) -> None:
         """Stop listening, cancel builds that run, remove their containers; within 2 s or so."""

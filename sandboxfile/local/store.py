@@ -172,6 +172,19 @@ class Store:
     def is_building(self, build: str) -> bool:
         return bool(self._row("SELECT 1 FROM build WHERE id = ? AND status = 'building'", build))
 
+    def is_waiting(self, template: str) -> bool:
+        """Tell whether a build of this template waits for its trigger."""
+        return self._has(template, "waiting")
+
+    def is_open(self, template: str) -> bool:
+        """Tell whether a build of this template waits or runs."""
+        return self._has(template, "waiting", "building")
+
+    def _has(self, template: str, *statuses: str) -> bool:
+        marks = ", ".join("?" for _ in statuses)
+        query = f"SELECT 1 FROM build WHERE template = ? AND status IN ({marks})"
+        return bool(self._row(query, template, *statuses))
+
     def settle(self) -> bool:
         """End what nobody will end: builds of dead processes, and those beyond the time limits.
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qs
 
 from sandboxfile.local.records import Refusal
 
@@ -15,7 +17,8 @@ class Request:
     """A request; `path` as sent, with its escapes, headers in lower case.
 
     `content` is the body of a request that streams, to be taken once; then `body` is empty.
-    `length` is its size as announced, None where it comes in chunks.
+    `length` is its size as announced, None where it comes in chunks. `query` has the last value of
+    each name, `texts` all.
     """
 
     method: str
@@ -25,6 +28,11 @@ class Request:
     body: bytes = b""
     content: Iterable[bytes] = ()
     length: int | None = 0
+    query_string: str = ""
+
+    def texts(self, name: str) -> list[str]:
+        """Return all values that the query has for a name."""
+        return parse_qs(self.query_string).get(name, [])
 
     @property
     def base_url(self) -> str:
@@ -35,12 +43,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer; an empty body is sent as none. One that `is_lost` is never sent: we hang up."""
+    """An answer; an empty body is sent as none, `file` in place of a body.
+
+    One that `is_lost` is never sent: we hang up.
+    """
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     is_lost: bool = False
+    file: Path | None = None
 
 
 def answer(status: int, value: object, **headers: str) -> Answer:

@@ -10,6 +10,7 @@ from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal
+from sandboxfile.loopback import is_loopback
 from sandboxfile.model import Login, Secret, Target, Template
 from sandboxfile.registry import Registry
 from sandboxfile.service import Failing, NameTaken, Registration, Rejected, TemplateService
@@ -220,10 +221,15 @@ def _not_carried(template: Template) -> list[str]:
 def registry_host(target: Target) -> str:
     """Return the host of a v1 service's own registry: the neighbour of its API, `docker.<domain>`.
 
+    A local service is its own registry, at its own address.
+
     The token goes there, so it is the address that was checked for trust that decides, not
     `domain`, which may be written beside it. Raises SandboxfileError when there is no such host.
     """
-    host = urlsplit(target.api_url or f"https://api.{target.domain}").hostname or ""
+    url = urlsplit(target.api_url or f"https://api.{target.domain}")
+    host = url.hostname or ""
+    if is_loopback(host):
+        return url.netloc.rpartition("@")[2]
     if not host.startswith("api."):
         raise SandboxfileError(
             f"target `{target.name}` names no registry to push images to",

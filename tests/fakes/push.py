@@ -49,14 +49,15 @@ def image(
     os: str = "linux",
     config: Mapping[str, Any] | None = None,
     media_type: str = OCI_MANIFEST,
+    layer: bytes = b"\0" * 1024,  # the end of an archive, and nothing before it
+    diff: bytes | None = None,
 ) -> Image:
-    """Make an image of one empty layer."""
-    layer = b"\0" * 1024  # the end of an archive, and nothing before it
+    """Make an image of one layer, an empty one; `diff` is what its configuration says of it."""
     about = {
         "architecture": architecture,
         "os": os,
         "config": dict(config or {}),
-        "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
+        "rootfs": {"type": "layers", "diff_ids": [digest(layer if diff is None else diff)]},
     }
     blob = json.dumps(about).encode()
     docker = media_type == DOCKER_MANIFEST

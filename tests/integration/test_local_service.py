@@ -1,10 +1,13 @@
 """The local template service on a real engine, asked by our own client."""
 
+import base64
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,7 +18,7 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
-from sandboxfile.errors import BuildFailed, Cancelled, SandboxfileError
+from sandboxfile.errors import BuildFailed, Cancelled, NotAllowed, SandboxfileError
 from sandboxfile.events import Event
 from sandboxfile.local.service import LocalBuild, LocalService, open_box
 from sandboxfile.model import ImageBase, Login, Ready, Resources, Secret, Target, Template
@@ -24,7 +27,7 @@ from sandboxfile.service import BuildStatus, BuildStep, Registration, Start, Tem
 from sandboxfile.targets import Release
 from sandboxfile.targets.local import LocalPublisher
 from sandboxfile.web import Web
-from tests.fakes import calls
+from tests.fakes import calls, push
 
 pytestmark = pytest.mark.engine
 
@@ -411,10 +414,68 @@ def test_a_v1_build_that_was_never_pushed_fails(serve: Serve, registry: str) -> 
     assert status.reason.startswith("failed to pull build image from registry: ")
 
 
-def test_a_v1_build_without_any_registry_asks_nobody(running: Running) -> None:
+TOKEN_USER = Login(username="_e2b_access_token", password=Secret("any"))
+
+
+def test_a_v1_build_takes_what_was_pushed_to_the_service_itself(
+    running: Running, engine: Engine, busybox: str, tmp_path: Path
+) -> None:
+    ids = running.client.register_v1(dockerfile="FROM x", alias="legacy", cpu=1, memory=128)
+    mine = f"e2b/custom-envs/{ids.template_id}"
+    repository = f"{running.url.removeprefix('http://')}/{mine}"
+    reference = pushed(engine, busybox, repository, ids.build_id, TOKEN_USER)
+    engine.ensure(
+        reference, login=TOKEN_USER, emit=lambda _: None, cancel=Cancel(), job="it can be pulled"
+    )
+    engine.untag(reference)
+
+    running.client.trigger_v1(ids)
+
+    assert running.end(ids).state == "ready"
+    running.said(ids, f"Pulling {mine}:{ids.build_id}")
+    wait(lambda: list((tmp_path / "data" / "registry").iterdir()), lambda left: not left)
+    assert engine.find(f"{mine}:{ids.build_id}") is None
+    engine.untag(running.service.resolve("legacy").image)
+    with pytest.raises(NotAllowed):  # it waits no longer
+        pushed(engine, busybox, repository, ids.build_id, TOKEN_USER)
+    engine.untag(f"{repository}:{ids.build_id}")
+
+
+def test_a_v1_build_that_was_not_pushed_anywhere_asks_nobody(running: Running) -> None:
     ids = running.client.register_v1(dockerfile="FROM x", alias="legacy", cpu=1, memory=128)
     running.client.trigger_v1(ids)
-    assert "was started without a registry" in running.end(ids).reason
+    reason = running.end(ids).reason
+    assert reason.startswith("failed to pull build image from registry: ")
+    assert "was not pushed to this service" in reason
+
+
+def test_an_image_that_the_engine_does_not_take_fails_at_base(
+    running: Running, engine: Engine
+) -> None:
+    ids = running.client.register_v1(dockerfile="FROM x", alias="legacy", cpu=1, memory=128)
+    host = running.url.removeprefix("http://")
+    # Its layer is none: an engine that unpacks it, or compares it with the configuration, says so.
+    broken = push.image(layer=b"not an archive", diff=b"another")
+    token = registry_token(running.url, ids.template_id)
+    push.push(
+        f"http://{host}", f"e2b/custom-envs/{ids.template_id}", ids.build_id, broken,
+        headers={"Authorization": f"Bearer {token}"},
+    )  # fmt: skip
+    running.client.trigger_v1(ids)
+    status = running.end(ids)
+    assert (status.state, status.step) == ("error", "base")
+    assert status.reason.startswith("failed to pull build image from registry: ")
+    assert engine.find(f"e2b/custom-envs/{ids.template_id}:{ids.build_id}") is None
+
+
+def registry_token(url: str, template: str) -> str:
+    basic = base64.b64encode(b"_e2b_access_token:any").decode()
+    request = urllib.request.Request(
+        f"{url}/v2/token?scope=repository:e2b/custom-envs/{template}:push,pull",
+        headers={"Authorization": f"Basic {basic}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return str(json.load(response)["token"])
 
 
 def test_credentials_of_a_kind_we_cannot_use_are_named(running: Running, registry: str) -> None:

@@ -251,3 +251,40 @@ def test_what_is_at_the_registry_is_not_built_for_another_service(
     assert not [job for job in ran.done if job.startswith(("build:", "push:"))]
     images = {name: entry.image for name, entry in checkout.entries("box").items()}
     assert {n: entry.image for n, entry in checkout.entries("second").items()} == images
+
+
+OWN_REGISTRY = """\
+version: 1
+name: {name}
+base: {base}
+env: {{NONCE: "{nonce}"}}
+files: [hello.txt -> /srv/hello/]
+resources: {{cpu: 1, memory: 128}}
+targets:
+  box: {{provider: novita, api_url: "{url}", api: v1}}
+"""
+
+
+def test_the_legacy_api_needs_no_other_registry_than_the_services_own(
+    *,
+    serve: Serving,
+    place: Callable[[str], User],
+    base: str,
+    nonce: str,
+    images: Callable[[str], None],
+) -> None:
+    host, name = place("own-registry-host"), "fn-own-registry"
+    url = serve(host)
+    images(name)
+    client = place("own-registry").having(NOVITA_API_KEY=KEY, SANDBOXFILE_TARGET="box")
+    client.write("novita.yaml", OWN_REGISTRY.format(name=name, base=base, nonce=nonce, url=url))
+    client.write("hello.txt", "hello\n")
+
+    ran = client.run("build", "--json")
+
+    assert ran.code == 0, ran.err
+    entry = client.entries("box")[name]
+    registry = url.removeprefix("http://")
+    assert entry.image.startswith(f"{registry}/e2b/custom-envs/{entry.template_id}@sha256:")
+    assert host.command("run", name, "--", "cat", "/srv/hello/hello.txt").out == "hello\n"
+    assert client.run("build").err.endswith("1 up to date, nothing to do\n")

@@ -624,11 +624,18 @@ def test_run_needs_a_command(done: User) -> None:
         )
 
 
+LONG = "a." + "b" * 64
+
+
 @pytest.mark.parametrize(
     ("argv", "error"),
     [
         (["--parallel", "0"], "`--parallel 0`: at least one build has to be possible"),
         (["--max-builds", "-1"], "`--max-builds -1`: at least one build has to be possible"),
+        (["--host-name", "*.sandbox.test"], "`--host-name *.sandbox.test`: not the name of a host"),
+        (["--host-name", "x.test:3000"], "`--host-name x.test:3000`: not the name of a host"),
+        (["--host-name", ""], "`--host-name `: not the name of a host"),
+        (["--host-name", LONG], f"`--host-name {LONG}`: not the name of a host"),
         (["--fault", "rgister-429"], "there is no fault `rgister-429`"),
     ],
 )

@@ -2,6 +2,8 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -16,6 +18,8 @@ def echo(request: Request) -> Answer:
         return Answer(status=202)
     if request.path == "/none":
         return Answer(status=204)
+    if request.path.startswith("/file"):
+        return Answer(status=200, file=Path(unquote(request.path.removeprefix("/file"))))
     if request.path == "/refused":
         return answer(403, "no")
     if request.path.startswith("/stream"):
@@ -194,6 +198,33 @@ def test_web_pages_are_kept_out(url: str, headers: str) -> None:
 def test_programs_on_this_machine_are_answered(url: str, headers: str) -> None:
     answered = raw(url, f"GET /x HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n".encode())
     assert answered.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_name_that_was_given_is_answered_and_no_other_nor_pages_of_it() -> None:
+    named = Server(echo, host_names=frozenset({"docker.sandbox.test"}))
+    for headers, status in (
+        ("Host: docker.sandbox.test:3000", 200),
+        ("Host: Docker.Sandbox.Test", 200),
+        ("Host: sandbox.test", 403),
+        ("Host: evil.docker.sandbox.test", 403),
+        ("Host: docker.sandbox.test\r\nOrigin: http://docker.sandbox.test", 403),
+    ):
+        answered = raw(named.url, f"GET /x HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        assert int(answered.split()[1]) == status, headers
+    named.stop()
+
+
+def test_a_file_is_sent_in_place_of_a_body(
+    connection: http.client.HTTPConnection, tmp_path: Path
+) -> None:
+    (tmp_path / "blob").write_bytes(b"x" * 1_000_000)
+    asked = quote(str(tmp_path / "blob"))
+    assert ask(connection, f"GET /file{asked}") == (200, b"x" * 1_000_000)
+    connection.request("HEAD", f"/file{asked}")
+    response = connection.getresponse()
+    assert (response.read(), response.getheader("Content-Length")) == (b"", "1000000")
+    assert ask(connection, f"GET /file{asked}.gone")[0] == 404
+    assert ask(connection, "GET /empty")[0] == 202
 
 
 def test_a_defect_of_ours_is_500(

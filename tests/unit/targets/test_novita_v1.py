@@ -130,6 +130,8 @@ def test_without_a_registry_the_image_goes_to_that_of_the_service(world: World) 
         ("sandbox.example", None, "docker.sandbox.example"),
         ("sandbox.example", "https://api.sandbox.example", "docker.sandbox.example"),
         ("evil.example", "https://api.sandbox.example:8443/x", "docker.sandbox.example"),
+        ("evil.example", "http://127.0.0.1:3000", "127.0.0.1:3000"),  # its own registry
+        ("evil.example", "http://localhost", "localhost"),
     ],
 )
 def test_the_token_goes_next_to_the_address_that_is_trusted(
@@ -140,7 +142,7 @@ def test_the_token_goes_next_to_the_address_that_is_trusted(
 
 
 def test_a_service_elsewhere_needs_a_registry_of_its_own() -> None:
-    target = Target(name="old", provider="novita", api_url="http://127.0.0.1:8080", at=AT)
+    target = Target(name="old", provider="novita", api_url="https://box.example", at=AT)
     with pytest.raises(SandboxfileError, match="target `old` names no registry") as caught:
         registry_host(target)
     assert caught.value.at == AT
