@@ -40,7 +40,9 @@ class Entry:
 
     `image` is `repo@sha256:…`, the engine's own image id for local targets, or empty where the
     service built without an image of ours. `parts` are short digests of what the keys consist of.
-    `tags` are those that were moved to this build, None while that is still to be done.
+    `tags` are those that were moved to this build, None while that is still to be done. `moved`
+    are tags that were put on another build on purpose (`rollback`, `promote`, `tag`), each with
+    that build: they stay there until the template is built anew.
     """
 
     template_id: str
@@ -51,6 +53,12 @@ class Entry:
     parts: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
     tags: tuple[str, ...] | None = None
+    moved: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def current(self) -> str:
+        """The build that the bare name stands for: this one, unless `default` was moved."""
+        return self.moved.get("default", self.build_id)
 
     def with_tags(self, tags: Collection[str]) -> "Entry":
         return replace(self, tags=tuple(sorted(set(tags))))
@@ -72,6 +80,9 @@ class Lock:
 
     def with_resolved(self, found: Mapping[str, str]) -> "Lock":
         return replace(self, resolved={**self.resolved, **found})
+
+
+Change = Callable[[Entry], Entry]
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -108,6 +119,9 @@ def _entry_lines(entry: Entry) -> Iterator[str]:
     if entry.image:
         yield f"image: {_scalar(entry.image)}"
     yield f"image_key: {_scalar(entry.image_key)}"
+    if entry.moved:
+        moved = (f"{_scalar(k)}: {_scalar(v)}" for k, v in sorted(entry.moved.items()))
+        yield f"moved: {{{', '.join(moved)}}}"
     if entry.parts:
         parts = (f"{_scalar(k)}: {_scalar(v)}" for k, v in sorted(entry.parts.items()))
         yield f"parts: {{{', '.join(parts)}}}"
@@ -371,6 +385,10 @@ def _digest(path: _Path, value: object) -> Iterator[_Complaint]:
     return _text(path, value, DIGEST, "a digest, `sha256:` and 64 hexadecimal digits,")
 
 
+def _build(path: _Path, value: object) -> Iterator[_Complaint]:
+    return _text(path, value, ID, "a build ID")
+
+
 def _part(path: _Path, value: object) -> Iterator[_Complaint]:
     return _text(path, value, PART, "a short digest, 8 hexadecimal digits,")
 
@@ -383,7 +401,7 @@ def _entry_complaints(path: _Path, value: object) -> Iterator[_Complaint]:
     if not isinstance(value, dict):
         yield _Complaint(path=path, message="a map is expected", hint=_AGAIN)
         return
-    yield from _unknown(path, value, (*_TEXTS, "parts", "tags"))
+    yield from _unknown(path, value, (*_TEXTS, "moved", "parts", "tags"))
     for key, (pattern, what) in _TEXTS.items():
         if key in value:
             yield from _text((*path, key), value[key], pattern, what)
@@ -391,6 +409,7 @@ def _entry_complaints(path: _Path, value: object) -> Iterator[_Complaint]:
             yield _Complaint(path=path, message=f"`{key}` is missing", hint=_AGAIN, on_key=True)
     yield from _each((*path, "parts"), value.get("parts", {}), PART_NAME, "a part", _part)
     yield from _tags((*path, "tags"), value.get("tags", []))
+    yield from _each((*path, "moved"), value.get("moved", {}), TAG, "a tag", _build)
 
 
 def _tags(path: _Path, value: object) -> Iterator[_Complaint]:

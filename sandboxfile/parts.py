@@ -20,7 +20,7 @@ from sandboxfile.resolve import Resolver
 from sandboxfile.service import TemplateService
 from sandboxfile.survey import Survey
 from sandboxfile.targets import Publisher, novita_v1
-from sandboxfile.targets.local import PATIENCE, LocalPublisher
+from sandboxfile.targets.local import PATIENCE, LocalPublisher, LocalTemplates
 from sandboxfile.targets.novita_v3 import NovitaV3
 from sandboxfile.targets.patience import Patience
 from sandboxfile.web import Web
@@ -211,6 +211,20 @@ class Parts:
             detach=getattr(args, "detach", False),
             leave_at=math.inf if limit is None else usual.clock() + limit,
         )
+
+    def templates(self) -> TemplateService:
+        """Return the service of any target; this machine's own is started for the session."""
+        if self.session.target.provider != "local":
+            return self.service()
+        started = self.session.once(
+            "local-templates",
+            lambda: LocalTemplates(
+                engine=self.engine(),
+                data=app.data(self._environ, self.session.args.home),
+                logins=self.login,
+            ),
+        )
+        return started.service
 
     def service(self) -> TemplateService:
         """Return the service of a target that is not this machine. Raises NotAllowed."""

@@ -61,6 +61,12 @@ def repository(template: str) -> str:
     return plain if plain == template else f"{plain}.{keys.short(template)}"
 
 
+def _holding(release: Release, entry: Entry) -> Release:
+    """Leave tags where they were put on purpose (`Entry.moved`)."""
+    held = tuple(sorted(entry.moved))
+    return replace(release, held=held, tags=tuple(t for t in release.tags if t not in held))
+
+
 def manifest_name(target: str, template: str) -> str:
     """Return the name under which the files of a template's last build are remembered."""
     return f"{target}.{template}"
@@ -456,8 +462,8 @@ class Pipeline:
 
     def tag(self, decision: Decision) -> None:
         """Move the user's tags to the build that the lock has; record those that it has then."""
-        release = self.release(decision)
         entry = lockfile.read(self.lock).targets[self.target][decision.template]
+        release = _holding(self.release(decision), entry)
         build = Snapshot(template_id=entry.template_id, build_id=entry.build_id)
         remove = self._removed(release, entry)
         done = self.publisher().tag(

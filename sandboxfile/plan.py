@@ -192,7 +192,14 @@ def _judge(
         return "snapshot" if same_image else "build", reasons
     if reasons := list(_tag_differences(known, entry)):
         return "retag", reasons
-    return "up to date", [Reason(text=f"the lock has key {_short(keys.template_key)}")]
+    return "up to date", list(_settled(keys.template_key, entry))
+
+
+def _settled(key: str, entry: Entry) -> Iterator[Reason]:
+    yield Reason(text=f"the lock has key {_short(key)}")
+    for build in sorted({*entry.moved.values()}):
+        tags = sorted(tag for tag, other in entry.moved.items() if other == build)
+        yield Reason(text=f"kept on build {build} until the template changes: {_listed(tags)}")
 
 
 def _differences(
@@ -235,7 +242,7 @@ def _base(known: Known, rebuilt: Collection[str]) -> str:
 
 def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:
     at = known.template.place("tags")
-    wanted, had = set(known.tags), set(entry.tags or ())
+    wanted, had = set(known.tags) - set(entry.moved), set(entry.tags or ())
     if wanted - had:
         yield Reason(text=f"tags added: {_listed(sorted(wanted - had))}", at=at)
     if had - wanted:

@@ -5,28 +5,26 @@ coming from a stranger: an ID that does not look like one never reaches a URL, a
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from sandboxfile import __version__
+from sandboxfile import __version__, answers, listing
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.listing import ListedTemplate, State, TemplateBuilds
 from sandboxfile.model import UUID, Login, Secret
 from sandboxfile.redact import sanitise
 from sandboxfile.web import REDIRECTS, Body, Reply, Retry, Web, shown
 
-State = Literal["waiting", "building", "ready", "error"]
-
 USER_AGENT = f"sandboxfile/{__version__}"
-TEMPLATE_ID = re.compile(r"[a-z0-9]{1,64}")
-MAX_TEXT = 2048
 _THING = re.compile(r"\b(template|tag|build|alias)\b", re.IGNORECASE)
 GET_TIMEOUT_S = 60.0
 _FILES_HASH = re.compile(r"[0-9a-f]{64}")
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
 POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
 PAGE = 100
+MAX_PAGES = 1000  # nobody has 100,000 templates; what goes on longer goes round in circles
 
 
 # --- what goes wrong -------------------------------------------------------------------------
@@ -59,6 +57,10 @@ class Rejected(_Answered):
 
 class NameTaken(Rejected):
     """The template's name belongs to another template or team (403 and 409 when registering)."""
+
+
+class InUse(Rejected):
+    """The template is not deleted: sandboxes run, or are paused, on it."""
 
 
 class Denied(_Answered, NotAllowed):
@@ -263,10 +265,10 @@ class TemplateService:
         if not _FILES_HASH.fullmatch(files_hash):
             raise SandboxfileError(f"`{sanitise(files_hash)}` is not a files hash")
         reply = self._get(f"/templates/{_checked(template_id)}/files/{files_hash}")
-        answer = _object(reply)
+        answer = answers.fields(reply)
         present, url = answer.get("present") is True, answer.get("url")
         if not present and not (isinstance(url, str) and self._is_fit(url)):
-            raise _nonsense(reply, "its link to send files to is none")
+            raise answers.nonsense(reply, "its link to send files to is none")
         return FileLink(present, Secret(url if isinstance(url, str) else ""))
 
     def upload(self, link: FileLink, body: Body, *, timeout_s: float) -> Reply:
@@ -288,20 +290,22 @@ class TemplateService:
         """Return a build's state and its log from `offset` on, at most `limit` entries."""
         path = f"{_build_path(ids)}/status?logsOffset={offset}&limit={limit}"
         reply = self._get(path, bearer=True)
-        answer = _object(reply)
+        answer = answers.fields(reply)
         entries = _entries(reply, answer)
         reason = answer.get("reason")
         failed = reason if isinstance(reason, dict) else {}
         if answer.get("buildID", ids.build_id) != ids.build_id:
-            raise _nonsense(reply, "it is about another build than asked for")
+            raise answers.nonsense(reply, "it is about another build than asked for")
         return BuildStatus(
             template_id=ids.template_id,
             build_id=ids.build_id,
-            state=_state(_text(reply, answer, "status")),
+            state=listing.state(answers.text(reply, answer, "status")),
             entries=entries,
             count=len(entries),
-            reason=_clean(failed.get("message") or (reason if isinstance(reason, str) else "")),
-            step=_clean(failed.get("step")),
+            reason=answers.clean(
+                failed.get("message") or (reason if isinstance(reason, str) else "")
+            ),
+            step=answers.clean(failed.get("step")),
         )
 
     # --- names and tags ----------------------------------------------------------------------
@@ -314,7 +318,7 @@ class TemplateService:
             if error.status == 404 and not error.is_missing:  # noqa: PLR2004 - an HTTP status
                 return None
             raise
-        return _template_id(reply, _object(reply))
+        return answers.template_id(reply, answers.fields(reply))
 
     def find_v1(self, alias: str) -> str | None:
         """Return the ID of our template with this name, from the listing v1 services have."""
@@ -322,18 +326,21 @@ class TemplateService:
             reply = self._get("/templates", bearer=True)
         except Rejected:
             return None
-        rows = (_mapping(reply, each) for each in _array(reply, reply.json()))
-        return next((_template_id(reply, row) for row in rows if alias in _names(reply, row)), None)
+        rows = (answers.mapping(reply, each) for each in answers.array(reply, reply.json()))
+        return next(
+            (answers.template_id(reply, row) for row in rows if alias in listing.names(reply, row)),
+            None,
+        )
 
     def tags(self, template: str) -> tuple[TagEntry, ...]:
         """Return the tags of a template (ID or name), each with its newest build (section 4)."""
         reply = self._get(f"/templates/{quote(template, safe='')}/tags")
-        rows = (_mapping(reply, row) for row in _array(reply, reply.json()))
+        rows = (answers.mapping(reply, row) for row in answers.array(reply, reply.json()))
         return tuple(
             TagEntry(
-                tag=_text(reply, row, "tag"),
-                build_id=_build_id(reply, row),
-                created=_clean(row.get("createdAt")),
+                tag=answers.text(reply, row, "tag"),
+                build_id=answers.build_id(reply, row),
+                created=answers.clean(row.get("createdAt")),
             )
             for row in rows
         )
@@ -348,6 +355,83 @@ class TemplateService:
     def delete_tags(self, name: str, tags: tuple[str, ...]) -> None:
         """Take tags from a template; unknown ones are ignored by the service."""
         self._call("DELETE", "/templates/tags", {"name": name, "tags": list(tags)})
+
+    # --- templates ---------------------------------------------------------------------------
+
+    def templates(self) -> Iterator[ListedTemplate]:
+        """Yield the account's templates, from whichever list the service has (section 2.6)."""
+        try:
+            reply = self._get(f"/v2/templates?template_type=template_build&page=1&limit={PAGE}")
+        except (Rejected, Failing) as error:
+            if not error.is_missing:
+                raise
+            reply = self._get("/templates", bearer=True)
+        answer = reply.json()
+        if isinstance(answer, dict):
+            yield from self._numbered(reply)
+        else:
+            yield from self._linked(reply)
+
+    def _numbered(self, reply: Reply) -> Iterator[ListedTemplate]:
+        """Yield the pages of Novita's list."""
+        seen: set[str] = set()
+        for page in range(2, MAX_PAGES + 2):
+            answer = answers.fields(reply)
+            rows = listing.templates(reply, answer.get("templates"))
+            fresh = [row for row in rows if row.template_id not in seen]  # they move meanwhile
+            yield from fresh
+            seen |= {row.template_id for row in rows}
+            total = answer.get("total")
+            if not fresh or (isinstance(total, int) and len(seen) >= total):
+                return
+            reply = self._get(
+                f"/v2/templates?template_type=template_build&page={page}&limit={PAGE}"
+            )
+        raise answers.nonsense(reply, "its list has no end")
+
+    def _linked(self, reply: Reply) -> Iterator[ListedTemplate]:
+        """Yield the pages of E2B's list, each of which names the next."""
+        for _ in range(MAX_PAGES):
+            yield from listing.templates(reply, reply.json())
+            token = reply.headers.get("x-next-token")
+            if not token:
+                return
+            reply = self._get(f"/v2/templates?limit={PAGE}&nextToken={quote(token, safe='')}")
+        raise answers.nonsense(reply, "its list has no end")
+
+    def template(self, template_id: str) -> TemplateBuilds:
+        """Return a template of ours with its builds; by its ID alone.
+
+        Raises Denied for another team's, Rejected when there is none.
+        """
+        path = f"/templates/{_checked(template_id)}"
+        reply = self._get(f"{path}?limit={PAGE}")
+        found = listing.builds(reply)
+        if found.template_id != template_id:
+            raise answers.nonsense(reply, "it is about another template than asked for")
+        builds = [*found.builds]
+        for _ in range(MAX_PAGES):
+            token = reply.headers.get("x-next-token")
+            if not token:
+                return replace(found, builds=tuple(builds))
+            reply = self._get(f"{path}?limit={PAGE}&nextToken={quote(token, safe='')}")
+            builds += listing.builds(reply).builds
+        raise answers.nonsense(reply, "its builds have no end")
+
+    def delete(self, template_id: str) -> bool:
+        """Delete a template by its ID, never by a name; tell whether it was there.
+
+        Raises InUse while sandboxes run on it.
+        """
+        try:
+            self._call("DELETE", f"/templates/{_checked(template_id)}", None, bearer=True)
+        except Rejected as error:
+            if error.status == 404 and not error.is_missing:  # noqa: PLR2004 - an HTTP status
+                return False
+            if error.says("running sandboxes", "paused sandboxes"):
+                raise _in_use(error, template_id) from None
+            raise
+        return True
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -464,82 +548,25 @@ def _message(reply: Reply) -> str:
     except Unreachable:
         answer = None
     if isinstance(answer, dict):
-        return _clean(answer.get("message") or answer.get("error"))
+        return answers.clean(answer.get("message") or answer.get("error"))
     if "html" in reply.headers.get("content-type", ""):
         return ""
-    return _clean(reply.body[: MAX_TEXT * 2].decode(errors="replace"))
-
-
-def _clean(text: object) -> str:
-    """Make one line of it: a line of theirs in our output could be a command to a CI system."""
-    if not isinstance(text, str):
-        return ""
-    return sanitise(" ".join(text[:MAX_TEXT].replace("\r", "\n").split("\n")).strip())
-
-
-def _nonsense(reply: Reply, why: str) -> Unreachable:
-    return Unreachable(
-        f"`{shown(reply.url)}` answered nonsense: {why}",
-        hint="is this address really a template service's?",
-    )
-
-
-def _mapping(reply: Reply, value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise _nonsense(reply, "an object was expected")
-    return cast("Mapping[str, object]", value)
-
-
-def _object(reply: Reply) -> Mapping[str, object]:
-    return _mapping(reply, reply.json())
-
-
-def _array(reply: Reply, value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise _nonsense(reply, "a list was expected")
-    return value
-
-
-def _text(reply: Reply, answer: Mapping[str, object], name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str):
-        raise _nonsense(reply, f"`{name}` is missing")
-    return _clean(value)
-
-
-def _template_id(reply: Reply, answer: Mapping[str, object]) -> str:
-    value = _text(reply, answer, "templateID")
-    if not TEMPLATE_ID.fullmatch(value):
-        raise _nonsense(reply, "`templateID` is not a template's ID")
-    return value
-
-
-def _build_id(reply: Reply, answer: Mapping[str, object]) -> str:
-    value = _text(reply, answer, "buildID")
-    if not UUID.fullmatch(value):
-        raise _nonsense(reply, "`buildID` is not a build's ID")
-    return value
+    return answers.clean(reply.body[: answers.MAX_TEXT * 2].decode(errors="replace"))
 
 
 def _registration(reply: Reply) -> Registration:
-    answer = _object(reply)
-    return Registration(template_id=_template_id(reply, answer), build_id=_build_id(reply, answer))
-
-
-def _state(text: str) -> State:
-    match text:
-        case "waiting" | "ready" | "error":
-            return text
-        case _:  # "building", or a state that came after us: not final, so keep asking
-            return "building"
+    answer = answers.fields(reply)
+    return Registration(
+        template_id=answers.template_id(reply, answer), build_id=answers.build_id(reply, answer)
+    )
 
 
 def _entries(reply: Reply, answer: Mapping[str, object]) -> tuple[LogEntry, ...]:
     """Return a page of the log: `logEntries`, else the strings that v1 builds have."""
     rows = answer.get("logEntries")
     if rows:
-        return tuple(_entry(_mapping(reply, row)) for row in _array(reply, rows))
-    lines = _array(reply, answer.get("logs") or [])
+        return tuple(_entry(answers.mapping(reply, row)) for row in answers.array(reply, rows))
+    lines = answers.array(reply, answer.get("logs") or [])
     return tuple(_line(line) for line in lines if isinstance(line, str))
 
 
@@ -563,9 +590,14 @@ def _line(line: str) -> LogEntry:
     return LogEntry(message=line.rstrip("\n"))
 
 
-def _names(reply: Reply, row: Mapping[str, object]) -> list[object]:
-    """Return a template's names, with and without the name of its team."""
-    return [*_array(reply, row.get("aliases") or []), *_array(reply, row.get("names") or [])]
+def _in_use(error: Rejected, template_id: str) -> InUse:
+    kind = "paused" if error.says("paused sandboxes") else "running"
+    found = InUse(
+        f"template {template_id} is in use by {kind} sandboxes",
+        hint="end them, or wait until they end, and run the command again",
+    )
+    found.status, found.text = error.status, error.text
+    return found
 
 
 def _given(**fields: Any) -> Mapping[str, object]:
@@ -574,7 +606,7 @@ def _given(**fields: Any) -> Mapping[str, object]:
 
 def _checked(template_id: str) -> str:
     """Refuse anything but an ID: `name:tag` in its place deletes whole templates."""
-    if not TEMPLATE_ID.fullmatch(template_id):
+    if not answers.TEMPLATE_ID.fullmatch(template_id):
         raise SandboxfileError(f"`{sanitise(template_id)}` is not a template's ID")
     return template_id
 

@@ -70,15 +70,20 @@ def _complaint(tag: str, text: str, values: dict[str, str | None]) -> tuple[str,
             return f"tag `{tag}` needs the template key, which is not known yet", ""
         if name is not None and name not in _KNOWN:
             return f"tag `{tag}` uses `${{{name}}}`", "in tags there are `${git.sha}` and `${key}`"
-    if not TAG.fullmatch(text):
-        return f"`{text}` is not a tag", "tags have a-z, 0-9, `.`, `_` and `-`, at most 128"
-    if UUID.fullmatch(text):
-        return f"tag `{text}` is a UUID, which the service reads as a build ID", ""
     if text == "default":
         return (
             "the tag `default` is not set here",
             "it follows every build unless the target says `default: false`",
         )
+    return complaint(text)
+
+
+def complaint(text: str) -> tuple[str, str] | None:
+    """Return message and hint if people may not give this tag (docs/protocol.md, 4)."""
+    if not TAG.fullmatch(text):
+        return f"`{text}` is not a tag", "tags have a-z, 0-9, `.`, `_` and `-`, at most 128"
+    if UUID.fullmatch(text):
+        return f"tag `{text}` is a UUID, which the service reads as a build ID", ""
     if text.startswith("sf-"):
         return f"tag `{text}` begins with `sf-`, which is kept for content tags", ""
     return None

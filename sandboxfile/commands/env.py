@@ -53,7 +53,7 @@ def _dotenv(entries: Mapping[str, Entry]) -> str:
             )
     return "".join(
         f"NOVITA_TEMPLATE_{_variable(name)}={entry.template_id}\n"
-        f"NOVITA_BUILD_{_variable(name)}={entry.build_id}\n"
+        f"NOVITA_BUILD_{_variable(name)}={entry.current}\n"
         for name, entry in entries.items()
     )
 
@@ -65,7 +65,7 @@ def _json(entries: Mapping[str, Entry]) -> str:
 def _github(entries: Mapping[str, Entry]) -> str:
     """IDs are letters, digits and dashes, so `name=value` cannot be broken out of."""
     return "".join(
-        f"{name}_template_id={entry.template_id}\n{name}_build_id={entry.build_id}\n"
+        f"{name}_template_id={entry.template_id}\n{name}_build_id={entry.current}\n"
         for name, entry in entries.items()
     )
 
@@ -80,7 +80,7 @@ def _python(entries: Mapping[str, Entry]) -> str:
 
 def _plain(entries: Mapping[str, Entry]) -> dict[str, dict[str, str]]:
     return {
-        name: {"template_id": entry.template_id, "build_id": entry.build_id}
+        name: {"template_id": entry.template_id, "build_id": entry.current}
         for name, entry in entries.items()
     }
 

@@ -40,6 +40,7 @@ class Release:
     None for `base: {remote: …}` without instructions. `tags` are the user's, already
     interpolated; the content tag is not among them. With `fresh`, a build that is ready before
     this one was asked for does not do (`--force`). `recipe` is there when the service builds.
+    Tags in `held` stay on the builds that they are on.
     """
 
     template: Template
@@ -49,6 +50,7 @@ class Release:
     tags: tuple[str, ...]
     fresh: bool = False
     recipe: Recipe | None = None
+    held: tuple[str, ...] = ()
 
     @property
     def content_tag(self) -> str:

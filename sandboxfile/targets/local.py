@@ -26,6 +26,7 @@ PATIENCE = Patience(
     poll_first=0.1, poll_most=0.5, failed_polls=5.0, waiting=60.0, settle=2.0, resettle=5.0,
     confirm=0.0, outlived=False,
 )  # fmt: skip
+OWN_KEY = "the local service's own key"
 
 
 class LocalPublisher:
@@ -148,7 +149,7 @@ class LocalPublisher:
         url = self._service.start()
         self._web = Web(user_agent=f"sandboxfile/{__version__}")
         return NovitaV3(
-            service=TemplateService(self._web, url, key, key_source="the local service's own key"),
+            service=TemplateService(self._web, url, key, key_source=OWN_KEY),
             journal=Journal.open(self._journal, emit=self._emit, cancel=self._cancel),
             registry=Registry(self._web, self._logins),
             engine=lambda: self._engine,
@@ -158,3 +159,21 @@ class LocalPublisher:
             patience=self._patience,
             usable=self._is_whole,
         )
+
+
+class LocalTemplates:
+    """The local template service for as long as its templates are asked about and retagged."""
+
+    def __init__(
+        self, *, engine: Engine, data: Path, logins: Callable[[str], Login | None]
+    ) -> None:
+        key = Secret(secrets.token_urlsafe(32))
+        self._local = LocalService(engine, data, logins=logins, key=key)
+        self._web = Web(user_agent=f"sandboxfile/{__version__}")
+        url = self._local.start()
+        self.service = TemplateService(self._web, url, key, key_source=OWN_KEY)
+
+    def close(self) -> None:
+        """Stop the service."""
+        self._local.stop()
+        self._web.close()

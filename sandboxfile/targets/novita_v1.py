@@ -94,7 +94,11 @@ class NovitaV1:
         """Give the build the user's tags where the service has them; `default` moves by itself."""
         cancel.check()
         tagging = Tagging(
-            service=self._service, release=release, snapshot=snapshot, emit=emit, cancel=cancel
+            service=self._service,
+            name=release.template.name,
+            snapshot=snapshot,
+            emit=emit,
+            cancel=cancel,
         )
         try:
             tagging.move(release.tags)

@@ -205,11 +205,16 @@ class NovitaV3:
         cancel: Cancel,
     ) -> tuple[str, ...]:
         """Give this build the user's tags and `default`, and take `remove` from it."""
-        default = ("default",) if self._target.default else ()
+        moves_default = self._target.default and "default" not in release.held
+        default = ("default",) if moves_default else ()
         # What was registered the older way learns only now which content it has.
         content = (release.content_tag,) if "v3" in self._gaps else ()
         tagging = Tagging(
-            service=self._service, release=release, snapshot=snapshot, emit=emit, cancel=cancel
+            service=self._service,
+            name=release.template.name,
+            snapshot=snapshot,
+            emit=emit,
+            cancel=cancel,
         )
         try:
             tagging.move((*release.tags, *content, *default))

@@ -8,7 +8,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Unreachable
 from sandboxfile.events import Emit, Notice
 from sandboxfile.service import Failing, Rejected, TemplateService
-from sandboxfile.targets import Release, Snapshot
+from sandboxfile.targets import Snapshot
 from sandboxfile.web import AnswerLost
 
 ATTEMPTS = 2
@@ -19,7 +19,7 @@ class Tagging:
     """The tags of one build. A service without tags answers with an error that `is_missing`."""
 
     service: TemplateService
-    release: Release
+    name: str
     snapshot: Snapshot
     emit: Emit
     cancel: Cancel
@@ -28,19 +28,18 @@ class Tagging:
         """Give the build these tags and see that they are there. Raises what a Publisher does."""
         if not tags:
             return
-        name = self.release.template.name
         missing: set[str] = set()
         for _ in range(ATTEMPTS):
             self.cancel.check()
             with suppress(AnswerLost):  # reading back tells
-                self.service.assign_tags(f"{name}:{self.snapshot.build_id}", tags)
+                self.service.assign_tags(f"{self.name}:{self.snapshot.build_id}", tags)
             builds = self._builds()
             missing = {tag for tag in tags if builds.get(tag) != self.snapshot.build_id}
             if not missing:
                 return
         raise Unreachable(
-            f"the service did not move the tags {_listed(missing)} of `{name}`",
-            hint="another run may have moved them just now; run `sandboxfile build` again",
+            f"the service did not move the tags {_listed(missing)} of `{self.name}`",
+            hint="another run may have moved them just now; run the command again",
         )
 
     def remove(self, tags: tuple[str, ...]) -> None:
@@ -56,7 +55,7 @@ class Tagging:
         if not ours:
             return
         try:
-            self.service.delete_tags(self.release.template.name, ours)
+            self.service.delete_tags(self.name, ours)
         except (Rejected, Failing) as error:
             if not error.is_missing:
                 raise
@@ -68,7 +67,7 @@ class Tagging:
         return {each.tag: each.build_id for each in sorted(entries, key=lambda e: e.created)}
 
     def _notice(self, text: str) -> None:
-        job = f"tag:{self.release.template.name}"
+        job = f"tag:{self.name}"
         self.emit(Notice(job=job, text=text, level="warning"))
 
 

@@ -98,6 +98,11 @@ class FakeService:
         self.logs: list[dict[str, str]] = []
         self.has_tags = True
         self.has_v3 = True
+        self.has_template = True
+        self.list_shape = "novita"  # or "e2b", or "v1": no list but the oldest
+        self.page = PAGE
+        self.foreign: set[str] = set()  # names of other teams' published templates
+        self.in_use: dict[str, str] = {}  # why a template cannot be deleted
         self.slow = ""  # what the status says while the trigger's answer waits for the build's end
         self.slow_s = 0.5
         self.harmful_triggers: list[str] = []
@@ -213,6 +218,9 @@ class FakeService:
             ("GET", r"/templates/aliases/(?P<name>[^/]+)", self._alias),
             ("GET", r"/templates/(?P<template>[^/]+)/tags", self._tags),
             ("GET", r"/templates", self._list),
+            ("GET", r"/v2/templates", self._list_v2),
+            ("GET", r"/templates/(?P<template>[^/]+)", self._template),
+            ("DELETE", r"/templates/(?P<template>[^/]+)", self._delete),
             ("GET", manifest, self._manifest),
             ("HEAD", manifest, self._manifest),
         ):
@@ -322,8 +330,70 @@ class FakeService:
 
     def _list(self, request: Sent) -> Answer:
         del request
-        rows = [{"templateID": each, "aliases": [name]} for name, each in self.names.items()]
-        return Answer(body=rows)
+        return Answer(body=self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for name, template in self.names.items():
+            build = self.tags.get((template, "default"), "00000000-0000-0000-0000-000000000000")
+            mine = [each for each in self.builds.values() if each.template == template]
+            if name not in self.foreign:
+                rows.append(
+                    {"templateID": template, "aliases": [name], "names": [f"team/{name}"],
+                     "buildID": build, "cpuCount": 2, "memoryMB": 1024, "diskSizeMB": 5,
+                     "public": False, "buildCount": len(mine), "buildStatus": "ready",
+                     "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-02T00:00:00Z"}
+                )  # fmt: skip
+        return rows
+
+    def _list_v2(self, request: Sent) -> Answer:
+        if self.list_shape == "v1":
+            return error(404, "no matching operation was found")
+        rows = self._rows()
+        if self.list_shape == "e2b":
+            return self._page(rows, request)
+        page = int(request.query["page"])
+        size = min(int(request.query["limit"]), self.page)
+        body = {"templates": rows[(page - 1) * size : page * size], "total": len(rows),
+                "page": page, "limit": size, "totalPages": -(-len(rows) // size)}  # fmt: skip
+        return Answer(body=body)
+
+    def _page(self, rows: list[dict[str, Any]], request: Sent, **rest: Any) -> Answer:
+        """Answer with a page of rows as E2B does: the header tells the next."""
+        start = int(request.query.get("nextToken", "0"))
+        end = start + min(int(request.query.get("limit", "100")), self.page)
+        headers = {"X-Next-Token": str(end)} if end < len(rows) else {}
+        body = {**rest, "builds": rows[start:end]} if rest else rows[start:end]
+        return Answer(body=body, headers=headers)
+
+    def _template(self, request: Sent, template: str) -> Answer:
+        if not self.has_template:
+            return error(404, "no matching operation was found")
+        names = [name for name, owner in self.names.items() if owner == template]
+        if {*names} & self.foreign:
+            return error(403, f"You don't have access to this sandbox template '{template}'")
+        if not names:
+            return error(404, f"Template {template} not found")
+        rows = [
+            {"buildID": each.id, "status": each.state, "cpuCount": 2, "memoryMB": 1024,
+             "createdAt": f"2026-01-01T00:{number:02}:00Z"}
+            for number, each in enumerate(self.builds.values(), 1)
+            if each.template == template
+        ]  # fmt: skip
+        return self._page(rows[::-1], request, templateID=template, aliases=names)
+
+    def _delete(self, request: Sent, template: str) -> Answer:
+        del request
+        if template in self.in_use:
+            text = f"cannot delete template '{template}' because there are {self.in_use[template]}"
+            return error(400, text)
+        names = [name for name, owner in self.names.items() if template in {owner, name}]
+        if not names:
+            return error(404, f"template '{template}' not found")
+        owner = self.names.pop(names[0])
+        self.builds = {key: each for key, each in self.builds.items() if each.template != owner}
+        self.tags = {key: build for key, build in self.tags.items() if key[0] != owner}
+        return Answer(status=204)
 
     def _manifest(self, request: Sent, repository: str, reference: str) -> Answer:
         del request

@@ -455,3 +455,21 @@ def test_processes_lose_no_update_and_no_reader_sees_half(tmp_path: Path) -> Non
         read(path)
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert len(read(path).targets["prod"]) == 30
+
+
+# --- tags that were moved by hand ------------------------------------------------------------
+
+
+def test_moved_tags_are_written_and_read() -> None:
+    moved = {"stable": "b-1", "default": "b-0"}
+    made = entry(build_id="b-2", moved=moved, tags=())
+    text = render(Lock(targets={"prod": {"api": made}}))
+
+    assert "      moved: {default: b-0, stable: b-1}\n" in text
+    assert parse(text, "novita.lock").targets["prod"]["api"] == made
+    assert made.current == "b-0"
+    assert entry(build_id="b-2").current == "b-2"
+    with pytest.raises(ConfigError, match="a build ID is expected"):
+        parse(text.replace("b-0", '"b 0"'), "novita.lock")
+    with pytest.raises(ConfigError, match="`UP` is not a tag"):
+        parse(text.replace("default: b", "UP: b"), "novita.lock")

@@ -11,6 +11,7 @@ from sandboxfile.service import (
     Busy,
     Denied,
     Failing,
+    InUse,
     LogEntry,
     NameTaken,
     Registration,
@@ -121,6 +122,20 @@ CALLS: list[tuple[Call, Answer, str, str, object]] = [
         "DELETE",
         "/templates/tags",
         {"name": "api", "tags": ["a"]},
+    ),
+    (
+        lambda s: s.delete(TEMPLATE),
+        Answer(status=204),
+        "DELETE",
+        f"/templates/{TEMPLATE}",
+        None,
+    ),
+    (
+        lambda s: s.template(TEMPLATE),
+        Answer(body={"templateID": TEMPLATE, "builds": []}),
+        "GET",
+        f"/templates/{TEMPLATE}",
+        None,
     ),
     (lambda s: s.tags("a/b"), Answer(body=[]), "GET", "/templates/a%2Fb/tags", None),
     (
@@ -596,3 +611,143 @@ class _Canned(Web):
     def send(self, method: str, url: str, **_: object) -> Reply:
         del method
         return Reply(status=201, headers={}, body=json.dumps(self._answer).encode(), url=url)
+
+
+# --- templates -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["novita", "e2b", "v1"])
+@pytest.mark.parametrize("size", [2, 3, 100])
+def test_all_templates_are_listed_in_every_shape(
+    fake: FakeService, service: TemplateService, shape: str, size: int
+) -> None:
+    fake.list_shape, fake.page = shape, size
+    for number in range(6):
+        fake.register(f"t{number}", ["default"] if number else ["sf-1"])
+
+    found = list(service.templates())
+
+    assert [each.names for each in found] == [(f"t{number}",) for number in range(6)]
+    assert [bool(each.build_id) for each in found] == [False] + [True] * 5
+    assert (found[1].cpu, found[1].memory, found[1].disk, found[1].builds) == (2, 1024, 5, 1)
+    assert found[1].template_id == fake.names["t1"]
+
+
+def test_a_template_that_moves_between_pages_is_listed_once(
+    fake: FakeService, service: TemplateService
+) -> None:
+    row = {"templateID": TEMPLATE}
+    page = Answer(body={"templates": [row], "total": 2})
+    fake.fail("GET", "/v2/templates", page, page)
+
+    assert [each.template_id for each in service.templates()] == [TEMPLATE]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"templates": {}}, {"templates": [1]}, {"templates": [{"templateID": "a:b"}]}, [7], "x",
+        [{"templateID": TEMPLATE, "aliases": 3}],
+    ],
+)  # fmt: skip
+def test_a_list_that_is_none_is_refused(
+    fake: FakeService, service: TemplateService, body: object
+) -> None:
+    fake.fail("GET", "/v2/templates", Answer(body=body))
+
+    with pytest.raises(Unreachable, match="answered nonsense"):
+        list(service.templates())
+
+
+@pytest.mark.parametrize("shape", ["novita", "e2b"])
+def test_a_list_without_an_end_is_given_up(
+    fake: FakeService, service: TemplateService, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    monkeypatch.setattr("sandboxfile.service.MAX_PAGES", 3)
+    for number in range(4):
+        row = {"templateID": f"{number}"}
+        body: object = {"templates": [row], "total": 99} if shape == "novita" else [row]
+        fake.fail("GET", "/v2/templates", Answer(body=body, headers={"X-Next-Token": "more"}))
+
+    with pytest.raises(Unreachable, match="its list has no end"):
+        list(service.templates())
+
+
+def test_the_builds_of_a_template_come_newest_first_from_all_pages(
+    fake: FakeService, service: TemplateService
+) -> None:
+    fake.page = 2
+    ids = [fake.register("api", [f"t{number}"]).id for number in range(5)]
+    fake.builds[ids[0]].settle("ready")
+    fake.builds[ids[1]].settle("error")
+    fake.builds[ids[2]].settle("snapshotting")
+
+    found = service.template(fake.names["api"])
+
+    assert [each.build_id for each in found.builds] == ids[::-1]
+    assert [each.state for each in found.builds] == [
+        "waiting", "waiting", "building", "error", "ready",
+    ]  # fmt: skip
+    assert found.names == ("api",)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"), [("Uploaded", "ready"), ("failed", "error"), ("READY", "ready")]
+)
+def test_states_of_the_legacy_line_are_understood(
+    fake: FakeService, service: TemplateService, said: str, state: str
+) -> None:
+    row = {"buildID": BUILD, "status": said, "cpuCount": "many", "finishedAt": "then"}
+    body = {"templateID": TEMPLATE, "builds": [row]}
+    fake.fail("GET", f"/templates/{TEMPLATE}", Answer(body=body))
+
+    (build,) = service.template(TEMPLATE).builds
+
+    assert (build.state, build.cpu, build.finished) == (state, 0, "then")
+
+
+def test_an_answer_about_another_template_is_refused(
+    fake: FakeService, service: TemplateService
+) -> None:
+    fake.fail("GET", f"/templates/{TEMPLATE}", Answer(body={"templateID": "other"}))
+
+    with pytest.raises(Unreachable, match="another template than asked for"):
+        service.template(TEMPLATE)
+
+
+@pytest.mark.parametrize("name", ["api:v1", "team/api", "API", ""])
+def test_nothing_but_an_id_is_deleted(
+    fake: FakeService, service: TemplateService, name: str
+) -> None:
+    with pytest.raises(SandboxfileError, match="is not a template's ID"):
+        service.delete(name)
+    assert fake.requests == []
+
+
+def test_a_template_that_is_gone_needs_no_deleting(
+    fake: FakeService, service: TemplateService
+) -> None:
+    fake.register("api", ["default"])
+
+    assert service.delete(fake.names["api"])
+    assert not service.delete(TEMPLATE)
+
+
+@pytest.mark.parametrize("kind", ["running", "paused"])
+def test_a_template_in_use_is_told_as_that(
+    fake: FakeService, service: TemplateService, kind: str
+) -> None:
+    fake.in_use[TEMPLATE] = f"{kind} sandboxes using it"
+
+    with pytest.raises(InUse, match=f"is in use by {kind} sandboxes"):
+        service.delete(TEMPLATE)
+
+
+@pytest.mark.parametrize(("status", "text"), [(404, "page not found"), (400, "validation error")])
+def test_other_refusals_to_delete_are_told_as_they_are(
+    fake: FakeService, service: TemplateService, status: int, text: str
+) -> None:
+    fake.fail("DELETE", f"/templates/{TEMPLATE}", error(status, text))
+
+    with pytest.raises(Rejected, match=text):
+        service.delete(TEMPLATE)

@@ -1,0 +1,36 @@
+"""Give the build that has one tag another tag too: from edge to stable, to default."""
+
+import argparse
+
+from sandboxfile import app, errors
+from sandboxfile.commands.tag import check_tags, tell
+from sandboxfile.errors import UsageError
+from sandboxfile.opening import opened
+from sandboxfile.releasing import Releases, resolve
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("templates", nargs="*", metavar="TEMPLATE", help="names or globs; all if none is given")
+    add("--from", dest="source", metavar="TAG", help="the tag whose build is promoted")
+    add("--to", action="append", default=[], metavar="TAG", help="the tag it gets; repeatable")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at all templates before the first is touched, so that mistakes move nothing."""
+    if not args.source or not args.to:
+        raise UsageError("`promote` needs `--from TAG` and `--to TAG`")
+    check_tags(args.to)
+    with opened(args) as it:
+        releases = Releases(it.session)
+        builds = []
+        for name in app.select(it.session.workspace, args.templates):
+            published = releases.published(name)
+            build = releases.ready(published, resolve(published, args.source))
+            builds.append((published, build.build_id))
+        moved = {
+            published.name: releases.move(published, args.to, build, "promote")
+            for published, build in builds
+        }
+        tell(args, it, moved)
+    return errors.DONE

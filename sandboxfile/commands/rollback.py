@@ -1,0 +1,78 @@
+"""Put tags back on the build that had them before, or on a named one."""
+
+import argparse
+
+from sandboxfile import app, errors, releases
+from sandboxfile.commands.tag import check_tags, tell
+from sandboxfile.commands.why import one
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.opening import Opened, opened
+from sandboxfile.releases import DEFAULT, Published
+from sandboxfile.releasing import Releases, resolve
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("template", metavar="TEMPLATE", help="the template's name")
+    add("--to", metavar="ID", help="the build to go back to (default: the one before)")
+    add(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="the tag to move; repeatable (default: `default` and the written tags beside it)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    check_tags(args.tag)
+    with opened(args) as it:
+        name = one(app.select(it.session.workspace, [args.template]), args.template)
+        service = Releases(it.session)
+        published = service.published(name)
+        tags = _tags(args, it, service, published)
+        build = args.to or _before(it, service, published, tags[0])
+        service.ready(published, build)
+        moved = service.move(published, tags, build, "rollback")
+        tell(args, it, {name: moved})
+        if moved and it.session.lock_path.name == app.LOCK:
+            it.show.say(f"commit {app.LOCK}: it keeps the next build from moving them again\n")
+    return errors.DONE
+
+
+def _tags(
+    args: argparse.Namespace, it: Opened, service: Releases, published: Published
+) -> tuple[str, ...]:
+    """Return the tags to move: those asked for, else what builds move and is where `default` is."""
+    if args.tag:
+        for tag in args.tag:
+            resolve(published, tag)
+        return tuple(args.tag)
+    kept = [tag for tag in service.kept(published.name) if tag in published.tags]
+    if not kept:
+        raise SandboxfileError(
+            f"`{published.name}` has neither `{DEFAULT}` nor a tag that novita.yaml names",
+            hint="name the tag to move with `--tag`",
+        )
+    current = published.tags[kept[0]]
+    apart = [tag for tag in kept if published.tags[tag] != current]
+    if apart:
+        listed = ", ".join(f"`{tag}`" for tag in apart)
+        it.show.say(f"not on the same build as `{kept[0]}`, left where they are: {listed}\n")
+    return tuple(tag for tag in kept if tag not in apart)
+
+
+def _before(it: Opened, service: Releases, published: Published, tag: str) -> str:
+    found = releases.earlier(published, tag, service.moves(published.name))
+    if found is None:
+        there = ", ".join(f"{build.build_id} ({build.state})" for build in published.builds[:5])
+        raise SandboxfileError(
+            f"`{published.name}` has no ready build before {published.tags[tag]}, "
+            f"which `{tag}` is on",
+            hint=f"builds, newest first: {there}; choose with `--to`"
+            if there
+            else "the service does not list builds: name one with `--to`",
+        )
+    why = "where it was before, by the record here" if found.recorded else "the ready build before"
+    it.show.say(f"going back to {found.build.build_id}: {why}\n")
+    return found.build.build_id
