@@ -13,6 +13,14 @@ from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.local.service import LocalService, Missing, open_box
 from sandboxfile.model import EngineChoice, Login, Workspace
 
+# As the service runs commands in its sandboxes: in the environment of a login.
+_AS_LOGIN = """
+shell=/bin/sh
+[ ! -x /bin/bash ] || shell=/bin/bash
+exec "$shell" -l -c 'exec "$@"' sh "$@"
+"""
+LOGIN = ("/bin/sh", "-c", _AS_LOGIN, "sh")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -29,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "there is no command to run", hint=f"sandboxfile run {args.template} -- CMD ..."
         )
-    return inside(args, argv, tty=False)
+    return inside(args, (*LOGIN, *argv), tty=False)
 
 
 def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int:

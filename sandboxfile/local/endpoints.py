@@ -6,13 +6,14 @@ Numbers in brackets are sections of docs/protocol.md.
 import base64
 import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 from urllib.parse import unquote
 
 from sandboxfile.local import names, shapes
 from sandboxfile.local.builder import Builder
+from sandboxfile.local.clients import runs_as_root
 from sandboxfile.local.files import HASH, Files
 from sandboxfile.local.names import Name
 from sandboxfile.local.records import (
@@ -215,7 +216,11 @@ class Api:
         return Answer(status=200)
 
     def trigger_v2(self, request: Request, args: list[str]) -> Answer:
-        return self._trigger(args, _recipe(Fields.read(request.body)))
+        try:
+            as_root = runs_as_root(request.headers.get("user-agent", ""))
+        except ValueError as error:
+            raise Refusal(400, f"Error when parsing user agent: {error}") from None
+        return self._trigger(args, replace(_recipe(Fields.read(request.body)), as_root=as_root))
 
     def trigger_v1(self, _request: Request, args: list[str]) -> Answer:
         return self._trigger(args, Recipe(image=""))

@@ -51,6 +51,8 @@ class LocalBuild:
     workdir: str
     env: Mapping[str, str]
     resources: Resources
+    started_as: str = ""  # where that is somebody else than `user`, in another directory
+    started_in: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,10 +204,12 @@ def _finished(build: Build) -> LocalBuild:
         image=build.result.image,
         start=build.result.start,
         ready=build.result.ready,
-        user=setting.user,
-        workdir=setting.workdir or "/",
+        user=build.result.user or setting.user,
+        workdir=build.result.workdir or setting.workdir or "/",
         env=setting.env,
         resources=build.resources,
+        started_as=setting.user if build.result.user else "",
+        started_in=setting.workdir or "/" if build.result.user else "",
     )
 
 
@@ -243,7 +247,11 @@ def _boot(box: Box, build: LocalBuild, patience: Patience, cancel: Cancel) -> No
             del tail[:-TAIL]
 
     guest, _ = guests.enter(box)
-    setting = Setting(user=build.user, workdir=build.workdir, env=build.env)
+    setting = Setting(
+        user=build.started_as or build.user,
+        workdir=build.started_in or build.workdir,
+        env=build.env,
+    )
     what = Boot(start=build.start, ready=build.ready, setting=setting)
     try:
         boot(guest, what, patience=patience, cancel=cancel, say=say)

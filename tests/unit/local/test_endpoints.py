@@ -172,6 +172,19 @@ def test_a_trigger_is_202_empty_and_building_from_then_on(client: Client) -> Non
     )
 
 
+def test_a_client_of_no_version_is_told_before_anything_is_begun(client: Client) -> None:
+    made = client.made("app")
+    client.headers["user-agent"] = "e2b-js-sdk/latest"
+    line = f"POST /v2/templates/{made.template}/builds/{made.build}"
+
+    status, answer = client.call(line, {"fromImage": "x"})
+
+    assert (status, answer["message"][:32]) == (400, "Error when parsing user agent: '")
+    assert client.call(f"GET {line.split()[1][3:]}/status")[1]["status"] == "waiting"
+    client.headers["user-agent"] = "e2b-js-sdk/2.0.0"
+    assert client.call(line, {"fromImage": "x"}) == (202, None)
+
+
 def test_a_v1_trigger_needs_no_body(client: Client) -> None:
     made = client.made("app")
     assert client.raw(f"POST /templates/{made.template}/builds/{made.build}") == (202, b"", {})
