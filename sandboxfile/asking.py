@@ -1,19 +1,24 @@
 """The part of planning that asks others: base digests, images at the registry, builds there."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from sandboxfile import plan
+from sandboxfile import fidelity, plan
 from sandboxfile.app import Session
-from sandboxfile.errors import NotAllowed, Unreachable
+from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.events import Notice
+from sandboxfile.fidelity import Finding, Subject
 from sandboxfile.lockfile import Entry
+from sandboxfile.model import DockerfileBase, ImageBase, ImageConfig
 from sandboxfile.parts import Parts
 from sandboxfile.pipeline import Pipeline, manifest_name
 from sandboxfile.plan import Decision, Found
+from sandboxfile.reference import ImageReference
+from sandboxfile.registry import WrongPlatform
 from sandboxfile.resolve import JOB
 from sandboxfile.survey import Survey, Surveyed
 from sandboxfile.targets import Publisher
@@ -21,6 +26,7 @@ from sandboxfile.targets import Publisher
 T = TypeVar("T")
 POLL_S = 0.1
 GRACE_S = 1.5  # for what was begun to end, after an interrupt
+OS_RELEASE = ("/usr/lib/os-release", "/etc/os-release")
 AT_ONCE = 8  # against one registry more gains nothing
 
 
@@ -82,6 +88,85 @@ def _found(session: Session, publisher: Publisher, releases: Pipeline, decision:
         template_id=there.template_id if there else None,
         build_id=there.build_id if there else None,
     )
+
+
+def findings(
+    session: Session, survey: Survey, resolved: Mapping[str, str], names: Iterable[str]
+) -> Mapping[str, tuple[Finding, ...]]:
+    """Return what these templates lose on their way to the service, with what images say asked.
+
+    Never raises for what cannot be asked: that becomes a finding of its own.
+    """
+    names = tuple(names)
+    bases = _Bases(session, survey, resolved)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(names, pool.map(bases.findings, names), strict=True))
+
+
+class _Bases:
+    """Asks about the bases of templates: who is asked depends on where they will be built on."""
+
+    def __init__(self, session: Session, survey: Survey, resolved: Mapping[str, str]) -> None:
+        self._survey = survey
+        self._parts = Parts(session)
+        self._pipeline = self._parts.pipeline(survey, resolved)
+        self._target = session.target
+        self._is_local = session.target.provider == "local"
+
+    def findings(self, name: str) -> tuple[Finding, ...]:
+        surveyed = self._survey[name]
+        template, base = surveyed.template, surveyed.template.base
+        parsed = surveyed.dockerfile
+        image = base.image if isinstance(base, ImageBase) else parsed.base if parsed else ""
+        subject = Subject(template=template, target=self._target, image=image, dockerfile=parsed)
+        if surveyed.keys is None:
+            return fidelity.findings(subject)
+        try:
+            subject = self._asked(subject, surveyed)
+        except WrongPlatform as error:
+            wrong = fidelity.wrong_platform(template, error.message, error.hint)
+            return (wrong, *fidelity.findings(subject))
+        except SandboxfileError as error:
+            told = fidelity.findings(subject)
+            return told if self._is_local else (*told, fidelity.unknown(template, error.message))
+        return fidelity.findings(subject)
+
+    def _asked(self, subject: Subject, surveyed: Surveyed) -> Subject:
+        config = self._pipeline.base_config(surveyed, self._of_image)
+        parsed = surveyed.dockerfile
+        origin = None
+        if config is None and parsed is not None and parsed.base:
+            origin = self._of_image(self._pipeline.pinned(parsed.base))
+        return replace(subject, config=config, origin=origin, os_release=self._os_release(surveyed))
+
+    def _os_release(self, surveyed: Surveyed) -> str:
+        """Read what an image that the engine alone has says of its distribution (os-release(5))."""
+        base = surveyed.template.base
+        image = ""
+        if isinstance(base, DockerfileBase):
+            image = self._pipeline.dockerfile_tag(surveyed)
+        elif isinstance(base, ImageBase):
+            image = self._pipeline.pinned(base.image)
+        if not image or self._is_local or "@sha256:" in image:
+            return ""
+        engine = self._parts.engine()
+        if engine.find(image) is None:
+            return ""
+        texts = (engine.read(image, path) for path in OS_RELEASE)
+        return next((text.decode(errors="replace") for text in texts if text), "")
+
+    def _of_image(self, image: str) -> ImageConfig:
+        """Ask the engine what it alone has, or will build on; else the registry, once."""
+        configs = self._parts.configs()
+        if (kept := configs.known(image)) is not None:
+            return kept
+        is_pinned = "@sha256:" in image
+        if not is_pinned or (self._is_local and self._parts.engine().find(image)):
+            return configs.in_engine(image)
+        host = ImageReference.parse(image).registry
+        if not self._parts.session.args.offline and not self._parts.registry().is_reachable(host):
+            raise Unreachable(f"registry `{host}` cannot be reached")
+        return configs.at_registry(image)
 
 
 def moved(

@@ -36,7 +36,7 @@ class Configs:
         Raises Unreachable, NotAllowed, or SandboxfileError for an image of another platform.
         """
         image = ImageReference.parse(reference)
-        if (kept := self._kept(image.digest or "")) is not None:
+        if (kept := self.known(reference)) is not None:
             return kept
         if self.offline:
             what = f"what `{reference}` says of itself is not known here"
@@ -47,6 +47,10 @@ class Configs:
         if keep:
             self._keep(digest, documents)
         return found
+
+    def known(self, reference: str) -> ImageConfig | None:
+        """Return what was kept of an image, None if nothing was; asks nobody."""
+        return self._kept(ImageReference.parse(reference).digest or "")
 
     def in_engine(self, image: str) -> ImageConfig:
         """Return what an image of the engine says of itself. Raises SandboxfileError."""

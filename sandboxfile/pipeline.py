@@ -207,29 +207,42 @@ class Pipeline:
         The user of a base that nobody can be asked about is left out until it is built on.
         """
         base = ResolvedBase(reference=self._base_name(surveyed), digest="")
-        try:
-            config = self.base_config(surveyed)
-        except SandboxfileError:
-            config = None
+        config = self.base_config(surveyed, self._known_here)
         return self._render(surveyed, base, config or ImageConfig())
 
-    def base_config(self, surveyed: Surveyed) -> ImageConfig | None:
+    def base_config(
+        self, surveyed: Surveyed, of_image: Callable[[str], ImageConfig | None] | None = None
+    ) -> ImageConfig | None:
         """Return what a template's base says of itself, None while there is none to ask.
 
-        Raises Unreachable, NotAllowed, or SandboxfileError for an image of another platform.
+        `of_image` is asked about images, by the name that a build starts from; without it their
+        registry is, and the engine about its own. Raises Unreachable, NotAllowed, WrongPlatform.
         """
+        of_image = of_image or self._asked
         base = surveyed.template.base
         if isinstance(base, ImageBase):
-            name, _, is_local = self.resolver.pinned(base.image, self.resolved)
-            return self.configs.in_engine(name) if is_local else self.configs.at_registry(name)
+            return of_image(self.pinned(base.image))
         if isinstance(base, TemplateBase):
             parent = self.survey[base.template]
-            config = self.base_config(parent)
+            config = self.base_config(parent, of_image)
             return config and inherit.onwards(parent.template, config)
         if isinstance(base, DockerfileBase):
-            tag = self._dockerfile_tag(surveyed)
-            return self.configs.in_engine(tag) if self.engine().find(tag) else None
+            return self._known_here(self.dockerfile_tag(surveyed))
         return ImageConfig()
+
+    def _asked(self, image: str) -> ImageConfig:
+        is_pinned = "@sha256:" in image
+        return self.configs.at_registry(image) if is_pinned else self.configs.in_engine(image)
+
+    def pinned(self, image: str) -> str:
+        """Return an image by the name that a build starts from."""
+        return self.resolver.pinned(image, self.resolved)[0]
+
+    def _known_here(self, image: str) -> ImageConfig | None:
+        """Return what the engine, or what was kept, says of an image; asks no registry."""
+        if self.engine().find(image) is not None:
+            return self.configs.in_engine(image)
+        return self.configs.known(image)
 
     def _base_name(self, surveyed: Surveyed) -> str:
         base = surveyed.template.base
@@ -238,7 +251,7 @@ class Pipeline:
             assert parent.keys is not None
             return image_tag(base.template, parent.keys.image_key)
         if isinstance(base, DockerfileBase):
-            return self._dockerfile_tag(surveyed)
+            return self.dockerfile_tag(surveyed)
         return self.resolver.name(surveyed, self.resolved)
 
     def _render(self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig) -> Rendered:
@@ -335,7 +348,7 @@ class Pipeline:
             return self._user_dockerfile(surveyed, base)
         return self.resolver.base(surveyed, self.resolved)
 
-    def _dockerfile_tag(self, surveyed: Surveyed) -> str:
+    def dockerfile_tag(self, surveyed: Surveyed) -> str:
         assert surveyed.dockerfile is not None
         assert surveyed.keys is not None
         return image_tag(surveyed.template.name, surveyed.keys.image_key, prefix="base")
@@ -346,7 +359,7 @@ class Pipeline:
         assert parsed is not None
         assert selection is not None
         job = f"build:{surveyed.template.name}"
-        tag = self._dockerfile_tag(surveyed)
+        tag = self.dockerfile_tag(surveyed)
         if parsed.syntax is not None:
             text = f"`# syntax={parsed.syntax}` makes the engine fetch that image itself"
             self.emit(Notice(job=job, text=text, level="warning"))

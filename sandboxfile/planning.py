@@ -6,11 +6,14 @@ from functools import partial
 
 from sandboxfile import app, lockfile, plan, tags
 from sandboxfile.app import Session
-from sandboxfile.errors import LockStale
+from sandboxfile.errors import ConfigError, LockStale
+from sandboxfile.events import Notice
+from sandboxfile.fidelity import Finding
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, ImageBase
+from sandboxfile.places import Problem
 from sandboxfile.plan import Decision, Known
-from sandboxfile.survey import Survey, Surveyed, pin_name, pinned, survey
+from sandboxfile.survey import Survey, Surveyed, drawn, pin_name, pinned, survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,34 @@ def make(
             decisions = asking.refined(session, surveyed, decisions, strict=True)
     session.digests().save(whole=surveyed.templates.keys() == session.workspace.templates.keys())
     return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
+
+
+def findings(session: Session, planned: Planned) -> Mapping[str, tuple[Finding, ...]]:
+    """Return what templates about to be built lose at the service; asks about their bases.
+
+    Those that stay as they are were told of when they were built.
+    """
+    names = [d.template for d in planned.stale if d.action in {"build", "snapshot"}]
+    if not names:
+        return {}
+    from sandboxfile import asking
+
+    return asking.findings(session, planned.survey, planned.resolved, names)
+
+
+def check_possible(
+    found: Mapping[str, tuple[Finding, ...]], session: Session, *, allowed: bool
+) -> None:
+    """Tell what is lost, and raise ConfigError for what cannot go well unless that is `allowed`."""
+    errors = []
+    for each in dict.fromkeys(finding for told in found.values() for finding in told):
+        if each.level == "error" and not allowed:
+            errors.append(Problem(each.at, each.text, each.remedy))
+        elif each.level != "note":
+            text = f"{each.at}: {each.text}" + (f" ({each.remedy})" if each.remedy else "")
+            session.emit(Notice(job="", text=text, level="warning"))
+    if errors:
+        raise ConfigError(drawn(errors, session.workspace))
 
 
 def check_locked(session: Session, planned: Planned) -> None:

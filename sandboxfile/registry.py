@@ -62,6 +62,10 @@ class _Manifest:
     body: bytes
 
 
+class WrongPlatform(SandboxfileError):  # noqa: N818 - named for what it says
+    """An image is there, and not for the platform that is asked for."""
+
+
 class Registry:
     """Reads from any registry, each with its own login; safe to share between threads.
 
@@ -457,9 +461,9 @@ def _platform(value: Any) -> str:
     return f"{about.get('os') or 'unknown'}/{about.get('architecture') or 'unknown'}"
 
 
-def _wrong_platform(image: ImageReference, platform: str, found: set[str]) -> SandboxfileError:
+def _wrong_platform(image: ImageReference, platform: str, found: set[str]) -> WrongPlatform:
     offer = ", ".join(sorted(found)) or "no platform at all"
-    return SandboxfileError(
+    return WrongPlatform(
         f"image `{image}` is not made for {platform}",
         hint=f"it is made for {offer}; choose another tag or another image",
     )

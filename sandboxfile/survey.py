@@ -143,11 +143,11 @@ def survey(
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
-        raise ConfigError(_drawn(problems, workspace))
+        raise ConfigError(drawn(problems, workspace))
     return Survey(done)
 
 
-def _drawn(problems: Iterable[Problem], workspace: Workspace) -> Iterator[Problem]:
+def drawn(problems: Iterable[Problem], workspace: Workspace) -> Iterator[Problem]:
     """Give problems found in files that are told by their place alone the lines around it."""
     for problem in problems:
         at = problem.at

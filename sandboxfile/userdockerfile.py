@@ -34,10 +34,15 @@ class Instruction:
 
 @dataclass(slots=True, kw_only=True)
 class _Stage:
-    """One build stage, as it grows; `uses` are the indices of the stages it takes from."""
+    """One build stage, as it grows; `uses` are the indices of the stages it takes from.
+
+    It begins with `image`, or with the stage `base`, or with nothing.
+    """
 
     name: str
     has_image: bool = False
+    image: str = ""
+    base: int | None = None
     uses: set[int] = field(default_factory=set)
     secrets: list[str] = field(default_factory=list)
     refused: list[Unsupported] = field(default_factory=list)
@@ -78,6 +83,7 @@ class UserDockerfile:
     needs: frozenset[Need]
     secrets: tuple[str, ...]
     syntax: str | None
+    _target: int
     _stages: tuple[_Stage, ...]
     _instructions: tuple[Instruction, ...]
     _named: tuple[_Named, ...]
@@ -85,6 +91,24 @@ class UserDockerfile:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def final(self) -> tuple[Instruction, ...]:
+        """The instructions that the target's image is made by, those it is based on first."""
+        return tuple(each for stage in self._line for each in stage.instructions)
+
+    @property
+    def base(self) -> str:
+        """The image that the target begins with, "" when it begins with nothing."""
+        return self._line[0].image
+
+    @property
+    def _line(self) -> list[_Stage]:
+        """The target stage and those that it is `FROM`, the first of them first."""
+        line = [self._stages[self._target]]
+        while line[0].base is not None:
+            line.insert(0, self._stages[line[0].base])
+        return line
 
     def pin(self, references: Mapping[str, str]) -> str:
         """Return the text with each image that is a key of `references` replaced by its value."""
@@ -139,6 +163,7 @@ def parse(
         needs=frozenset(reader.needs | ({"secrets"} if secrets else set())),
         secrets=tuple(dict.fromkeys(secrets)),
         syntax=directives.get("syntax"),
+        _target=target,
         _stages=tuple(reader.stages),
         _instructions=tuple(reader.instructions),
         _named=named,
@@ -411,9 +436,11 @@ class _Reader:
         base = _latest(self.stages, image)
         self.stages.append(stage)
         if base is not None:
+            stage.base = base
             stage.uses.add(base)
         elif image != SCRATCH:
             stage.has_image = True
+            stage.image = image
             self._name(image, words[0])
 
     def _name(self, image: str, word: _Word) -> None:

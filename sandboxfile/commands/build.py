@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-cache", action="store_true", help="let the engine reuse no layers")
     add("--dry-run", action="store_true", help="print the plan and do nothing")
     add("--locked", action="store_true", help="fail (4) if the lock would change")
+    add(
+        "--allow-unsupported",
+        action="store_true",
+        help="try bases that the service is known to refuse",
+    )
     add("--frozen", action="store_true", help="trust the lock and compute nothing")
     add("--detach", action="store_true", help="leave builds at the service once they run")
     add(
@@ -90,11 +95,11 @@ def duration(text: str) -> float:
 
 
 def _dry_run(args: argparse.Namespace, session: Session, names: tuple[str, ...]) -> int:
-    from sandboxfile import plan
+    from sandboxfile.commands import plan as plan_command
 
     planned = planning.make(session, names, force=args.force)
-    text = json.dumps(plan.as_json(planned.decisions), indent=2) + "\n"
-    sys.stdout.write(text if args.json else plan.table(planned.decisions))
+    found = planning.findings(session, planned)
+    sys.stdout.write(plan_command.text(planned.decisions, found, as_json=args.json))
     return errors.DONE
 
 
@@ -111,6 +116,8 @@ def _build(args: argparse.Namespace, it: Opened, names: tuple[str, ...], began: 
         return errors.DONE
     from sandboxfile import running
 
+    found_out = planning.findings(session, planned)
+    planning.check_possible(found_out, session, allowed=args.allow_unsupported)
     ended = running.run(
         session,
         show.reporter,

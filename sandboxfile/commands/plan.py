@@ -3,10 +3,13 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 
-from sandboxfile import app, errors, planning
+from sandboxfile import app, errors, fidelity, planning
 from sandboxfile import plan as decide
+from sandboxfile.fidelity import Finding
 from sandboxfile.opening import opened
+from sandboxfile.plan import Decision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +24,25 @@ def run(args: argparse.Namespace) -> int:
     with opened(args) as it:
         names = app.select(it.session.workspace, args.templates)
         planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
-    if args.json:
-        sys.stdout.write(json.dumps(decide.as_json(planned.decisions), indent=2) + "\n")
-    else:
-        sys.stdout.write(decide.table(planned.decisions))
+        found = planning.findings(it.session, planned)
+    sys.stdout.write(text(planned.decisions, found, as_json=args.json))
     if args.detailed_exitcode and planned.stale:
         return errors.DIFFERENCES
     return errors.DONE
+
+
+def text(
+    decisions: tuple[Decision, ...],
+    found: Mapping[str, tuple[Finding, ...]],
+    *,
+    as_json: bool,
+) -> str:
+    """Return the plan and what the templates in it lose, as a table or as JSON."""
+    if as_json:
+        plain = {name: [each.plain for each in told] for name, told in found.items() if told}
+        document = {**decide.as_json(decisions), "findings": plain}
+        return json.dumps(document, indent=2) + "\n"
+    told = fidelity.lines(dict.fromkeys(each for listed in found.values() for each in listed))
+    return decide.table(decisions) + (
+        f"\nwhat the service does not take as it is:\n{told}" if told else ""
+    )

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sandboxfile import app, dockerfile, errors, planning, ready
+from sandboxfile import app, dockerfile, errors, fidelity, planning, ready
 from sandboxfile.app import Session
 from sandboxfile.commands import plan
-from sandboxfile.errors import Unreachable
+from sandboxfile.errors import ConfigError, NotAllowed, Unreachable
 from sandboxfile.model import Template
 from sandboxfile.opening import opened
 from sandboxfile.places import Position
@@ -71,12 +71,24 @@ def _plain(value: object, root: Path) -> object:
 
 
 def _text(what: str, session: Session, name: str) -> str:
-    template = session.workspace.templates[name]
     if what == "steps":
-        return steps(template)
+        return _steps(session, name)
     if what == "dockerfile":
         return _dockerfile(session, name)
     return _files(session, name)
+
+
+def _steps(session: Session, name: str) -> str:
+    """Return the steps of a template, and below them what the service does not take as it is."""
+    try:
+        planned = planning.make(session, [name], resolve=not session.args.offline, ask=False)
+        survey, resolved = planned.survey, planned.resolved
+    except (ConfigError, NotAllowed, Unreachable):  # it is not the steps that are wrong
+        return steps(session.workspace.templates[name])
+    from sandboxfile import asking
+
+    found = asking.findings(session, survey, resolved, [name])[name]
+    return steps(survey[name].template) + fidelity.lines(found)
 
 
 def steps(template: Template) -> str:

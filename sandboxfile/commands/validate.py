@@ -4,8 +4,11 @@ import argparse
 import json
 import sys
 
-from sandboxfile import app, errors, survey
+from sandboxfile import app, errors, fidelity, survey
+from sandboxfile.fidelity import Finding, Subject
+from sandboxfile.model import ImageBase, Target
 from sandboxfile.statcache import NoCache
+from sandboxfile.survey import Surveyed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,19 +19,33 @@ def run(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     target, _ = app.target(args, workspace)
     # Selecting the files finds copies that match nothing; resolving bases would need a network.
-    survey.survey(
+    surveyed = survey.survey(
         workspace,
         workspace.templates,
         resolved={},
         digests=NoCache(),
         builder=target.builder,
     )
+    found = [each for name in workspace.templates for each in _findings(surveyed[name], target)]
     if args.json:
         names = list(workspace.templates)
-        sys.stdout.write(json.dumps({"valid": True, "templates": names}) + "\n")
+        plain = [each.plain for each in found]
+        document = {"valid": True, "templates": names, "findings": plain}
+        sys.stdout.write(json.dumps(document) + "\n")
     elif not args.quiet:
+        sys.stderr.write(fidelity.lines(each for each in found if each.level != "note"))
         sys.stderr.write(f"{workspace.file.name}: {_count(len(workspace.templates))}, no problem\n")
     return errors.DONE
+
+
+def _findings(surveyed: Surveyed, target: Target) -> tuple[Finding, ...]:
+    """Return what can be told of a template without asking anybody."""
+    template, parsed = surveyed.template, surveyed.dockerfile
+    base = template.base
+    image = base.image if isinstance(base, ImageBase) else parsed.base if parsed else ""
+    return fidelity.findings(
+        Subject(template=template, target=target, image=image, dockerfile=parsed)
+    )
 
 
 def _count(number: int) -> str:

@@ -134,6 +134,9 @@ class Engine(Protocol):
     def depth(self, tag: str) -> int:
         """Return how many layers the image consists of; engines can stack some 125."""
 
+    def read(self, image: str, path: str) -> bytes:
+        """Return a small file of an image, nothing of which is run; b"" when it has none."""
+
     def ensure(
         self, reference: str, *, login: Login | None, emit: Emit, cancel: Cancel, job: str
     ) -> None:

@@ -1,6 +1,8 @@
 """Docker Engine by its API, building through BuildKit; Podman's socket by the same calls."""
 
+import io
 import json
+import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -49,6 +51,9 @@ def connect(address: Address) -> Wire:
         if scheme in client.adapters:
             client.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=POOL))
     return Wire(client, client.base_url, address)
+
+
+FILE_LIMIT = 256 << 10  # bytes of an archive with one small file
 
 
 class DockerEngine:
@@ -115,6 +120,19 @@ class DockerEngine:
         """Return how many layers the image consists of; engines can stack some 125."""
         image = self._inspected(tag) or {}
         return len((image.get("RootFS") or {}).get("Layers") or ())
+
+    def read(self, image: str, path: str) -> bytes:
+        """Return a small file of an image, nothing of which is run; b"" when it has none."""
+        wire = self._ready()
+        body = {"Image": image, "Cmd": ["none"]}  # an image without a command is refused else
+        made = str(wire.ask("POST", "/containers/create", body=body)["Id"])
+        try:
+            with wire.open(f"/containers/{made}/archive", "GET", params={"path": path}) as response:
+                return _member(response.raw.read(FILE_LIMIT))
+        except Refused:
+            return b""
+        finally:
+            wire.ask("DELETE", f"/containers/{made}", params={"force": "1"})
 
     def tag(self, image: str, tag: str) -> None:
         """Give an image of the engine another tag."""
@@ -320,6 +338,17 @@ class DockerEngine:
         if found is None:
             raise Unreachable(f"the engine lost the image `{name}` that it said it made")
         return found
+
+
+def _member(archive: bytes) -> bytes:
+    """Return the content of the one file in an archive, b"" when that is no whole regular file."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            first = members.next()
+            file = members.extractfile(first) if first and first.isreg() else None
+            return file.read() if file else b""
+    except tarfile.TarError:
+        return b""
 
 
 def _chunks(archive: Path) -> Iterator[bytes]:

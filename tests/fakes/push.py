@@ -51,12 +51,17 @@ def image(
     media_type: str = OCI_MANIFEST,
     layer: bytes = b"\0" * 1024,  # the end of an archive, and nothing before it
     diff: bytes | None = None,
+    history: tuple[str, ...] = (),
 ) -> Image:
-    """Make an image of one layer, an empty one; `diff` is what its configuration says of it."""
+    """Make an image of one layer, an empty one; `diff` is what its configuration says of it.
+
+    `history` tells by which commands it was made.
+    """
     about = {
         "architecture": architecture,
         "os": os,
         "config": dict(config or {}),
+        "history": [{"created_by": command} for command in history],
         "rootfs": {"type": "layers", "diff_ids": [digest(layer if diff is None else diff)]},
     }
     blob = json.dumps(about).encode()

@@ -247,3 +247,9 @@ def test_dockers_own_configuration_is_never_asked(
 
 def _drop(event: object) -> None:
     """Nobody listens."""
+
+
+def test_a_file_of_an_image_is_read(engine: Engine, busybox: str) -> None:
+    assert b"root:" in engine.read(busybox, "/etc/passwd")
+    assert engine.read(busybox, "/etc/os-release") == b""
+    assert engine.read(busybox, "/etc") == b""

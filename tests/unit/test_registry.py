@@ -11,7 +11,7 @@ from sandboxfile import registry as registries
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import Login, ResolvedBase, Secret
 from sandboxfile.reference import ImageReference
-from sandboxfile.registry import ACCEPT, TOKEN_MOST_S, TOKEN_S, Registry
+from sandboxfile.registry import ACCEPT, TOKEN_MOST_S, TOKEN_S, Registry, WrongPlatform
 from sandboxfile.web import Web
 from tests.fakes import push
 from tests.fakes.registry import LOGIN, FakeRegistry, running
@@ -241,7 +241,7 @@ def test_an_image_for_other_platforms_is_refused_with_what_it_has(
     server.add("acme/app", "1", image)
     with pytest.raises(SandboxfileError) as caught:
         connect().resolve(f"{server.host}/acme/app:1")
-    assert type(caught.value) is SandboxfileError
+    assert type(caught.value) is WrongPlatform
     assert str(caught.value) == (
         f"error: image `{server.host}/acme/app:1` is not made for linux/amd64\n"
         f"hint: it is made for {offer}; choose another tag or another image"

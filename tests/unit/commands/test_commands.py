@@ -224,6 +224,7 @@ def test_validate_writes_nothing(three: User) -> None:
     assert three.run("validate", "--json").data == {
         "valid": True,
         "templates": ["parent", "child", "other"],
+        "findings": [],
     }
 
 

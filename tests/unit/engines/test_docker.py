@@ -1,7 +1,9 @@
 """The Docker API as an engine: what is sent, and what odd answers become."""
 
 import base64
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -653,3 +655,46 @@ def test_an_import_that_fails_in_its_stream_is_said(
     with pytest.raises(SandboxfileError, match=r"root\.tar` cannot be imported: bad archive"):
         engine.load_root(tmp_path / "root.tar", "t:1", labels={})
     assert not fake.requests("POST", "/images/t:1/tag")
+
+
+# --- files of images -------------------------------------------------------------------------
+
+
+def archived(member: tarfile.TarInfo, content: bytes = b"") -> bytes:
+    member.size = len(content)
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def link() -> bytes:
+    member = tarfile.TarInfo("os-release")
+    member.type, member.linkname = tarfile.SYMTYPE, "../usr/lib/os-release"
+    return archived(member)
+
+
+@pytest.mark.parametrize(
+    ("answer", "content"),
+    [
+        (Answer(body=archived(tarfile.TarInfo("os-release"), b"ID=debian\n")), b"ID=debian\n"),
+        (Answer(body=link()), b""),
+        (Answer(body=b"junk"), b""),
+        (Answer(body=b"\0" * 10240), b""),
+        (Answer(status=404, body={"message": "no such file"}), b""),
+    ],
+)
+def test_a_file_of_an_image_is_read_without_running_it(
+    fake: FakeEngine, engine: DockerEngine, answer: Answer, content: bytes
+) -> None:
+    fake.answers["POST /containers/create"] = Answer(body={"Id": "c1"})
+    fake.answers["GET /containers/c1/archive"] = answer
+    fake.answers["DELETE /containers/c1"] = Answer(status=204)
+
+    assert engine.read("x:1", "/etc/os-release") == content
+
+    (made,) = fake.requests("POST", "/containers/create")
+    (asked,) = fake.requests("GET", "/containers/c1/archive")
+    assert made.json["Image"] == "x:1"
+    assert asked.query["path"] == "/etc/os-release"
+    assert len(fake.requests("DELETE", "/containers/c1")) == 1

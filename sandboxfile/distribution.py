@@ -1,0 +1,129 @@
+"""Tell what distribution an image is made of, and how sure that is. Pure; knows no network.
+
+The service adds its own packages to an image with apt (docs/protocol.md, 3.10). Whether that can
+go well is seldom written anywhere, so each kind of evidence is weighed; no evidence is no answer.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sandboxfile.model import ImageConfig
+from sandboxfile.reference import ImageReference
+
+DEBIAN = "Debian"
+UBUNTU = "Ubuntu"
+FAMILY = frozenset({DEBIAN, UBUNTU})  # what has apt and glibc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A distribution by name; `why` completes the sentence "it is Alpine: …"."""
+
+    name: str
+    why: str
+    is_certain: bool = True
+
+    @property
+    def is_supported(self) -> bool:
+        return self.name in FAMILY
+
+
+def find(image: str, config: ImageConfig | None, os_release: str = "") -> Distribution | None:
+    """Return the distribution of an image, None where nothing tells.
+
+    `image` is its name, "" when it has none; `os_release` the text of its /etc/os-release where
+    somebody has read it (os-release(5)).
+    """
+    told = _of_file(os_release)
+    if config is not None:
+        told = told or _of_history(config.commands) or _of_labels(config.labels)
+    return told or (_of_name(image) if image else None)
+
+
+# --- evidence --------------------------------------------------------------------------------
+
+
+def _of_file(text: str) -> Distribution | None:
+    pairs = (line.partition("=") for line in text.splitlines())
+    fields = {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+    if not fields.get("ID"):
+        return None
+    like = {fields["ID"], *fields.get("ID_LIKE", "").split()}
+    name = fields.get("NAME") or fields["ID"]
+    if "ubuntu" in like:
+        name = UBUNTU
+    elif "debian" in like:
+        name = DEBIAN
+    return Distribution(name=name, why="its /etc/os-release says so")
+
+
+# What only the package manager of one family is called with, or its base layer is made by.
+_COMMANDS: Mapping[str, str] = {
+    DEBIAN: r"\bapt(?:-get)?\s+(?:-\S+\s+)*(?:update|install|upgrade)\b|\bdebian\.sh\b",
+    "Alpine": r"\bapk\s+(?:-\S+\s+)*(?:add|update|upgrade|del)\b|\balpine-minirootfs\b",
+    "Red Hat's family": r"\b(?:micro)?dnf\s+(?:-\S+\s+)*(?:install|update|upgrade|makecache)\b"
+    r"|\byum\s+(?:-\S+\s+)*(?:install|update)\b",
+    "SUSE": r"\bzypper\s",
+    "Arch": r"\bpacman\s+-S",
+}
+
+
+def _of_history(commands: tuple[str, ...]) -> Distribution | None:
+    """Tell by the commands that made the layers, unless they tell of several distributions."""
+    text = "\n".join(commands)
+    matches = {name: re.search(pattern, text) for name, pattern in _COMMANDS.items()}
+    found = {name: match[0].strip() for name, match in matches.items() if match}
+    if len(found) != 1:
+        return None
+    ((name, said),) = found.items()
+    return Distribution(name=name, why=f"its history has `{said}`")
+
+
+def _of_labels(labels: Mapping[str, str]) -> Distribution | None:
+    if "com.redhat.component" in labels:
+        return Distribution(name="Red Hat's family", why="it has the label `com.redhat.component`")
+    if labels.get("org.opencontainers.image.ref.name") == "ubuntu":
+        return Distribution(name=UBUNTU, why="its label says so")
+    base = labels.get("org.opencontainers.image.base.name", "")
+    told = _of_name(base) if base else None
+    return told and Distribution(
+        name=told.name, why=f"its label says that it is made from `{base}`", is_certain=False
+    )
+
+
+# The first that fits the repository, with its registry where that is not Docker Hub.
+_REPOSITORIES: tuple[tuple[str, str], ...] = (
+    (r"docker\.io/library/(?:debian|buildpack-deps)", DEBIAN),
+    (r"docker\.io/library/ubuntu", UBUNTU),
+    (r"docker\.io/library/alpine", "Alpine"),
+    (r"docker\.io/library/busybox", "BusyBox"),
+    (r"docker\.io/library/fedora|(?:quay\.io|registry\.fedoraproject\.org)/fedora/.+", "Fedora"),
+    (r"docker\.io/(?:library/rockylinux|rockylinux/.+)", "Rocky Linux"),
+    (r"docker\.io/(?:library/almalinux|almalinux/.+)", "AlmaLinux"),
+    (r"docker\.io/library/centos|quay\.io/centos/.+", "CentOS"),
+    (r"docker\.io/library/(?:amazonlinux|oraclelinux)", "Red Hat's family"),
+    (r"docker\.io/redhat/.+|registry\.(?:access\.)?redhat\.(?:com|io)/.+", "Red Hat's family"),
+    (r"docker\.io/opensuse/.+|registry\.opensuse\.org/.+", "openSUSE"),
+    (r"docker\.io/library/archlinux|docker\.io/archlinux/.+", "Arch"),
+    (r"gcr\.io/distroless/.+", "distroless"),
+    (r"cgr\.dev/.+", "Wolfi"),
+    (r"docker\.io/nixos/.+", "NixOS"),
+)
+_ALPINE_TAG = re.compile(r"(?:^|[-_.])alpine(?:$|[-_.\d])")
+
+
+def _of_name(image: str) -> Distribution | None:
+    try:
+        reference = ImageReference.parse(image)
+    except ValueError:
+        return None
+    repository = f"{reference.registry}/{reference.repository}"
+    for pattern, name in _REPOSITORIES:
+        if re.fullmatch(pattern, repository):
+            return Distribution(name=name, why=f"it is `{repository}`")
+    if reference.tag and _ALPINE_TAG.search(reference.tag):
+        official = repository.startswith("docker.io/library/")
+        why = f"its tag is `{reference.tag}`"
+        return Distribution(name="Alpine", why=why, is_certain=official)
+    return None
