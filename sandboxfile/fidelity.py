@@ -65,11 +65,7 @@ class Subject:
 
     @property
     def service(self) -> Service:
-        """Whose service it is: what Novita's does is measured, what others do is not."""
-        if self.target.provider == "local":
-            return "local"
-        host = urlsplit(self.target.api_url or f"https://api.{self.target.domain}").hostname or ""
-        return "novita" if f".{host}".endswith(".novita.ai") else "compatible"
+        return service_of(self.target)
 
     @property
     def is_remote(self) -> bool:
@@ -83,6 +79,14 @@ class Subject:
     @property
     def is_image(self) -> bool:
         return not isinstance(self.template.base, RemoteBase | TemplateBase)
+
+
+def service_of(target: Target) -> Service:
+    """Return whose service it is: what Novita's does is measured, what others do is not."""
+    if target.provider == "local":
+        return "local"
+    host = urlsplit(target.api_url or f"https://api.{target.domain}").hostname or ""
+    return "novita" if f".{host}".endswith(".novita.ai") else "compatible"
 
 
 def findings(subject: Subject) -> tuple[Finding, ...]:

@@ -367,6 +367,46 @@ class Login:
     password: Secret
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsCredentials:
+    """An access key for Amazon's registries (ECR)."""
+
+    access_key_id: str
+    secret_access_key: Secret
+    region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcpCredentials:
+    """A service account for Google's registries: the JSON of its key file."""
+
+    service_account: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OciCredentials:
+    """An API key for Oracle's registry (OCIR); `private_key` is PEM without a pass phrase."""
+
+    tenancy: str
+    user: str
+    fingerprint: str
+    private_key: Secret
+    region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HuaweiCredentials:
+    """An access key for Huawei's registry (SWR)."""
+
+    access_key_id: str
+    secret_access_key: Secret
+    region: str
+
+
+# What a service may be given to pull an image with (docs/protocol.md, 3.6).
+RegistryCredentials = Login | AwsCredentials | GcpCredentials | OciCredentials | HuaweiCredentials
+
+
 # Domains that speak only the v1 flow (docs/protocol.md, 1.1).
 LEGACY_DOMAINS = frozenset(
     {

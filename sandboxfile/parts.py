@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandboxfile import __version__, account, app, credentials, logs
+from sandboxfile import __version__, account, app, credentials, fidelity, logs, pulling
 from sandboxfile.account import Account
 from sandboxfile.app import Session
 from sandboxfile.configs import Configs
@@ -13,7 +13,7 @@ from sandboxfile.errors import NotAllowed
 from sandboxfile.journal import Journal
 from sandboxfile.loopback import is_loopback
 from sandboxfile.manifests import Manifests
-from sandboxfile.model import Login, Secret
+from sandboxfile.model import Login, RegistryCredentials, Secret
 from sandboxfile.pipeline import Pipeline
 from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
@@ -65,6 +65,28 @@ class Parts:
         if found is not None:
             self.session.redactor.add(found.password)
         return found
+
+    def pull_credentials(self, host: str) -> RegistryCredentials | None:
+        """Return what the service is given to pull from a registry with.
+
+        The target's login from the environment comes first: who does not want a cloud's key to
+        be told to the service sets that.
+        """
+        own = self._own_login(host)
+        if own is not None:
+            self.session.redactor.add(own.password)
+            return own
+        found = pulling.find(
+            host,
+            environ=self._environ,
+            home=self.session.args.home,
+            login=lambda: self.login(host),
+            is_novita=fidelity.service_of(self.session.target) == "novita",
+        )
+        if found is None:
+            return None
+        self.session.redactor.add(*pulling.secrets(found.credentials))
+        return found.credentials
 
     def _own_login(self, host: str) -> Login | None:
         target = self.session.target
@@ -196,6 +218,7 @@ class Parts:
             engine=self.engine,
             target=target,
             logins=self.login,
+            pulls=self.pull_credentials,
             emit=session.emit,
             patience=self._patience(Patience()),
         )

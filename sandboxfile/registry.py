@@ -109,6 +109,13 @@ class Registry:
             return False
         return True
 
+    def is_public(self, reference: ImageReference | str) -> bool:
+        """Tell whether anybody may read an image: asked without any login. Raises Unreachable."""
+        try:
+            return Registry(self._web, lambda _: None).head(reference) is not None
+        except NotAllowed:
+            return False
+
     def resolve(self, reference: ImageReference | str, platform: str = PLATFORM) -> ResolvedBase:
         """Return the image for one platform, pinned by the digest of its manifest.
 

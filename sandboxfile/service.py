@@ -7,13 +7,22 @@ coming from a stranger: an ID that does not look like one never reaches a URL, a
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 from urllib.parse import quote, urljoin, urlsplit
 
 from sandboxfile import __version__, answers, listing
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.listing import ListedTemplate, State, TemplateBuilds
-from sandboxfile.model import UUID, Login, Secret
+from sandboxfile.model import (
+    UUID,
+    AwsCredentials,
+    GcpCredentials,
+    HuaweiCredentials,
+    Login,
+    OciCredentials,
+    RegistryCredentials,
+    Secret,
+)
 from sandboxfile.redact import sanitise
 from sandboxfile.web import REDIRECTS, Body, Reply, Retry, Web, shown
 
@@ -158,7 +167,7 @@ class Start:
 
     image: str | None = None
     template: str | None = None
-    login: Login | None = None
+    login: RegistryCredentials | None = None
     steps: tuple[BuildStep, ...] = ()
     start: str | None = None
     ready: str | None = None
@@ -166,21 +175,51 @@ class Start:
     force: bool = False
 
     def body(self) -> Mapping[str, object]:
-        registry = self.login and {
-            "type": "registry",
-            "username": self.login.username,
-            "password": self.login.password.reveal(),
-        }
         return _given(
             fromImage=self.image,
             fromTemplate=self.template,
-            fromImageRegistry=registry,
+            fromImageRegistry=_credentials(self.login) if self.login else None,
             steps=[step.body for step in self.steps],
             force=self.force,
             startCmd=self.start,
             readyCmd=self.ready,
             preBootScript=self.pre_boot,
         )
+
+
+def _credentials(given: RegistryCredentials) -> Mapping[str, str]:
+    """Write registry credentials as section 3.6 has them."""
+    match given:
+        case Login():
+            fields = {"username": given.username, "password": given.password.reveal()}
+            return {"type": "registry", **fields}
+        case AwsCredentials():
+            return {
+                "type": "aws",
+                "awsAccessKeyId": given.access_key_id,
+                "awsSecretAccessKey": given.secret_access_key.reveal(),
+                "awsRegion": given.region,
+            }
+        case GcpCredentials():
+            return {"type": "gcp", "serviceAccountJson": given.service_account.reveal()}
+        case OciCredentials():
+            return {
+                "type": "oci",
+                "tenancyOcid": given.tenancy,
+                "userOcid": given.user,
+                "fingerprint": given.fingerprint,
+                "privateKey": given.private_key.reveal(),
+                "region": given.region,
+            }
+        case HuaweiCredentials():
+            return {
+                "type": "huawei",
+                "accessKeyId": given.access_key_id,
+                "secretAccessKey": given.secret_access_key.reveal(),
+                "region": given.region,
+            }
+        case _:
+            assert_never(given)
 
 
 class TemplateService:

@@ -5,13 +5,14 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from sandboxfile import __version__, account, app, errors
+from sandboxfile import __version__, account, app, credentials, errors, fidelity, pulling
 from sandboxfile.config import finding
 from sandboxfile.engines import choose
 from sandboxfile.errors import ConfigError, SandboxfileError
-from sandboxfile.model import EngineChoice, Workspace
+from sandboxfile.model import EngineChoice, Target, Workspace
 
 Row = tuple[str, str]
 
@@ -55,6 +56,25 @@ def _workspace(args: argparse.Namespace) -> tuple[Workspace | None, str]:
     return workspace, f"{len(workspace.templates)} templates in {path}"
 
 
+def _registry(args: argparse.Namespace, target: Target) -> str:
+    """Say of which kind the credentials for the target's registry are, and where they are from."""
+    host = str(target.registry).partition("/")[0]
+    if args.environ.get("SANDBOXFILE_REGISTRY_USERNAME"):
+        return f"{host}: registry, from SANDBOXFILE_REGISTRY_USERNAME"
+    docker = partial(credentials.login_for, host, environ=args.environ, home=args.home)
+    try:
+        found = pulling.find(
+            host,
+            environ=args.environ,
+            home=args.home,
+            login=docker,
+            is_novita=fidelity.service_of(target) == "novita",
+        )
+    except SandboxfileError as error:
+        return f"{host}: {error.message.splitlines()[0]}"
+    return f"{host}: {found.kind}, from {found.source}" if found else f"{host}: no credentials"
+
+
 def _rest(args: argparse.Namespace, workspace: Workspace | None) -> Iterator[Row]:
     try:
         found = account.find(args.environ, args.home)
@@ -66,6 +86,8 @@ def _rest(args: argparse.Namespace, workspace: Workspace | None) -> Iterator[Row
             target, why = app.target(args, workspace)
             where = target.api_url or "a service on loopback, started when needed"
             yield "target", f"{target.name} ({why}): {where}"
+            if target.registry:
+                yield "registry", _registry(args, target)
         except SandboxfileError as error:
             yield "target", error.message
     made = shutil.which("mmdebstrap")

@@ -8,7 +8,7 @@ from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal
-from sandboxfile.model import Login, RemoteBase, Target, Template, TemplateBase
+from sandboxfile.model import Login, RegistryCredentials, RemoteBase, Target, Template, TemplateBase
 from sandboxfile.places import Position
 from sandboxfile.registry import Registry
 from sandboxfile.service import (
@@ -32,6 +32,7 @@ from sandboxfile.targets.uploading import Uploader
 class NovitaV3:
     """Pushes to the target's registry, then has the service boot `repo@sha256:…` from there.
 
+    `logins` gives the login for pushing to a registry, `pulls` what the service is to pull with.
     `emit` is the run's; `usable` tells whether a build that is ready there can be used here.
     """
 
@@ -44,6 +45,7 @@ class NovitaV3:
         engine: Callable[[], Engine],
         target: Target,
         logins: Callable[[str], Login | None],
+        pulls: Callable[[str], RegistryCredentials | None] | None = None,
         emit: Emit,
         patience: Patience | None = None,
         usable: Callable[[Release, Registration], bool] = lambda _release, _ids: True,
@@ -55,6 +57,7 @@ class NovitaV3:
         self._engine = engine
         self._target = target
         self._logins = logins
+        self._pulls = pulls or logins
         self._patience = patience or Patience()
         self._usable = usable
         self._room = Room(self._patience)
@@ -186,12 +189,21 @@ class NovitaV3:
             pre_boot=template.pre_boot,
         )
 
-    def _pull_login(self, image: str | None) -> Login | None:
-        """Return the login the service is to pull with: only ever for the target's registry."""
-        registry = self._target.registry
-        if image is None or registry is None or not image.startswith(f"{registry}/"):
+    def _pull_login(self, image: str | None) -> RegistryCredentials | None:
+        """Return what the service is to pull with: for the target's own registry, or a private one.
+
+        What opens a registry is sent for images of that registry alone, and for a base image only
+        when nobody gets it without: a file must not be able to hand out what is not needed.
+        """
+        if image is None or "/" not in image:
             return None
-        return self._logins(_host(image))
+        host = _host(image)
+        registry = self._target.registry
+        if registry is not None and image.startswith(f"{registry}/"):
+            return self._pulls(host)
+        if self._target.provider == "local" or self._target.builder != "remote":
+            return None
+        return None if self._registry.is_public(image) else self._pulls(host)
 
     # --- tags --------------------------------------------------------------------------------
 

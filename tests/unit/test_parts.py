@@ -12,6 +12,7 @@ from sandboxfile import app
 from sandboxfile.app import Session
 from sandboxfile.errors import ConfigError, NotAllowed, SandboxfileError
 from sandboxfile.events import Event
+from sandboxfile.model import AwsCredentials, Login
 from sandboxfile.parts import Parts
 from sandboxfile.redact import Redactor
 from sandboxfile.statcache import NoCache
@@ -101,6 +102,30 @@ def test_the_registrys_password_goes_nowhere_that_a_file_alone_names(
 
     assert caught.value.hint == "if you trust it, set `SANDBOXFILE_TRUSTED_HOSTS=evil.example`"
     assert opened.login("docker.io") is None
+
+
+AWS = {"AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "canary-of-a-cloud-key"}
+ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+
+
+def test_a_cloud_registry_is_pulled_from_with_the_clouds_key(user: User) -> None:
+    opened = parts(user, f"{{provider: novita, registry: {ECR}/x}}", AWS)
+
+    found = opened.pull_credentials(ECR)
+
+    assert isinstance(found, AwsCredentials)
+    assert opened.session.redactor.lines("canary-of-a-cloud-key") == "***"
+    assert opened.pull_credentials("ghcr.io") is None
+
+
+def test_the_operators_own_login_comes_before_a_clouds_key(user: User) -> None:
+    trusted = {"SANDBOXFILE_TRUSTED_HOSTS": ECR}
+    opened = parts(user, f"{{provider: novita, registry: {ECR}/x}}", {**AWS, **REGISTRY, **trusted})
+
+    found = opened.pull_credentials(ECR)
+
+    assert isinstance(found, Login)
+    assert found.username == "alice"
 
 
 def test_a_key_is_needed_to_publish(user: User) -> None:

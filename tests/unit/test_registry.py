@@ -538,6 +538,26 @@ def test_a_token_is_used_as_long_as_it_lives(
     assert len(server.tokens) == 2
 
 
+@pytest.mark.parametrize(
+    ("wants", "anonymous", "public"),
+    [
+        ("nothing", True, True),
+        ("bearer", True, True),
+        ("bearer", False, False),
+        ("basic", True, False),
+    ],
+)
+def test_an_image_is_public_when_it_is_had_without_a_login(
+    server: FakeRegistry, connect: Open, wants: Any, *, anonymous: bool, public: bool
+) -> None:
+    server.add("acme/app", "1", push.image())
+    server.wants, server.anonymous_tokens = wants, anonymous
+    registry = connect(ALICE)
+    assert registry.is_public(f"{server.host}/acme/app:1") is public
+    assert not registry.is_public(f"{server.host}/acme/absent:1")
+    assert not any(each.headers.get("authorization") == LOGIN for each in server.seen)
+
+
 def test_a_registry_that_answers_anything_is_reachable(server: FakeRegistry, connect: Open) -> None:
     server.wants = "bearer"
     assert connect().is_reachable(server.host)

@@ -5,7 +5,15 @@ import pytest
 
 from sandboxfile import __version__
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
-from sandboxfile.model import Login, Secret
+from sandboxfile.model import (
+    AwsCredentials,
+    GcpCredentials,
+    HuaweiCredentials,
+    Login,
+    OciCredentials,
+    RegistryCredentials,
+    Secret,
+)
 from sandboxfile.service import (
     BuildStep,
     Busy,
@@ -222,6 +230,54 @@ def test_a_trigger_says_everything_it_is_given() -> None:
         "readyCmd": "b",
         "preBootScript": "c",
     }
+
+
+CLOUDS: list[tuple[RegistryCredentials, dict[str, str]]] = [
+    (
+        AwsCredentials(access_key_id="A", secret_access_key=Secret("S"), region="us-east-1"),
+        {
+            "type": "aws",
+            "awsAccessKeyId": "A",
+            "awsSecretAccessKey": "S",
+            "awsRegion": "us-east-1",
+        },
+    ),
+    (
+        GcpCredentials(service_account=Secret("{}")),
+        {"type": "gcp", "serviceAccountJson": "{}"},
+    ),
+    (
+        OciCredentials(
+            tenancy="T", user="U", fingerprint="F", private_key=Secret("K"), region="fra"
+        ),
+        {
+            "type": "oci",
+            "tenancyOcid": "T",
+            "userOcid": "U",
+            "fingerprint": "F",
+            "privateKey": "K",
+            "region": "fra",
+        },
+    ),
+    (
+        HuaweiCredentials(access_key_id="A", secret_access_key=Secret("S"), region="cn-north-4"),
+        {
+            "type": "huawei",
+            "accessKeyId": "A",
+            "secretAccessKey": "S",
+            "region": "cn-north-4",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("credentials", "sent"), CLOUDS)
+def test_a_clouds_credentials_are_told_as_the_protocol_has_them(
+    credentials: RegistryCredentials, sent: dict[str, str]
+) -> None:
+    start = Start(image="r/i@sha256:00", login=credentials)
+    assert start.body()["fromImageRegistry"] == sent
+    assert "Secret(***)" in repr(start)
 
 
 BAD_IDS: list[Call] = [

@@ -605,6 +605,31 @@ def test_doctor_goes_on_where_others_stop(user: User) -> None:
     assert "the login file of Novita's CLI cannot be read" in rows["target"]
 
 
+def test_doctor_says_what_the_registry_is_pulled_from_with(user: User) -> None:
+    ecr = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    user.write(
+        "novita.yaml",
+        "version: 1\nname: x\nbase: debian:12\n"
+        f"targets: {{it: {{provider: novita, domain: sandbox.novita.ai, registry: {ecr}/x}}}}\n",
+    )
+
+    def said(**environ: str) -> str:
+        ran = user.having(**environ).run("doctor", "-t", "it", "--json")
+        assert "s3cr3t" not in ran.out
+        rows = {each["what"]: each["verdict"] for each in ran.data["found"]}
+        return str(rows["registry"])
+
+    assert said() == f"{ecr}: no credentials"
+    key = {"AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "s3cr3t-value"}
+    assert said(**key) == f"{ecr}: aws, from AWS_ACCESS_KEY_ID"
+    own = {"SANDBOXFILE_REGISTRY_USERNAME": "me", "SANDBOXFILE_REGISTRY_PASSWORD": "s3cr3t"}
+    assert said(**key, **own) == f"{ecr}: registry, from SANDBOXFILE_REGISTRY_USERNAME"
+    user.write("../home/.docker/config.json", "{")
+    wrong = said()
+    assert wrong.startswith(f"{ecr}: {user.home}/.docker/config.json:1:2: error: Docker's ")
+    assert "\n" not in wrong
+
+
 def test_doctor_never_shows_a_key(user: User) -> None:
     ran = user.having(NOVITA_API_KEY="s3cr3t-value").run("doctor")
 

@@ -16,11 +16,21 @@ from sandboxfile.errors import (
     Unreachable,
 )
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
-from sandboxfile.model import Login, RemoteBase, Resources, Secret, Target
+from sandboxfile.model import (
+    AwsCredentials,
+    Login,
+    RegistryCredentials,
+    RemoteBase,
+    Resources,
+    Secret,
+    Target,
+)
 from sandboxfile.service import Busy, NameTaken
-from sandboxfile.targets import Release, Snapshot
+from sandboxfile.targets import Recipe, Release, Snapshot
 from sandboxfile.web import Reply, Web
+from tests.fakes import push
 from tests.fakes.publishing import AT, CONTENT, MANIFEST, PLACES, World, release
+from tests.fakes.registry import LOGIN, FakeRegistry, running
 from tests.fakes.service import Answer, Build, FakeService, Sent, error
 
 REGISTER = "/v3/templates"
@@ -105,6 +115,63 @@ def test_the_login_is_for_the_registry_of_the_target_only(world: World) -> None:
         release(), f"elsewhere.example/a@{IMAGE}", emit=world.events.append, cancel=world.cancel
     )
     assert "fromImageRegistry" not in builds(world)[0].body
+
+
+def remote(image: str) -> Release:
+    return replace(release(), image=None, recipe=Recipe(image=image))
+
+
+def triggered(world: World, image: str, **changes: Any) -> Any:
+    """Return what the service is given for a base image that it pulls itself."""
+    target = Target(name="prod", provider="novita", registry=world.registry, builder="remote")
+    key = AwsCredentials(access_key_id="A", secret_access_key=Secret("S"), region="r")
+    asked: list[str] = []
+
+    def pulls(host: str) -> RegistryCredentials:
+        asked.append(host)
+        return key
+
+    publisher = world.v3(**{"target": target, "pulls": pulls, **changes})
+    publisher.snapshot(remote(image), None, emit=world.events.append, cancel=world.cancel)
+    body = builds(world)[-1].body
+    assert bool(asked) == ("fromImageRegistry" in body)
+    return body.get("fromImageRegistry")
+
+
+def test_a_base_image_that_everybody_gets_is_pulled_without_credentials(world: World) -> None:
+    with running() as registry:
+        digest = registry.add("acme/base", "1", push.image())
+        assert triggered(world, f"{registry.host}/acme/base@{digest}") is None
+        assert not any("authorization" in each.headers for each in registry.seen)
+
+
+@pytest.mark.parametrize("wants", ["basic", "bearer"])
+def test_a_private_base_image_is_pulled_with_the_credentials_of_its_registry(
+    world: World, wants: Any
+) -> None:
+    with running(FakeRegistry(wants=wants, anonymous_tokens=False)) as registry:
+        digest = registry.add("acme/base", "1", push.image())
+        sent = triggered(world, f"{registry.host}/acme/base@{digest}")
+        assert sent["type"] == "aws"
+        assert not any(each.headers.get("authorization") == LOGIN for each in registry.seen)
+
+
+def test_an_image_that_nobody_shows_may_be_private(world: World) -> None:
+    with running() as registry:
+        sent = triggered(world, f"{registry.host}/acme/base@{IMAGE}")
+        assert sent["type"] == "aws"
+
+
+def test_an_image_of_the_targets_registry_is_pulled_with_its_credentials(world: World) -> None:
+    assert triggered(world, f"{world.registry}/base@{IMAGE}")["type"] == "aws"
+
+
+def test_nothing_is_sent_where_images_are_built_here_or_have_no_registry(world: World) -> None:
+    here = Target(name="local", provider="local", builder="remote")
+    assert triggered(world, f"elsewhere.example/a@{IMAGE}", target=here) is None
+    docker = Target(name="prod", provider="novita", registry=world.registry)
+    assert triggered(world, f"elsewhere.example/a@{IMAGE}", target=docker) is None
+    assert triggered(world, IMAGE) is None
 
 
 def test_the_ids_come_back_and_stay_in_the_journal(world: World) -> None:
