@@ -51,11 +51,11 @@ def _accept(server: socket.socket, engine: str, recorder: Recorder) -> None:
         upstream.connect(engine)
         line = bytearray()
         recorder.lines.append(line)
-        threading.Thread(target=_pump, args=(client, upstream, line), daemon=True).start()
-        threading.Thread(target=_answer, args=(upstream, client), daemon=True).start()
+        threading.Thread(target=pump, args=(client, upstream, line), daemon=True).start()
+        threading.Thread(target=answer, args=(upstream, client, bytearray()), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket, line: bytearray) -> None:
+def pump(source: socket.socket, sink: socket.socket, line: bytearray) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             line += data
@@ -63,9 +63,9 @@ def _pump(source: socket.socket, sink: socket.socket, line: bytearray) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def _answer(upstream: socket.socket, client: socket.socket) -> None:
+def answer(upstream: socket.socket, client: socket.socket, line: bytearray) -> None:
     with upstream, client:
-        _pump(upstream, client, bytearray())
+        pump(upstream, client, line)
 
 
 def _chunks(body: bytes | bytearray) -> bytes:
