@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from openapi_spec_validator import validate
-from openapi_spec_validator.readers import read_from_filename
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
@@ -14,7 +13,7 @@ from sandboxfile.local.service import LocalService
 from sandboxfile.model import Secret
 from sandboxfile.service import BuildStep, Registration, Start, TemplateService
 from sandboxfile.web import Retries, Web
-from tests.contract.contract import OURS, Exchange, faults
+from tests.contract.contract import OURS, Exchange, faults, read
 from tests.contract.recording import recorded
 from tests.unit.local.conftest import unreachable_engine
 
@@ -39,7 +38,7 @@ TRIGGER = replace(
 
 
 def test_the_description_is_openapi() -> None:
-    validate(read_from_filename(str(OURS))[0])
+    validate(read(OURS))
 
 
 def test_good_exchanges_have_no_faults() -> None:
@@ -68,13 +67,13 @@ def test_good_exchanges_have_no_faults() -> None:
     ],
 )
 def test_what_the_description_does_not_say_is_a_fault(bad: Exchange) -> None:
-    assert len(faults([bad])) == 1
+    assert faults([bad]) != []
 
 
 def test_requests_and_answers_can_be_held_apart() -> None:
     bad = replace(GOOD, body=b"{}")
     assert faults([bad], requests=False) == []
-    assert len(faults([replace(bad, status=0, answer=b"")])) == 1
+    assert faults([replace(bad, status=0, answer=b"")]) != []
 
 
 def test_another_protocol_on_the_same_address_is_let_be() -> None:
@@ -82,7 +81,7 @@ def test_another_protocol_on_the_same_address_is_let_be() -> None:
 
 
 def test_every_route_of_the_local_service_is_described() -> None:
-    description = read_from_filename(str(OURS))[0]
+    description = read(OURS)
     described = {
         (method.upper(), tuple("*" if part.startswith("{") else part for part in parts))
         for path, operations in description["paths"].items()

@@ -17,7 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+
+from tests.contract.contract import Exchange, faults
 
 PAGE = 100
 ACCEPTED = 202
@@ -467,3 +469,17 @@ def serving(service: FakeService) -> Iterator[FakeService]:
         server.shutdown()
         server.server_close()
         thread.join()
+    # What our client asks, in whatever test, is as the API is described; some go without a key.
+    with_key = [r for r in service.requests if {"x-api-key", "authorization"} & {*r.headers}]
+    assert faults(exchange(each) for each in with_key) == []
+
+
+def exchange(sent: Sent) -> Exchange:
+    """Return a request as the description of the API is held against it."""
+    body = sent.body if isinstance(sent.body, bytes) or sent.body is None else json.dumps(sent.body)
+    return Exchange(
+        method=sent.method,
+        target=f"{sent.path}?{urlencode(sent.query)}",
+        headers=sent.headers,
+        body=body.encode() if isinstance(body, str) else body or b"",
+    )

@@ -13,6 +13,8 @@ import pytest
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.local.service import LocalService
+from tests.contract.contract import faults
+from tests.contract.recording import recorded
 from tests.functional.commands.user import COVERAGE, User
 
 Place = Callable[[str], User]
@@ -86,11 +88,13 @@ def _served(user: User, *argv: str) -> Iterator[str]:
         url = process.stdout.readline().strip()
         try:
             assert url.startswith("http://127.0.0.1:")
-            yield url
+            with recorded(url) as recording:
+                yield recording.url
         finally:
             process.terminate()
             _, said = process.communicate(timeout=30)
         assert process.returncode == 0, said
+    assert faults(recording.exchanges()) == []
 
 
 @pytest.fixture

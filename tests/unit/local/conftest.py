@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -18,8 +19,9 @@ from sandboxfile.local.endpoints import Api
 from sandboxfile.local.files import Files
 from sandboxfile.local.records import Flow, Registered, Registration, Result, Setting
 from sandboxfile.local.store import Store
-from sandboxfile.local.wire import Request
+from sandboxfile.local.wire import Answer, Request
 from sandboxfile.model import Resources, Secret
+from tests.contract.contract import Exchange, faults
 
 KEY = "sk_test"
 NOON = 1_700_000_000.0
@@ -92,7 +94,21 @@ class Client:
         answer = self.api.handle(
             Request(method=method, path=path, body=body, query=query or {}, headers=self.headers)
         )
+        self._check(line, query or {}, answer)
         return answer.status, answer.body, dict(answer.headers)
+
+    def _check(self, line: str, query: dict[str, str], answer: Answer) -> None:
+        """Hold every answer to the description of the API, whatever else a test looks at."""
+        method, path = line.split(" ", 1)
+        exchange = Exchange(
+            method=method,
+            target=f"{path}?{urlencode(query)}",
+            status=answer.status,
+            answer_headers={name.lower(): value for name, value in answer.headers.items()},
+            answer=answer.body,
+        )
+        if answer.status != 405 and b"no matching operation" not in answer.body:
+            assert faults([exchange], requests=False) == []
 
     def call(self, line: str, body: object = None, **query: str) -> tuple[int, Any]:
         content = b"" if body is None else json.dumps(body).encode()
