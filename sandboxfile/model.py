@@ -108,7 +108,8 @@ class Copy:
     """Files of the workspace into the image.
 
     `root` is the directory of the file that states the copy (absolute): `sources` are paths or
-    globs relative to it, and its `.dockerignore` applies. `mode` is octal digits or None.
+    globs relative to it, and its `.dockerignore` applies. `mode` is octal digits or None. `allow`
+    has patterns of files that may be sent away although they look like secrets.
     """
 
     sources: tuple[str, ...]
@@ -117,6 +118,7 @@ class Copy:
     owner: str | None = None
     mode: str | None = None
     ignore: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
     at: Position
 
 

@@ -55,6 +55,8 @@ def make(
         pins |= asking.pins(session, surveyed)
         surveyed = _survey(session, names, {**resolved, **pins})
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
+    if resolve:
+        _check_secrets(session, surveyed, decisions, tell=building)
     if resolve and ask and any(decision.stale for decision in decisions):
         from sandboxfile import asking
 
@@ -162,6 +164,31 @@ def _decide(
         for name, each in surveyed.templates.items()
     ]
     return plan.make(known, target=session.target.name, force=names if force else ())
+
+
+def _check_secrets(
+    session: Session, surveyed: Survey, decisions: tuple[Decision, ...], *, tell: bool
+) -> None:
+    """Refuse to send what looks like a secret to a service that builds; `tell` of what is pushed.
+
+    Raises ConfigError with all such files of the templates that are to be built.
+    """
+    target = session.target
+    is_elsewhere = target.builder == "remote"
+    if not is_elsewhere and (target.provider == "local" or not tell):
+        return
+    from sandboxfile import secretfiles
+
+    made = [
+        d for d in decisions if d.action == "build" or (is_elsewhere and d.action == "snapshot")
+    ]
+    copies = (each for d in made for each in surveyed[d.template].selections.values())
+    problems = secretfiles.each(copies)
+    if is_elsewhere and problems:
+        raise ConfigError(drawn(problems, session.workspace))
+    for problem in problems:
+        text = f"{problem.at}: {problem.message}, and will be in the image"
+        session.emit(Notice(job="", text=f"{text}: {problem.hint}", level="warning"))
 
 
 def _known(

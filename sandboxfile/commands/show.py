@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sandboxfile import app, dockerfile, errors, fidelity, planning, ready
 from sandboxfile.app import Session
@@ -34,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "config":
         return _config({name: workspace.templates[name] for name in names}, workspace.root)
     with opened(args) as it:
+        if args.json and args.what == "steps" and it.session.target.builder == "remote":
+            sent = {name: _sent(it.session, name) for name in names}
+            sys.stdout.write(json.dumps(sent, indent=2) + "\n")
+            return errors.DONE
         texts = {name: _text(args.what, it.session, name) for name in names}
     if args.json:
         sys.stdout.write(json.dumps(texts, indent=2) + "\n")
@@ -132,7 +137,20 @@ def _short(value: object) -> str:
     return str(value)
 
 
+def _sent(session: Session, name: str) -> object:
+    """Return what a service that builds is told; what it is based on may not be built yet."""
+    pipeline, surveyed = _planned(session, name)
+    return json.loads(pipeline.steps_text(surveyed))
+
+
 def _dockerfile(session: Session, name: str) -> str:
+    pipeline, surveyed = _planned(session, name)
+    text: str = pipeline.rendered(surveyed).text
+    return text
+
+
+def _planned(session: Session, name: str) -> tuple[Any, Any]:
+    """Return what would build a template, its base resolved. Raises Unreachable."""
     planned = planning.make(session, [name], resolve=not session.args.offline, ask=False)
     surveyed = planned.survey[name]
     if surveyed.keys is None:
@@ -144,14 +162,20 @@ def _dockerfile(session: Session, name: str) -> str:
         )
     from sandboxfile.parts import Parts
 
-    return Parts(session).pipeline(planned.survey, planned.resolved).rendered(surveyed).text
+    return Parts(session).pipeline(planned.survey, planned.resolved), surveyed
 
 
 def _files(session: Session, name: str) -> str:
     from sandboxfile.survey import survey
 
     _, resolved = session.locks()
-    surveyed = survey(session.workspace, [name], resolved=resolved, digests=session.digests())[name]
+    surveyed = survey(
+        session.workspace,
+        [name],
+        resolved=resolved,
+        digests=session.digests(),
+        builder=session.target.builder,
+    )[name]
     lines = []
     for number, copy in dockerfile.copies(surveyed.template):
         lines += [

@@ -22,7 +22,7 @@ from sandboxfile.model import (
 from sandboxfile.places import Position
 
 MANAGERS: tuple[Manager, ...] = get_args(Manager)
-_COPY_KEYS = {"from", "to", "owner", "mode", "ignore"}
+_COPY_KEYS = {"from", "to", "owner", "mode", "ignore", "allow"}
 STEPS = ("copy", "run", "env", "workdir", *MANAGERS)
 
 
@@ -251,6 +251,8 @@ def _copy_map(item: Node, scope: Scope) -> Iterator[Copy]:
     mode = scope.text(value(item, "mode"), values.mode)
     ignore = value(item, "ignore")
     rules = scope.texts(ignore.items, values.invisible) if ignore else ()
+    allow = value(item, "allow")
+    allowed = scope.texts(allow.items, values.invisible) if allow else ()
     if to is None or len(sources) < len(written):
         return
     if scope.problems.fault(to_node, _landing(sources, to)):
@@ -262,6 +264,7 @@ def _copy_map(item: Node, scope: Scope) -> Iterator[Copy]:
         owner=owner,
         mode=mode,
         ignore=rules,
+        allow=allowed,
         at=item.at,
     )
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("listing", "imageconfig", "inherit", "distribution"),
     ("ignore", "credentials", "pulling", "scripts"),
     ("config", "context", "console"),
-    ("archive", "keys", "dockerfile", "lockfile", "steps"),
+    ("archive", "keys", "dockerfile", "lockfile", "secretfiles", "steps"),
     ("userdockerfile", "uploads", "releases"),
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),

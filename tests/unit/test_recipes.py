@@ -228,3 +228,33 @@ def test_a_service_that_takes_no_files_says_so(builder: User, service: Far) -> N
 
 def _builds(service: Far) -> list[Build]:
     return list(service.builds.values())
+
+
+def test_what_looks_like_a_secret_is_not_sent(builder: User, service: Far) -> None:
+    builder.write("app/.env", "A=1")
+    builder.write("app/key", "-----BEGIN PRIVATE KEY-----\n")
+    text = "name: api\nbase: BASE\nfiles:\n  - app -> /app/\n"
+    for command in ("plan", "build"):
+        done = ran(builder, service, text, command)
+        assert done.code == 3
+        assert "novita.yaml:7:5: error: `app/.env` looks like an environment file" in done.err
+        assert "novita.yaml:7:5: error: `app/key` looks like a private key" in done.err
+        assert 'allow: [".env"]' in done.err
+    assert service.requests == []
+    named = "name: api\nbase: BASE\nfiles:\n  - {from: app, to: /app/, allow: [.env, key]}\n"
+    built(builder, service, named)
+    assert len(service.files) == 1
+
+
+def test_the_steps_are_shown_as_they_are_sent(builder: User, service: Far) -> None:
+    builder.write("a.txt", "1")
+    text = "name: api\nbase: BASE\nfiles: ['a.txt -> /a/']\n"
+    shown = ran(builder, service, text, "show", "steps", "--json").data["api"]
+    built(builder, service, text)
+    sent = started(service, "api")
+    assert shown["fromImage"] == sent["fromImage"]
+    assert [(s["type"], s["args"]) for s in shown["steps"]] == [
+        (s["type"], s["args"]) for s in sent["steps"]
+    ]
+    assert shown["steps"][1]["at"] == "novita.yaml:6:9"
+    assert ran(builder, service, text, "show", "files").out == "/a/: a.txt\n"
