@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sandboxfile import inherit, steps, uploads
+from sandboxfile.errors import ConfigError
 from sandboxfile.model import ImageBase, ImageConfig, RemoteBase, Template, TemplateBase
 from sandboxfile.statcache import Digests
 from sandboxfile.steps import Origin, Step
@@ -52,14 +53,18 @@ class Recipes:
         return inherit.applied(surveyed.template, self.config(surveyed))
 
     def _steps(self, surveyed: Surveyed, files: Mapping[int, Upload]) -> tuple[Step, ...]:
+        whole = self.applied(surveyed)
+        if problems := steps.problems(whole):  # of what the image says, the rest is checked
+            raise ConfigError(problems)
         copies = {number: upload.sent for number, upload in files.items()}
-        return steps.render(self.applied(surveyed), origin=self._origin(surveyed), copies=copies)
+        return steps.render(whole, origin=self._origin(surveyed), copies=copies)
 
     def _origin(self, surveyed: Surveyed) -> Origin:
         base = surveyed.template.base
         if isinstance(base, ImageBase):
             config = self.config(surveyed)
-            return Origin(environment=config.env, workdir=config.workdir or "/")
+            variables = {n: v for n, v in config.env.items() if inherit.is_variable(n)}
+            return Origin(environment=variables, workdir=config.workdir or "/")
         if not isinstance(base, TemplateBase):
             return Origin()
         parent = self.survey[base.template]

@@ -178,6 +178,7 @@ def _chunks(values: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
 def _problems(template: Template) -> Iterator[Problem]:
     if template.user is not None:
         yield from _user(template.user, template.place("user"))
+    yield from _plain(template.workdir, _PATH, "path", template.place("workdir"))
     for instruction in template.instructions:
         match instruction:
             case Run():

@@ -16,7 +16,11 @@ from tests.fakes.shell import Ran, User
 TARGET = "targets:\n  it: {{provider: novita, api_url: '{url}'{more}}}\n"
 
 
-CONFIG = {"Env": ["PATH=/opt/bin:/bin", "LANG=C.UTF-8"], "WorkingDir": "/image", "Cmd": ["./run"]}
+CONFIG = {
+    "Env": ["PATH=/opt/bin:/bin", "-S id=1", "LANG=C.UTF-8"],
+    "WorkingDir": "/image",
+    "Cmd": ["./run"],
+}
 
 
 class Far(FakeService):
@@ -97,6 +101,16 @@ def test_what_an_image_says_of_itself_is_carried_over(builder: User, service: Fa
     assert command["args"] == ["cd -- /image && exec /bin/sh -c make", "root"]
     assert (last["type"], last["args"]) == ("WORKDIR", ["/image"])
     assert body["startCmd"] == "./run"
+
+
+def test_an_image_cannot_smuggle_a_script_into_the_services(builder: User, service: Far) -> None:
+    with running() as registry:
+        digest = registry.add("evil", "1", image(config={"WorkingDir": '/a"; id; "'}))
+        service.base = f"{registry.host}/evil@{digest}"
+        done = ran(builder, service, "name: api\nbase: BASE\n")
+    assert done.code != 0
+    assert "is no path that the service takes" in done.err
+    assert service.builds == {}
 
 
 def test_nothing_is_built_twice_and_a_plan_says_who_builds(builder: User, service: Far) -> None:

@@ -239,6 +239,11 @@ def test_a_templates_user_is_a_name() -> None:
     assert problem.at == at(50)
 
 
+def test_a_directory_that_an_image_names_is_checked_too() -> None:
+    (problem,) = steps.problems(template(workdir='/a"$(id)'))
+    assert problem.at == at(60)
+
+
 def test_everything_else_is_possible() -> None:
     fine = template(
         Account(user="alice", at=at(2)),
