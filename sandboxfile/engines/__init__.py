@@ -81,8 +81,12 @@ class Box(Protocol):
         workdir: str | None = None,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_error: Callable[[str], None] | None = None,
     ) -> Executed:
-        """Run a command to its end; each output line goes to `on_line` as it comes."""
+        """Run a command to its end; each output line goes to `on_line` as it comes.
+
+        Lines of standard error go to `on_error` if it is given.
+        """
 
     def spawn(
         self,

@@ -132,9 +132,14 @@ class DockerBox:
         workdir: str | None = None,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_error: Callable[[str], None] | None = None,
     ) -> Executed:
-        """Run a command to its end; each output line goes to `on_line` as it comes."""
+        """Run a command to its end; each output line goes to `on_line` as it comes.
+
+        Lines of standard error go to `on_error` if it is given.
+        """
         output = []
+        tell = {1: on_line, STDERR: on_error or on_line}
         splitters = {1: LineSplitter(), STDERR: LineSplitter()}
         with ExitStack() as stack:
             with self._gate:
@@ -150,10 +155,10 @@ class DockerBox:
             for stream, data in frames(response.raw.read):
                 output.append(data)
                 for line in splitters[stream].feed(data):
-                    _tell(on_line, line)
-        for splitter in splitters.values():
+                    _tell(tell[stream], line)
+        for stream, splitter in splitters.items():
             for line in splitter.flush():
-                _tell(on_line, line)
+                _tell(tell[stream], line)
         text = b"".join(output).decode("utf-8", "replace")
         return Executed(status=self._status(exec_id), output=text)
 

@@ -15,7 +15,7 @@ from sandboxfile.events import Event, Log, Notice
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
-from sandboxfile.local.guest import DEFAULT_USER, Guest
+from sandboxfile.local.guest import DEFAULT_USER, Guest, Tell
 from sandboxfile.local.layers import LABEL, Layers, chain
 from sandboxfile.local.pushed import Pushes
 from sandboxfile.local.records import (
@@ -321,13 +321,13 @@ class Assembly:
             self._mark(f"{prefix} {step.type}", " ".join(step.args), cached=is_cached)
             if number > done:
                 bench = Bench(guest=guest, files=self._workshop.files)
-                setting = bench.perform(step, setting, on_line=self._output(prefix))
+                setting = bench.perform(step, setting, tell=self._output(prefix))
                 if layer := layers.keep(number, setting, guest.box, on=image):
                     guest, image = self._enter(layer), layer
         return guest, setting
 
-    def _output(self, prefix: str) -> Callable[[str], None]:
-        return lambda text: self._say(f"{prefix} [stdout]: {text}")
+    def _output(self, prefix: str) -> Tell:
+        return lambda stream, text: self._say(f"{prefix} [{stream}]: {text}")
 
     # --- finalize ----------------------------------------------------------------------------
 

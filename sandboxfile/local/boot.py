@@ -71,10 +71,10 @@ def boot(guest: Guest, what: Boot, *, patience: Patience, cancel: Cancel, say: S
 
 
 def _started(guest: Guest, what: Boot, say: Say) -> Executed:
-    def line(text: str) -> None:
-        say(f"[start] [stdout]: {text}")
+    def tell(stream: str, text: str) -> None:
+        say(f"[start] [{stream}]: {text}")
 
-    return guest.command(what.start, what.setting, on_line=line)
+    return guest.command(what.start, what.setting, tell=tell)
 
 
 def _poll(  # noqa: PLR0917

@@ -185,6 +185,8 @@ class Api:
             ),
             limit=self._max_builds,
         )
+        if name is None:  # then the service names none, whatever the template has
+            made = replace(made, aliases=())
         return answer(202, shapes.registered_legacy(made))
 
     # --- building ----------------------------------------------------------------------------

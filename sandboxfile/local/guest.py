@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sandboxfile.engines import Box, Engine, Executed
 from sandboxfile.errors import BuildFailed
@@ -16,6 +17,7 @@ from sandboxfile.local.records import Setting
 from sandboxfile.model import Resources
 
 DEFAULT_USER = "user"
+Tell = Callable[[Literal["stdout", "stderr"], str], None]  # takes a line of a command's output
 _STANDARD = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What a root shell would expand or end the string at; `\$` and `\\` stay as they are.
@@ -133,9 +135,7 @@ class Guest:
     box: Box
     shell: str
 
-    def command(
-        self, text: str, setting: Setting, *, on_line: Callable[[str], None] | None = None
-    ) -> Executed:
+    def command(self, text: str, setting: Setting, *, tell: Tell | None = None) -> Executed:
         """Run a command to its end through the login shell, as the service does."""
         env = setting.env
         if "PATH" in env:  # the service adds what no shell can do without (docs/protocol.md, 3.6)
@@ -145,7 +145,8 @@ class Guest:
             user=setting.user,
             workdir=setting.workdir,
             env=env,
-            on_line=on_line,
+            on_line=tell and (lambda line: tell("stdout", line)),
+            on_error=tell and (lambda line: tell("stderr", line)),
         )
 
     def try_out(self, setting: Setting) -> Executed:

@@ -10,7 +10,7 @@ from sandboxfile.engines import Executed
 from sandboxfile.local import copying
 from sandboxfile.local import guest as guests
 from sandboxfile.local.copying import Copy
-from sandboxfile.local.guest import Guest
+from sandboxfile.local.guest import Guest, Tell
 from sandboxfile.local.records import Failed, Setting, Step
 
 ENV_PLAIN = 32 << 10  # characters of an environment that every kernel takes
@@ -25,14 +25,11 @@ class Bench:
     guest: Guest
     files: Callable[[str], Path | None]
 
-    def perform(self, step: Step, setting: Setting, *, on_line: Callable[[str], None]) -> Setting:
-        """Carry out a step; the setting of those after it. Raises Failed.
-
-        Each line of output goes to `on_line`.
-        """
+    def perform(self, step: Step, setting: Setting, *, tell: Tell) -> Setting:
+        """Carry out a step; the setting of those after it. Raises Failed."""
         match step.type, step.args:
             case "RUN", (command, *rest):
-                self._run(_as(setting, rest), command, on_line)
+                self._run(_as(setting, rest), command, tell)
                 return setting
             case "ENV" | "ARG", args if args and len(args) % 2 == 0:
                 return self._env(setting, tuple(zip(args[::2], args[1::2], strict=True)))
@@ -48,8 +45,8 @@ class Bench:
             case _:
                 raise Failed(f"command type {step.type} is not implemented")
 
-    def _run(self, setting: Setting, command: str, on_line: Callable[[str], None]) -> None:
-        done = self.guest.command(command, setting, on_line=on_line)
+    def _run(self, setting: Setting, command: str, tell: Tell) -> None:
+        done = self.guest.command(command, setting, tell=tell)
         if done.status != 0:
             raise Failed(f"failed to run command '{command}': exit status {done.status}")
 

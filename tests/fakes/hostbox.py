@@ -31,6 +31,7 @@ class HostBox:
         workdir: str | None = None,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_error: Callable[[str], None] | None = None,  # noqa: ARG002 - both are one here
     ) -> Executed:
         command = subprocess.Popen(
             argv,

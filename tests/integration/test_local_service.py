@@ -182,10 +182,11 @@ def test_steps_are_carried_out_for_real(running: Running, engine: Engine, busybo
     log = running.log(status)
 
     def output(number: int) -> list[str]:
-        prefix = f"[builder {number}/{len(steps)}] [stdout]: "
-        return sorted(line.removeprefix(prefix) for line in log if line.startswith(prefix))
+        prefix = f"[builder {number}/{len(steps)}] ["
+        lines = sorted(line.removeprefix(prefix) for line in log if line.startswith(prefix))
+        return [line.removeprefix("stdout]: ") for line in lines]
 
-    assert output(2) == ["/home/user", "1-2", "bad", "user"]
+    assert output(2) == ["stderr]: bad", "/home/user", "1-2", "user"]
     assert output(3) == ["root"]
     assert output(6) == ["/home/bob/work", "bob", "drwxr-xr-x"]
     assert output(8) == ["/srv/deep/er"]

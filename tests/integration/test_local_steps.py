@@ -54,7 +54,7 @@ def bench(guest: Guest, archive: Path) -> Bench:
 
 def perform(bench: Bench, kind: str, *args: str, setting: Setting = USER) -> Setting:
     step = Step(type=kind, args=args, files_hash="here")
-    return bench.perform(step, setting, on_line=lambda _: None)
+    return bench.perform(step, setting, tell=lambda *_: None)
 
 
 def listed(guest: Guest, path: str) -> list[str]:
@@ -147,12 +147,16 @@ def test_a_copy_that_cannot_be_made_fails_its_step(
     bench: Bench, args: tuple[str, ...], files_hash: str | None, reason: str
 ) -> None:
     with pytest.raises(Failed) as caught:
-        bench.perform(Step(type="COPY", args=args, files_hash=files_hash), USER, on_line=print)
+        bench.perform(Step(type="COPY", args=args, files_hash=files_hash), USER, tell=print)
     assert str(caught.value) == reason
 
 
 def test_a_path_that_a_step_sets_gets_the_standard_directories(bench: Bench) -> None:
     lines: list[str] = []
     step = Step(type="RUN", args=("echo $PATH",))
-    bench.perform(step, Setting(user="root", env={"PATH": "/opt/bin:/bin"}), on_line=lines.append)
+    bench.perform(
+        step,
+        Setting(user="root", env={"PATH": "/opt/bin:/bin"}),
+        tell=lambda _, line: lines.append(line),
+    )
     assert lines == ["/opt/bin:/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin"]

@@ -83,5 +83,5 @@ def test_commands_run_at_home_unless_a_directory_is_given(guest: Guest, tmp_path
     (tmp_path / "sub").mkdir()
     lines: list[str] = []
     there = Setting(user="root", workdir=str(tmp_path / "sub"))
-    done = guest.command("pwd; exit 3", there, on_line=lines.append)
+    done = guest.command("pwd; exit 3", there, tell=lambda _, line: lines.append(line))
     assert (done.status, lines) == (3, [f"{tmp_path}/sub"])

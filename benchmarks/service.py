@@ -1,0 +1,172 @@
+"""The local template service: how fast it answers, and how many builds it gets through."""
+
+import http.client
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.timing import Figures, timed
+from sandboxfile.engines import Engine
+from sandboxfile.engines.choose import choose
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.model import EngineChoice
+
+WAITING = 200
+CALLS = 500
+BUILDS = 32
+BASE = "sandboxfile-benchmarks/busybox:1"
+RESOURCES = {"cpuCount": 1, "memoryMB": 128}
+DONE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ids:
+    """A registered build."""
+
+    template: str
+    build: str
+
+    @property
+    def path(self) -> str:
+        return f"/templates/{self.template}/builds/{self.build}"
+
+
+class Client:
+    """One connection to a service; raises SandboxfileError for any answer but the expected."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def call(self, line: str, expected: int, body: object = None) -> Any:
+        method, path = line.split()
+        content = None if body is None else json.dumps(body)
+        headers = {"Content-Type": "application/json", "X-API-Key": "any"}
+        self._connection.request(method, path, body=content, headers=headers)
+        response = self._connection.getresponse()
+        answer = response.read()
+        if response.status != expected:
+            raise SandboxfileError(f"`{line}` was answered {response.status}: {answer!r}")
+        return json.loads(answer) if answer else None
+
+    def register(self, name: str) -> Ids:
+        made = self.call("POST /v3/templates", 202, {"name": name, **RESOURCES})
+        return Ids(template=made["templateID"], build=made["buildID"])
+
+    def status(self, ids: Ids) -> str:
+        return str(self.call(f"GET {ids.path}/status?logsOffset=0&limit=100", 200)["status"])
+
+    def reason(self, ids: Ids) -> str:
+        return str(self.call(f"GET {ids.path}/status", 200)["reason"]["message"])
+
+
+def measure(environ: Mapping[str, str]) -> dict[str, object]:
+    """Measure against `sandboxfile serve` in a process of its own. Raises SandboxfileError."""
+    with ExitStack() as stack:
+        engine = stack.enter_context(closing(choose(EngineChoice(), environ=environ, network=None)))
+        parallel = 4
+        url = stack.enter_context(_serving(environ, parallel))
+        client = stack.enter_context(closing(Client(url)))
+        found: dict[str, object] = {"engine": _engine(engine), "at_rest": _latencies(client)}
+        for number in range(WAITING):
+            client.register(f"waiting-{number}")
+        found[f"with_{WAITING}_waiting"] = _latencies(client)
+        if (image := _image(engine)) is None:
+            return {**found, "builds": "not measured: there is no busybox on this machine"}
+        stack.callback(engine.untag, BASE)
+        return {**found, "builds": _builds(client, image, parallel)}
+
+
+def _engine(engine: Engine) -> str:
+    info = engine.info()
+    return f"{info.kind} {info.version} ({info.builder}, {info.store})"
+
+
+@contextmanager
+def _serving(environ: Mapping[str, str], parallel: int) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as data:
+        command = [sys.executable, "-m", "sandboxfile", "serve", "--data", data]
+        with subprocess.Popen(
+            [*command, "--parallel", str(parallel)],
+            env=dict(environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                url = process.stdout.readline().strip()
+                if not url:
+                    raise SandboxfileError("`sandboxfile serve` did not start")
+                yield url
+            finally:
+                process.terminate()
+
+
+def _latencies(client: Client) -> dict[str, Figures]:
+    register = timed(lambda: client.register("measured"), CALLS)
+    ids = client.register("measured")
+    return {
+        "register": register,
+        "status": timed(lambda: client.status(ids), CALLS),
+        "tags": timed(lambda: client.call(f"GET /templates/{ids.template}/tags", 200), CALLS),
+    }
+
+
+def _builds(client: Client, image: str, parallel: int) -> dict[str, object]:
+    """Build templates in which nothing is done, and look how fast the service answers meanwhile."""
+    waiting = [client.register(f"noop-{number}") for number in range(BUILDS)]
+    began = time.monotonic()
+    for ids in waiting:
+        client.call(f"POST /v2{ids.path}", 202, {"fromImage": image, "readyCmd": "true"})
+    meanwhile = timed(lambda: client.status(waiting[-1]), CALLS, warm=0)
+    while waiting and time.monotonic() < began + DONE_S:
+        states = {ids: client.status(ids) for ids in waiting}
+        if failed := [ids for ids, state in states.items() if state == "error"]:
+            raise SandboxfileError(f"a build failed: {client.reason(failed[0])}")
+        waiting = [ids for ids in waiting if states[ids] != "ready"]
+        time.sleep(0.02)
+    seconds = time.monotonic() - began
+    return {
+        "count": BUILDS,
+        "parallel": parallel,
+        "seconds": round(seconds, 2),
+        "per_minute": round(60 * BUILDS / seconds, 1),
+        "status_meanwhile": meanwhile,
+    }
+
+
+def _image(engine: Engine) -> str | None:
+    """Make an image that has a shell and nothing else."""
+    program = shutil.which("busybox")
+    if program is None:
+        return None
+    with tempfile.TemporaryDirectory() as directory:
+        archive = Path(directory) / "root.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(program, "bin/busybox")
+            for name in ("sh", "mkdir", "chown", "chmod", "find", "sleep", "true", "cat"):
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(link)
+            for name, line in (
+                ("passwd", b"root:x:0:0:root:/:/bin/sh\n"),
+                ("group", b"root:x:0:\n"),
+            ):
+                file = tarfile.TarInfo(f"etc/{name}")
+                file.size = len(line)
+                tar.addfile(file, io.BytesIO(line))
+        return engine.load_root(archive, BASE, labels={})
