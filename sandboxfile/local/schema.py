@@ -39,5 +39,10 @@ _LAYERS = (
     "CREATE INDEX layer_use_layer ON layer_use(layer)",
 )
 
-CHANGES = (_FIRST, _LAYERS)  # each from the version before it, the first from nothing
+_STATES = (  # every request looks for builds that have to be ended
+    "DROP INDEX build_active",
+    "CREATE INDEX build_status ON build(status, template)",
+)
+
+CHANGES = (_FIRST, _LAYERS, _STATES)  # each from the version before it, the first from nothing
 VERSION = len(CHANGES)  # what is newer is refused

@@ -49,9 +49,10 @@ BUILT_TOO_LONG = "build status polling timed out. Maximum build time is 1h0m0s."
 BUILDER_LOST = "polling received unrecoverable error: builder lost"
 
 _ATTACHED = "EXISTS (SELECT 1 FROM assignment WHERE assignment.build = build.id)"
-_SHARES_A_TAG = """id IN (
-    SELECT theirs.build FROM assignment AS ours JOIN assignment AS theirs
-    ON theirs.template = ours.template AND theirs.tag = ours.tag WHERE ours.build = ?)"""
+_SHARES_A_TAG = """EXISTS (
+    SELECT 1 FROM assignment AS theirs JOIN assignment AS ours
+    ON theirs.template = ours.template AND theirs.tag = ours.tag
+    WHERE theirs.build = build.id AND ours.build = ?)"""
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -548,7 +549,10 @@ def _check_limit(db: sqlite3.Connection, template: str, tags: tuple[str, ...], l
 def _under(tags: tuple[str, ...]) -> str:
     """Return the condition for builds of a template (a value) under any of these tags (values)."""
     marks = ", ".join("?" for _ in tags)
-    return f"id IN (SELECT build FROM assignment WHERE template = ? AND tag IN ({marks}))"
+    return (
+        "(template = ? AND EXISTS (SELECT 1 FROM assignment"
+        f" WHERE assignment.build = build.id AND tag IN ({marks})))"
+    )
 
 
 def _fail(

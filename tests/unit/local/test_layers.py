@@ -99,6 +99,8 @@ def test_data_of_the_first_version_are_brought_forward(tmp_path: Path) -> None:
             db.execute(f"DROP TABLE {table}")
         for column in ("sandbox_user", "sandbox_workdir"):
             db.execute(f"ALTER TABLE build DROP COLUMN {column}")
+        db.execute("DROP INDEX build_status")
+        db.execute("CREATE INDEX build_active ON build(status)")
         db.execute("PRAGMA user_version = 1")
     db.close()
 
