@@ -135,12 +135,17 @@ class PrivateEngine:
     url: str
     process: subprocess.Popen[bytes]
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """What docker clients need to find it."""
+        return {"DOCKER_HOST": self.url, "PATH": os.environ["PATH"]}
+
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
-StartEngine = Callable[[], AbstractContextManager[PrivateEngine]]
+StartEngine = Callable[..., AbstractContextManager[PrivateEngine]]
 
 
 @pytest.fixture(scope="session")
@@ -172,8 +177,10 @@ def _no_engine(reason: str) -> NoReturn:
 
 
 @contextmanager
-def _private_engine() -> Iterator[PrivateEngine]:
+def _private_engine(hosts: str = "") -> Iterator[PrivateEngine]:
     """Run a dockerd with nothing in common with any other on this machine.
+
+    `hosts` is an /etc/hosts that it alone sees.
 
     It gets a bridge of its own: `--bridge=none` would delete the docker0 of every other dockerd.
     Containers use the host's network, so no firewall rule is touched.
@@ -194,6 +201,13 @@ def _private_engine() -> Iterator[PrivateEngine]:
             f"--bridge={bridge}", "--iptables=false", "--ip6tables=false", "--ip-masq=false",
             "--containerd-namespace", namespace, "--containerd-plugins-namespace", f"{namespace}-p",
         ]  # fmt: skip
+        if hosts:
+            (directory / "hosts").write_text(hosts)
+            script = 'mount --bind "$1" /etc/hosts; shift; exec "$@"'
+            command = [
+                "unshare", "--mount", "/bin/sh", "-ec", script, "sh", str(directory / "hosts"),
+                *command,
+            ]  # fmt: skip
         process = subprocess.Popen(
             command,
             env={"PATH": os.environ["PATH"]},
