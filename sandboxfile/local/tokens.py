@@ -51,7 +51,8 @@ class Tokens:
         """
         if not self._is_valid(_access_token(authorization)):
             raise Denied(403, "invalid access token")
-        wanted = [*(each for each in scopes if "push" in each), *scopes]
+        pushes = (each for each in scopes if "push" in each.rpartition(":")[2])
+        wanted = [*pushes, *scopes]
         return self._remember(self._template(wanted[0]) if wanted else "")
 
     def _template(self, scope: str) -> str:

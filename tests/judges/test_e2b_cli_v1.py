@@ -1,7 +1,8 @@
 """E2B's command line 1.9.2, unmodified: it builds by Docker, pushes to the service, and triggers.
 
-Its engine finds the registry's name in an /etc/hosts of its own; docs/how-to.md has the same for a
-user. With E2B_DEBUG the command line knows but one address for the API, port 3000.
+Containerd, whose client is another than Docker's, pushes and pulls too. The engine finds the
+registry's name in an /etc/hosts of its own; docs/how-to.md has the same for a user. With E2B_DEBUG
+the command line knows but one address for the API, port 3000.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
@@ -23,7 +25,9 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.engines.choose import choose
 from sandboxfile.local.assembly import REPOSITORY
-from sandboxfile.model import EngineChoice
+from sandboxfile.model import EngineChoice, Secret
+from sandboxfile.service import TemplateService
+from sandboxfile.web import Web
 from tests.conftest import PrivateEngine, StartEngine
 
 pytestmark = pytest.mark.engine
@@ -221,3 +225,27 @@ def test_it_pushes_without_a_name_for_the_registry_too(cli: Cli, own_engine: Eng
     ran = masked.build("--name", "masked").ready()
 
     assert own_engine.find(f"{REPOSITORY}:{build_id(ran)}")
+
+
+def test_containerd_pushes_and_pulls_too(
+    private: PrivateEngine, served: Path, base: str, tmp_path: Path
+) -> None:
+    assert served.is_dir()
+    web = Web(user_agent="sandboxfile-tests")
+    client = TemplateService(web, f"http://localhost:{PORT}", Secret(TOKEN))
+    ids = client.register_v1(dockerfile=f"FROM {base}", alias="containers", cpu=1, memory=128)
+    reference = f"localhost:{PORT}/e2b/custom-envs/{ids.template_id}:{ids.build_id}"
+    sock = Path(private.url.removeprefix("unix://")).parent / "exec/containerd/containerd.sock"
+    ctr = ["ctr", "--address", str(sock), "--namespace", "judges", "images"]
+    known = ["--plain-http", "--user", f"_e2b_access_token:{TOKEN}"]
+
+    execute([*ctr, "pull", "--plain-http", base], private.environ, tmp_path).ready()
+    execute([*ctr, "push", *known, reference, base], private.environ, tmp_path).ready()
+    execute([*ctr, "rm", base], private.environ, tmp_path).ready()
+    execute([*ctr, "pull", *known, reference], private.environ, tmp_path).ready()
+
+    client.trigger_v1(ids)
+    while (status := client.status(ids)).state not in {"ready", "error"}:
+        time.sleep(0.1)
+    assert status.state == "ready", status.reason
+    web.close()
