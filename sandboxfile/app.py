@@ -104,8 +104,12 @@ def workspace(args: argparse.Namespace) -> Workspace:
                 with seen.open("xb") as file:
                     file.write(digest)
 
-    given = Given(options=dict(args.var or ()), environ=args.environ)
-    return load.load(path, validated=known.__contains__, remember=remember, given=given)
+    return load.load(path, validated=known.__contains__, remember=remember, given=given(args))
+
+
+def given(args: argparse.Namespace) -> Given:
+    """Return what this run says of variables; of two `--var` for one the later counts."""
+    return Given(options=dict(args.var or ()), environ=args.environ)
 
 
 def _digests(file: Path) -> frozenset[bytes]:
@@ -170,9 +174,8 @@ def _in_directory(workspace: Workspace, word: str) -> tuple[str, ...]:
 def _complain(workspace: Workspace, known: Names, word: str) -> NoReturn:
     import difflib
 
-    words = (*known.words(), *workspace.groups)
-    addresses = [each.address for each in workspace.templates.values()] if ":" in word else words
-    near = difflib.get_close_matches(word, addresses, n=1)
+    words = known.words(word) if ":" in word else (*known.words(), *workspace.groups)
+    near = difflib.get_close_matches(word, words, n=1)
     listed = ", ".join(words[:_LISTED]) + (", ..." if len(words) > _LISTED else "")
     hint = f"did you mean `{near[0]}`?" if near else f"templates: {listed}"
     raise UsageError(f"no template is called `{word}`", hint=hint)

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "build": "bring templates up to date and write the lock",
     "status": "compare templates with the lock, and say which builds run",
     "list": "list the templates of the workspace",
+    "graph": "draw which template is built on which",
     "logs": "print the log of a template's build",
     "tag": "give tags to a build, take them away, or show builds and their tags",
     "promote": "give the build that has one tag another tag too",

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from sandboxfile import __version__, account, app, errors, fresh, planning, results, tags
+from sandboxfile import __version__, account, app, errors, fresh, planning, results, selection, tags
 from sandboxfile.app import Session
 from sandboxfile.cancel import STOPPED
 from sandboxfile.config import finding
@@ -24,7 +24,13 @@ _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCI
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("templates", nargs="*", metavar="TEMPLATE", help="names or globs (default: all)")
+    add(
+        "templates",
+        nargs="*",
+        metavar="TEMPLATE",
+        help="names, globs or groups (default: the group `default`, else all)",
+    )
+    selection.add_since(parser)
     add("-j", "--jobs", type=int, metavar="N", help="images built at once (default: 2 per core, 4)")
     add("--keep-going", action="store_true", help="exit 7 instead of 1 when some came through")
     add("--force", action="store_true", help="build even what is up to date")
@@ -51,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     with opened(args) as it:
         _check_detach(args, it.session.target)
-        names = app.select(it.session.workspace, args.templates)
+        names = tuple(selection.chosen(args, it.session.workspace))
         it.show.say(_heading(it))
+        if args.ref:
+            count = f"{len(names)} of {len(it.session.workspace.templates)} templates"
+            it.show.say(f"changed since {args.ref}: {count}\n")
         if args.frozen:
             entries = planning.frozen(it.session, names)
             found = results.of_lock(it.session.target.name, entries)
@@ -154,7 +163,7 @@ def _remember(args: argparse.Namespace, session: Session, planned: Planned, text
     workspace, target = session.workspace, session.target
     wanted = [*target.tags, *(tag for t in workspace.templates.values() for tag in t.tags)]
     spoken = not (args.json or args.quiet or args.progress in {"quiet", "json"})
-    if not spoken or tags.uses_git(wanted):
+    if not spoken or args.ref or tags.uses_git(wanted):
         return
     if args.directory or Path.cwd() != workspace.root:
         return  # the first stage looks for its record where the command is given

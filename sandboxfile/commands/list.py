@@ -4,39 +4,58 @@ import argparse
 import json
 import sys
 
-from sandboxfile import app, errors
+from sandboxfile import app, errors, selection
+from sandboxfile.context import shown as printable
 from sandboxfile.model import (
     Base,
     BootstrapBase,
     DockerfileBase,
     ImageBase,
     RemoteBase,
+    Template,
     TemplateBase,
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
+    selection.add_since(parser)
+    parser.add_argument(
+        "--changed", action="store_true", help="only what has changed since the last commit"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    selection.head(args)
     workspace = app.workspace(args)
-    names = app.select(workspace, args.templates, everything=True)
-    rows = [
-        {
-            "name": name,
-            "base": base_text(workspace.templates[name].base),
-            "tags": list(workspace.templates[name].tags),
-        }
-        for name in names
-    ]
+    chosen = selection.chosen(args, workspace, everything=True)
     if args.json:
-        sys.stdout.write(json.dumps({"templates": rows}, indent=2) + "\n")
+        rows = [
+            _row(workspace.templates[name]) | ({"changed": list(why)} if args.ref else {})
+            for name, why in chosen.items()
+        ]
+        groups = {name: list(members) for name, members in workspace.groups.items()}
+        sys.stdout.write(json.dumps({"templates": rows, "groups": groups}, indent=2) + "\n")
         return errors.DONE
-    width = max((len(name) for name in names), default=0)
-    for row in rows:
-        sys.stdout.write(f"{row['name']:<{width}}  {row['base']}\n")
+    bases = {name: base_text(workspace.templates[name].base) for name in chosen}
+    width = max((len(name) for name in chosen), default=0)
+    width_of_base = max((len(base) for base in bases.values()), default=0)
+    for name, why in chosen.items():
+        first = f"{why[0]}{f' and {len(why) - 1} more' if len(why) > 1 else ''}" if why else ""
+        line = f"{name:<{width}}  {bases[name]:<{width_of_base}}  {printable(first)}"
+        sys.stdout.write(line.rstrip() + "\n")
     return errors.DONE
+
+
+def _row(template: Template) -> dict[str, object]:
+    return {
+        "name": template.name,
+        "path": template.member or ".",
+        "key": template.key,
+        "matrix": dict(template.matrix),
+        "base": base_text(template.base),
+        "tags": list(template.tags),
+    }
 
 
 def base_text(base: Base) -> str:

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Mapping
 
-from sandboxfile import app, errors, fidelity, planning
+from sandboxfile import errors, fidelity, planning, selection
 from sandboxfile import plan as decide
 from sandboxfile.fidelity import Finding
 from sandboxfile.opening import opened
@@ -14,6 +14,7 @@ from sandboxfile.plan import Decision
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
+    selection.add_since(parser)
     parser.add_argument("--force", action="store_true", help="as `build --force` would")
     parser.add_argument(
         "--detailed-exitcode", action="store_true", help="exit 2 if there is something to do"
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with opened(args) as it:
-        names = app.select(it.session.workspace, args.templates)
+        names = selection.chosen(args, it.session.workspace)
         planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
         found = planning.findings(it.session, planned)
     sys.stdout.write(text(planned.decisions, found, as_json=args.json))

@@ -16,6 +16,7 @@ from sandboxfile.config.names import Named, Names
 from sandboxfile.config.problems import Problems
 from sandboxfile.config.scope import Scope, value
 from sandboxfile.config.variables import Given
+from sandboxfile.errors import ConfigError
 from sandboxfile.model import Template, TemplateBase, Workspace
 
 
@@ -37,6 +38,36 @@ def load(
         loaded = _workspace(files, given or Given())
         _check_structure(files, validated or (lambda _: False), remember or (lambda _: None))
     return loaded
+
+
+def meanings(path: Path, given: Given) -> Mapping[str, object]:
+    """Return what each template of a configuration says, for comparison with another state of it.
+
+    What is wrong with it does not matter here: templates that cannot be read are left out. Two
+    states are the same if the same is said, by files in the same directories.
+    """
+    with _without_collector():
+        try:
+            read = _files(path)
+            values = variables.read(_variables(read), given, read.files.problems, complete=False)
+            meant = _meant(read, values, read.files.scope())
+        except ConfigError:
+            return {}
+        scope = read.files.scope()
+        return {each.variant.name: _meaning(each.variant.node, scope) for each in meant}
+
+
+def _meaning(node: Node, scope: Scope) -> object:
+    match node.content:
+        case tuple():
+            return tuple(_meaning(item, scope) for item in node.content)
+        case str():
+            return node.content, scope.beside(node).relative_to(scope.root)
+        case Mapping():
+            kept = (each for each in node.content.items() if not each[0].startswith("x-"))
+            return {key: _meaning(child, scope) for key, child in kept}
+        case _:
+            return repr(node.content)
 
 
 @contextmanager

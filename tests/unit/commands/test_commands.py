@@ -321,8 +321,10 @@ def test_list_names_every_kind_of_base(user: User) -> None:
         "stage       Dockerfile (one)\n"
         "bootstrap   ubuntu noble\n"
     )
+    where = {"path": ".", "key": "image", "matrix": {}}
     assert user.run("list", "--json", "image").data == {
-        "templates": [{"name": "image", "base": "debian:12", "tags": ["x"]}]
+        "templates": [{"name": "image", **where, "base": "debian:12", "tags": ["x"]}],
+        "groups": {},
     }
 
 

@@ -1,0 +1,330 @@
+"""Which templates have changed since a commit: their files, their configuration, what they are on.
+
+Compared are the files as they are now, committed or not, tracked or not, with the commit where
+this branch left REF (their merge base, as in `git diff REF...`): what happened on the other
+branch since then is no change of this one. What git ignores it does not know, nor do we.
+"""
+
+import os
+import re
+import tempfile
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from sandboxfile import context, dockerfile
+from sandboxfile.config import load, projects
+from sandboxfile.config.names import is_glob
+from sandboxfile.config.variables import Given
+from sandboxfile.context import Selection
+from sandboxfile.errors import ConfigError, UsageError
+from sandboxfile.model import (
+    Copy,
+    DockerfileBase,
+    InstallProject,
+    Template,
+    TemplateBase,
+    Workspace,
+)
+from sandboxfile.process import Command, Outcome, run
+
+_IGNORE = ".dockerignore"
+_SUFFIXES = (".yaml", ".yml")
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
+_LETTERS = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
+}
+
+Reasons = Mapping[str, tuple[str, ...]]
+
+
+def since(workspace: Workspace, ref: str, given: Given) -> Reasons:
+    """Return the templates that changed since `ref`, in the workspace's order, with the reasons.
+
+    `given` are the values of variables, for the configuration as it was. Raises UsageError where
+    there is no repository or no such commit.
+    """
+    git = _Git(workspace.root, ref)
+    base = git.base()
+    changed = git.changed(base)
+    reasons = {
+        name: tuple(dict.fromkeys(_of_files(template, workspace, changed)))
+        for name, template in workspace.templates.items()
+    }
+    for name in _reconfigured(workspace, git, base, changed, given):
+        reasons[name] = ("its configuration", *reasons[name])
+    return _with_children(workspace, reasons)
+
+
+def _with_children(workspace: Workspace, reasons: Reasons) -> Reasons:
+    """Add what is built on something that changed; each template is looked at once."""
+    done: dict[str, tuple[str, ...]] = {}
+    for name in workspace.templates:
+        way = [name]
+        while way[-1] not in done and (parent := _parent(workspace, way[-1])) is not None:
+            way.append(parent)
+        for each in reversed(way):
+            parent = _parent(workspace, each)
+            above = (f"built on `{parent}`",) if parent is not None and done[parent] else ()
+            done.setdefault(each, (*reasons[each], *above))
+    return {name: done[name] for name in workspace.templates if done[name]}
+
+
+def _parent(workspace: Workspace, name: str) -> str | None:
+    base = workspace.templates[name].base
+    return base.template if isinstance(base, TemplateBase) else None
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Paths relative to the workspace, sorted, so that those below a directory lie together."""
+
+    paths: tuple[str, ...]
+    names: frozenset[str] = field(repr=False)
+
+    @classmethod
+    def of(cls, paths: Iterable[str]) -> "_Changed":
+        names = frozenset(paths)
+        return cls(tuple(sorted(names)), names)
+
+    def below(self, directory: str) -> Iterator[str]:
+        """Yield a path itself and those below it; all for the workspace, `.`."""
+        if directory == ".":
+            yield from self.paths
+            return
+        if directory in self.names:
+            yield directory
+        start = f"{directory}/"
+        for index in range(bisect_left(self.paths, start), len(self.paths)):
+            if not self.paths[index].startswith(start):
+                return
+            yield self.paths[index]
+
+    def covering(self, path: str) -> Iterator[str]:
+        """Yield the changed paths that a path is or lies in: a submodule is one path to git."""
+        parts = path.split("/")
+        yield from (p for n in range(1, len(parts)) if (p := "/".join(parts[:n])) in self.names)
+
+
+def _of_files(template: Template, workspace: Workspace, changed: _Changed) -> Iterator[str]:
+    if not changed.paths:
+        return
+    root = workspace.root
+    for _, copy in dockerfile.copies(template):
+        yield from _of_copy(copy, workspace, changed)
+    for each in template.instructions:
+        if isinstance(each, InstallProject):
+            yield from _locks(each, root, changed)
+    if isinstance(template.base, DockerfileBase):
+        yield from _of_dockerfile(template.base, workspace, changed)
+
+
+def _of_copy(copy: Copy, workspace: Workspace, changed: _Changed) -> Iterator[str]:
+    found = [
+        (path, pattern)
+        for source in copy.sources
+        for start, pattern in [_split(copy.root, source, workspace.root)]
+        for path in (*changed.below(start), *changed.covering(start))
+    ]
+    yield from _ignores((copy.root, workspace.root), workspace.root, changed)
+    if found:
+        taken = _taken(lambda: context.select(copy, workspace.root, workspace.files))
+        yield from _decided(found, taken, workspace.root)
+
+
+def _of_dockerfile(base: DockerfileBase, workspace: Workspace, changed: _Changed) -> Iterator[str]:
+    root = workspace.root
+    own = _relative(base.dockerfile, root)
+    yield from (path for path in (own, f"{own}{_IGNORE}") if path in changed.names)
+    yield from _ignores((base.context,), root, changed)
+    start = _relative(base.context, root)
+    found = [(path, ()) for path in (*changed.below(start), *changed.covering(start))]
+    if found:
+        taken = _taken(lambda: context.select_context(base, root, workspace.files))
+        yield from _decided(found, taken, root)
+
+
+def _taken(select: Callable[[], Selection]) -> frozenset[str] | None:
+    """Return the paths of a selection; None where it has a problem, which planning tells."""
+    try:
+        return frozenset(entry.path for entry in select().entries)
+    except ConfigError:
+        return None
+
+
+def _decided(
+    found: Iterable[tuple[str, tuple[str, ...]]], taken: frozenset[str] | None, root: Path
+) -> Iterator[str]:
+    """Yield the paths that are taken, or were: of what is gone, what has the place of it."""
+    for path, pattern in found:
+        full = f"{root}/{path}"
+        if taken is None or full in taken:
+            yield path
+        elif not os.path.lexists(full):
+            if _fits(path.split("/"), pattern):
+                yield path
+        elif any(each.startswith(f"{full}/") for each in taken):  # in a submodule
+            yield path
+
+
+def _split(directory: Path, source: str, root: Path) -> tuple[str, tuple[str, ...]]:
+    """Return where a source begins, and all parts of its pattern, relative to the workspace."""
+    full = os.path.relpath(os.path.normpath(directory / source), root)
+    parts = tuple(full.split("/"))
+    fixed = [index for index, part in enumerate(parts) if is_glob(part)]
+    start = parts[: fixed[0]] if fixed else parts
+    return "/".join(start) or ".", parts if full != "." else ()
+
+
+def _fits(parts: list[str], pattern: tuple[str, ...]) -> bool:
+    """Say whether a path is what a pattern matches, or lies below."""
+    if not pattern:
+        return True
+    if not parts:
+        return all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or _fits(parts[1:], pattern)
+    return fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def _ignores(directories: Iterable[Path], root: Path, changed: _Changed) -> Iterator[str]:
+    for each in directories:
+        path = _relative(each / _IGNORE, root)
+        if path in changed.names:
+            yield path
+
+
+def _locks(project: InstallProject, root: Path, changed: _Changed) -> Iterator[str]:
+    """Yield lock files beside a manifest that are no longer there to be copied."""
+    for source in project.copy.sources:
+        directory = Path(os.path.normpath(project.copy.root / source)).parent
+        for name in projects.LOCKS:
+            if (path := _relative(directory / name, root)) in changed.names:
+                yield path
+
+
+def _relative(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root)
+
+
+# --- configuration ---------------------------------------------------------------------------
+
+
+def _reconfigured(
+    workspace: Workspace, git: "_Git", base: str, changed: _Changed, given: Given
+) -> Iterator[str]:
+    """Yield the templates that meant something else, or were not there, in the files of then."""
+    now = [_relative(path, workspace.root) for path in workspace.files]
+    theirs = [path for path in changed.paths if path.endswith(_SUFFIXES)]
+    if not changed.names.intersection((*now, *theirs)):
+        return
+    name = _relative(workspace.file, workspace.root)
+    with tempfile.TemporaryDirectory(prefix="sandboxfile-") as directory:
+        then = Path(directory).resolve() / workspace.root.name
+        then.mkdir()
+        git.write(base, {*now, *theirs}, then)
+        before = load.meanings(then / name, given)
+    after = load.meanings(workspace.file, given)
+    yield from (each for each in workspace.templates if before.get(each) != after.get(each))
+
+
+# --- git -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Git:
+    """The repository that a workspace is in, asked without what its configuration could start."""
+
+    root: Path
+    ref: str
+
+    def base(self) -> str:
+        """Return the commit where the branch that is checked out left `ref`."""
+        inside = self._run("rev-parse", "--is-inside-work-tree")
+        if inside.status != 0 or inside.stdout.strip() != "true":
+            said = next((line for line in reversed(inside.stderr) if line), "")
+            hint = said.removeprefix("fatal: ") or "name the templates instead"
+            raise UsageError(f"`--since {self.ref}` needs a git repository", hint=hint)
+        if self.ref.startswith("-") or self._commit(self.ref) is None:
+            hint = "a shallow clone lacks most commits: fetch them, or name one that is there"
+            raise UsageError(f"`--since {self.ref}`: git knows no such commit", hint=hint)
+        found = self._run("merge-base", self.ref, "HEAD")
+        if found.status != 0:
+            hint = "a shallow clone may lack it: fetch more of the history"
+            raise UsageError(f"`--since {self.ref}`: no commit is common to it and HEAD", hint=hint)
+        return found.stdout.split()[0]
+
+    def changed(self, base: str) -> _Changed:
+        """Return what differs from a commit now, and what git does not know yet."""
+        options = ("--name-only", "--no-renames", "--relative", "--no-ext-diff")
+        differing = self._lines("diff", *options, "--ignore-submodules=none", base, "--", ".")
+        untracked = self._lines("ls-files", "--others", "--exclude-standard", "--", ".")
+        return _Changed.of((*differing, *untracked))
+
+    def write(self, base: str, paths: Iterable[str], directory: Path) -> None:
+        """Write files as they were at a commit into a directory; those it lacks are left out."""
+        top = self._run("rev-parse", "--show-prefix").stdout.rstrip("\n")
+        index = {"GIT_INDEX_FILE": str(directory.parent / "index")}
+        self._run("read-tree", base, env=index)
+        names = "".join(f"{top}{path}\0" for path in sorted(paths))
+        with tempfile.TemporaryDirectory(dir=directory.parent) as out:
+            options = ("checkout-index", "-q", "-f", "-z", "--stdin", f"--prefix={out}/")
+            self._run(*options, env=index, stdin=os.fsencode(names), top=True)
+            written = Path(out, top)
+            if written.is_dir():
+                directory.rmdir()
+                written.rename(directory)
+
+    def _commit(self, ref: str) -> str | None:
+        found = self._run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        return found.stdout.strip() if found.status == 0 else None
+
+    def _lines(self, *arguments: str) -> Iterator[str]:
+        done = self._run(*arguments)
+        if done.status != 0:
+            said = done.stderr[-1] if done.stderr else f"status {done.status}"
+            raise UsageError(f"`--since {self.ref}`: git says: {said.removeprefix('fatal: ')}")
+        for line in done.stdout.splitlines():
+            yield _unquoted(line)
+
+    def _run(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        top: bool = False,
+    ) -> Outcome:
+        where = self.root
+        if top:
+            where = Path(self._run("rev-parse", "--show-toplevel").stdout.rstrip("\n"))
+        safe = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=true")
+        return run(
+            Command(
+                argv=("git", "-C", str(where), *safe, *arguments),
+                env={"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", **(env or {})},
+                stdin=stdin,
+            )
+        )
+
+
+def _unquoted(line: str) -> str:
+    """Return a path as the system spells it, of git's C-style quotes (gitconfig, quotePath)."""
+    if not line.startswith('"'):
+        return line
+    return os.fsdecode(_ESCAPE.sub(_byte, line[1:-1].encode()))
+
+
+def _byte(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    return bytes([int(code, 8)]) if len(code) > 1 else _LETTERS.get(code, code)

@@ -1,0 +1,174 @@
+"""The templates of a workspace and what connects them, drawn: pure text out of a Drawing.
+
+Edges go in the order of building, from what is built first to what is built on it. Configuration
+that is taken over (`extends`) orders nothing, and is dashed.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from sandboxfile.model import Template, TemplateBase
+
+Kind = Literal["base", "extends"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A template; `base` says in words what it is built on, if not on another one."""
+
+    name: str
+    path: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A template (`first`) that another one is built on, or whose configuration it takes over."""
+
+    first: str
+    then: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """What is drawn, in the order of the workspace; every edge connects two of its nodes."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+def of(templates: Iterable[Template], describe: Callable[[Template], str]) -> Drawing:
+    """Return the drawing of some templates; `describe` says what one is built on."""
+    shown = {template.name: template for template in templates}
+    nodes = tuple(
+        Node(
+            name=name,
+            path=template.member or ".",
+            base="" if isinstance(template.base, TemplateBase) else describe(template),
+        )
+        for name, template in shown.items()
+    )
+    edges = (edge for template in shown.values() for edge in _edges(template))
+    return Drawing(nodes=nodes, edges=tuple(edge for edge in edges if edge.first in shown))
+
+
+def _edges(template: Template) -> Iterator[Edge]:
+    if isinstance(template.base, TemplateBase):
+        yield Edge(template.base.template, template.name, "base")
+    for name in template.extends:
+        yield Edge(name, template.name, "extends")
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+def text(drawing: Drawing) -> str:
+    """Return trees of what is built on what; a template with two parents is under its base."""
+    children: dict[str, list[str]] = {node.name: [] for node in drawing.nodes}
+    extended: dict[str, list[str]] = {node.name: [] for node in drawing.nodes}
+    for edge in drawing.edges:
+        if edge.kind == "base":
+            children[edge.first].append(edge.then)
+        else:
+            extended[edge.then].append(edge.first)
+    built = {edge.then for edge in drawing.edges if edge.kind == "base"}
+    about = {node.name: _about(node, extended[node.name]) for node in drawing.nodes}
+    lines: list[str] = []
+    # Without recursion: a chain may be as long as the workspace.
+    waiting = [(node.name, "", "") for node in reversed(drawing.nodes) if node.name not in built]
+    while waiting:
+        name, before, below = waiting.pop()
+        lines.append(f"{before}{about[name]}\n")
+        inner = children[name]
+        for each in reversed(inner):
+            is_last = each == inner[-1]
+            branch, trunk = ("└── ", "    ") if is_last else ("├── ", "│   ")
+            waiting.append((each, below + branch, below + trunk))
+    return "".join(lines)
+
+
+def _about(node: Node, extends: Iterable[str]) -> str:
+    said = [node.base] if node.base else []
+    said += [f"extends {name}" for name in extends]
+    return f"{node.name} ({', '.join(said)})" if said else node.name
+
+
+# --- languages of other programs -------------------------------------------------------------
+
+
+def dot(drawing: Drawing) -> str:
+    """Return the DOT language (graphviz.org/doc/info/lang.html), members as clusters."""
+    lines = ["digraph templates {", "  rankdir=LR", "  node [shape=box, fontname=sans]"]
+    for number, (path, nodes) in enumerate(_by_path(drawing)):
+        inner = [f"{_quoted(node.name)} [label={_quoted(_label(node))}]" for node in nodes]
+        if path == ".":
+            lines += [f"  {line}" for line in inner]
+        else:
+            lines.append(f"  subgraph cluster_{number} {{")
+            lines.append(f"    label={_quoted(path)}")
+            lines += [f"    {line}" for line in inner]
+            lines.append("  }")
+    for edge in drawing.edges:
+        style = " [style=dashed]" if edge.kind == "extends" else ""
+        lines.append(f"  {_quoted(edge.first)} -> {_quoted(edge.then)}{style}")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def mermaid(drawing: Drawing) -> str:
+    """Return a Mermaid flowchart (mermaid.js.org/syntax/flowchart.html), members as subgraphs."""
+    ids = {node.name: f"t{number}" for number, node in enumerate(drawing.nodes)}
+    lines = ["flowchart LR"]
+    for number, (path, nodes) in enumerate(_by_path(drawing)):
+        inner = [f"{ids[node.name]}[{_entities(_label(node))}]" for node in nodes]
+        if path == ".":
+            lines += [f"  {line}" for line in inner]
+        else:
+            lines.append(f"  subgraph m{number} [{_entities(path)}]")
+            lines += [f"    {line}" for line in inner]
+            lines.append("  end")
+    for edge in drawing.edges:
+        arrow = "-.->" if edge.kind == "extends" else "-->"
+        lines.append(f"  {ids[edge.first]} {arrow} {ids[edge.then]}")
+    return "\n".join(lines) + "\n"
+
+
+def as_json(drawing: Drawing) -> str:
+    """Return nodes and edges as JSON; an edge goes `from` what comes first `to` what follows."""
+    nodes = [
+        {"name": node.name, "path": node.path, "base": node.base or None} for node in drawing.nodes
+    ]
+    edges = [{"from": edge.first, "to": edge.then, "kind": edge.kind} for edge in drawing.edges]
+    return json.dumps({"templates": nodes, "edges": edges}, indent=2) + "\n"
+
+
+def _by_path(drawing: Drawing) -> Iterator[tuple[str, list[Node]]]:
+    """Yield the nodes of each directory; those of one come one after the other."""
+    for path, nodes in groupby(drawing.nodes, key=lambda node: node.path):
+        yield path, list(nodes)
+
+
+def _label(node: Node) -> str:
+    return f"{node.name}\n{node.base}" if node.base else node.name
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _entities(text: str) -> str:
+    for character, entity in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
+        text = text.replace(character, entity)
+    return '"' + text.replace("\n", "<br/>") + '"'
+
+
+FORMATS: Mapping[str, Callable[[Drawing], str]] = {
+    "text": text,
+    "dot": dot,
+    "mermaid": mermaid,
+    "json": as_json,
+}

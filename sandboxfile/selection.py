@@ -1,0 +1,41 @@
+"""Which templates a command is about: those named, and of these perhaps only what has changed."""
+
+import argparse
+
+from sandboxfile import app
+from sandboxfile.errors import UsageError
+from sandboxfile.model import Workspace
+
+
+def add_since(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves only templates that have changed."""
+    parser.add_argument(
+        "--since",
+        dest="ref",
+        metavar="REF",
+        help="only what has changed since this git commit, and what is built on it",
+    )
+
+
+def chosen(
+    args: argparse.Namespace, workspace: Workspace, *, everything: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """Return the templates that a command is about, with the reasons why they count as changed.
+
+    Raises UsageError as `app.select` and `changes.since` do.
+    """
+    names = app.select(workspace, args.templates, everything=everything)
+    if not args.ref:
+        return dict.fromkeys(names, ())
+    from sandboxfile import changes
+
+    found = changes.since(workspace, args.ref, app.given(args))
+    return {name: found[name] for name in names if name in found}
+
+
+def head(args: argparse.Namespace) -> None:
+    """Let `--changed` be `--since HEAD`. Raises UsageError if both are given."""
+    if args.changed and args.ref:
+        raise UsageError("`--changed` is `--since HEAD`: give one of the two")
+    if args.changed:
+        args.ref = "HEAD"

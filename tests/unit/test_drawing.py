@@ -1,0 +1,111 @@
+"""The same drawing in four languages."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import drawing
+from sandboxfile.commands.list import base_text
+from sandboxfile.config import load
+
+CONFIG = """\
+version: 1
+members: [services/a]
+templates:
+  python: {base: python:3.12}
+  tool: {extends: python, base: {template: python}}
+  deep: {base: {template: a-x}}
+"""
+MEMBER = """\
+version: 1
+base: {template: python}
+matrix: {v: [x, y]}
+"""
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> drawing.Drawing:
+    (tmp_path / "services/a").mkdir(parents=True)
+    (tmp_path / "novita.yaml").write_text(CONFIG)
+    (tmp_path / "services/a/novita.yaml").write_text(MEMBER)
+    templates = load.load(tmp_path / "novita.yaml").templates
+    return drawing.of(templates.values(), lambda template: base_text(template.base))
+
+
+def test_as_text(drawn: drawing.Drawing) -> None:
+    assert drawing.text(drawn) == (
+        "python (python:3.12)\n├── tool (extends python)\n├── a-x\n│   └── deep\n└── a-y\n"
+    )
+
+
+def test_in_dot(drawn: drawing.Drawing) -> None:
+    assert drawing.dot(drawn) == (
+        "digraph templates {\n"
+        "  rankdir=LR\n"
+        "  node [shape=box, fontname=sans]\n"
+        '  "python" [label="python\\npython:3.12"]\n'
+        '  "tool" [label="tool"]\n'
+        '  "deep" [label="deep"]\n'
+        "  subgraph cluster_1 {\n"
+        '    label="services/a"\n'
+        '    "a-x" [label="a-x"]\n'
+        '    "a-y" [label="a-y"]\n'
+        "  }\n"
+        '  "python" -> "tool"\n'
+        '  "python" -> "tool" [style=dashed]\n'
+        '  "a-x" -> "deep"\n'
+        '  "python" -> "a-x"\n'
+        '  "python" -> "a-y"\n'
+        "}\n"
+    )
+
+
+def test_in_mermaid(drawn: drawing.Drawing) -> None:
+    assert drawing.mermaid(drawn) == (
+        "flowchart LR\n"
+        '  t0["python<br/>python:3.12"]\n'
+        '  t1["tool"]\n'
+        '  t2["deep"]\n'
+        '  subgraph m1 ["services/a"]\n'
+        '    t3["a-x"]\n'
+        '    t4["a-y"]\n'
+        "  end\n"
+        "  t0 --> t1\n"
+        "  t0 -.-> t1\n"
+        "  t3 --> t2\n"
+        "  t0 --> t3\n"
+        "  t0 --> t4\n"
+    )
+
+
+def test_as_json(drawn: drawing.Drawing) -> None:
+    document = json.loads(drawing.as_json(drawn))
+    assert document["templates"][0] == {"name": "python", "path": ".", "base": "python:3.12"}
+    assert document["templates"][3] == {"name": "a-x", "path": "services/a", "base": None}
+    assert document["edges"][:2] == [
+        {"from": "python", "to": "tool", "kind": "base"},
+        {"from": "python", "to": "tool", "kind": "extends"},
+    ]
+
+
+def test_what_the_languages_could_take_for_their_own_is_quoted() -> None:
+    node = drawing.Node(name="a", path='x"<#', base='b"\\')
+    strange = drawing.Drawing(nodes=(node,), edges=())
+    assert '"a" [label="a\\nb\\"\\\\"]' in drawing.dot(strange)
+    assert 'subgraph m0 ["x#quot;#lt;#35;"]' in drawing.mermaid(strange)
+
+
+def test_an_edge_to_what_is_not_drawn_is_left_out(drawn: drawing.Drawing) -> None:
+    assert all(edge.first in {node.name for node in drawn.nodes} for edge in drawn.edges)
+
+
+def test_a_long_chain_is_drawn() -> None:
+    names = [f"t{number}" for number in range(3000)]
+    edges = pairwise(names)
+    chain = drawing.Drawing(
+        nodes=tuple(drawing.Node(name=name, path=".", base="") for name in names),
+        edges=tuple(drawing.Edge(first, then, "base") for first, then in edges),
+    )
+    assert drawing.text(chain).count("\n") == 3000
