@@ -34,7 +34,8 @@ def workspace(name: str) -> Workspace:
 def test_no_example_is_forgotten() -> None:
     directories = {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()}
 
-    assert set(NAMES) == directories == {"from-dockerfile", "layers", "quickstart", "web"}
+    known = {"from-dockerfile", "layers", "monorepo", "quickstart", "web"}
+    assert set(NAMES) == directories == known
     assert {path.stem for path in GOLDEN.iterdir()} == directories
 
 
@@ -177,6 +178,19 @@ class TestReal:
         assert after["worker"].build_id != before["worker"].build_id
         assert after["worker"].template_id == before["worker"].template_id
         assert after["worker-debug"].image_key != before["worker-debug"].image_key
+
+    @pytest.mark.parametrize("name", ["monorepo"])
+    def test_monorepo_builds_what_is_named_from_any_directory(self, example: User) -> None:
+        build(example, "all")
+        assert ran(example, "agent-edge", "cat", "/tmp/agent-ready") == "hello from edge\n"
+        assert ran(example, "web", "cat", "index.html") == "<p>one of several services\n"
+        assert ran(example, "services/web:web-debug", "ls", "/opt/agent") == "agent.py\n"
+
+        agent = example.at(example.root / "services/agent")
+        done = agent.command("build", "--target", "local", ".", "--var", "greeting=hi")
+        assert done.code == 0, done.err
+        assert ran(example, "agent-stable", "cat", "/tmp/agent-ready") == "hi from stable\n"
+        assert not (agent.root / "novita.local.lock").exists()
 
     @pytest.mark.parametrize("name", ["from-dockerfile"])
     def test_from_dockerfile_builds_on_an_image_of_the_engine(
