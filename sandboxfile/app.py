@@ -135,12 +135,23 @@ def select(
     if not words:
         chosen = None if everything else workspace.groups.get(groups.DEFAULT)
         return tuple(workspace.templates) if chosen is None else chosen
-    known = Names.of(
+    known = _names(workspace)
+    found = {name for word in words for name in _meant(workspace, known, word)}
+    return tuple(name for name in workspace.templates if name in found)
+
+
+def named(workspace: Workspace, word: str) -> str | None:
+    """Return the one template that a word is a name of, if it is one."""
+    meanings = _names(workspace).find(word)
+    found = [name for names in meanings.values() for name in names]
+    return found[0] if len(found) == 1 else None
+
+
+def _names(workspace: Workspace) -> Names:
+    return Names.of(
         Named(each.name, each.key or each.name, each.member, each.matrix)
         for each in workspace.templates.values()
     )
-    found = {name for word in words for name in _meant(workspace, known, word)}
-    return tuple(name for name in workspace.templates if name in found)
 
 
 def _meant(workspace: Workspace, known: Names, word: str) -> Iterable[str]:

@@ -68,13 +68,14 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
 
 def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
     """Return engine, exact build and target of a template of this workspace, else the name."""
-    if args.file is None and not any(Path(name).exists() for name in finding.NAMES):
+    if args.file is None and not finding.is_inside(Path.cwd()):
         # Outside a workspace: any template built here.
         return EngineChoice(), str(args.template), "local"
     workspace = app.workspace(args)
-    if args.template not in workspace.templates:
+    name = app.named(workspace, args.template)
+    if name is None:
         return workspace.engine, str(args.template), "local"
-    target, entry = _entry(workspace, args)
+    target, entry = _entry(workspace, name, args)
     if entry is None:
         raise SandboxfileError(
             f"`{args.template}` is not built on this machine",
@@ -83,10 +84,12 @@ def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
     return workspace.engine, f"{entry.template_id}:{entry.build_id}", target
 
 
-def _entry(workspace: Workspace, args: argparse.Namespace) -> tuple[str, lockfile.Entry | None]:
+def _entry(
+    workspace: Workspace, template: str, args: argparse.Namespace
+) -> tuple[str, lockfile.Entry | None]:
     """Return the template's entry at the target asked for, else at the first local one with it."""
     targets = lockfile.read(workspace.root / app.LOCAL_LOCK).targets
     wanted, _ = app.target(args, workspace)
     names = [wanted.name] if wanted.provider == "local" else list(targets)
-    found = ((name, targets.get(name, {}).get(args.template)) for name in names)
+    found = ((name, targets.get(name, {}).get(template)) for name in names)
     return next(((name, entry) for name, entry in found if entry), (wanted.name, None))

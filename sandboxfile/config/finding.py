@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NoReturn
 
 from sandboxfile import reading
 from sandboxfile.config import document
@@ -36,7 +37,7 @@ def find(directory: Path, file: str | None) -> Path:
         if not reading.exists(path):
             raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))])
         return path
-    path = _nearest(directory)
+    path = _nearest(directory) or _complain(directory)
     return path if _members(path) is not None else _above(path) or path
 
 
@@ -46,7 +47,12 @@ def candidates(directory: Path) -> Iterator[Path]:
         yield from (each / name for name in NAMES)
 
 
-def _nearest(directory: Path) -> Path:
+def is_inside(directory: Path) -> bool:
+    """Say whether a directory is in a workspace. Raises ConfigError if it has two files."""
+    return _nearest(directory) is not None
+
+
+def _nearest(directory: Path) -> Path | None:
     owners = _owners(directory)
     for each in (directory, *directory.parents):
         found = [each / name for name in NAMES if reading.exists(each / name)]
@@ -60,6 +66,10 @@ def _nearest(directory: Path) -> Path:
             return found[0]
         if reading.exists(each / ".git"):
             break
+    return None
+
+
+def _complain(directory: Path) -> NoReturn:
     twins = [name for name in _listed(directory) if name.lower().startswith("novita.y")]
     hint = "create one with `sandboxfile init`"
     if twins:

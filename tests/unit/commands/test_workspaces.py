@@ -339,6 +339,12 @@ def test_graphviz_understands_what_we_write(mono: User) -> None:
     assert '"api-x"' in checked.stdout
 
 
+def test_a_template_to_run_is_named_as_elsewhere(mono: User) -> None:
+    ran = mono.at(mono.root / "docs").run("run", "services/a:worker", "--", "true")
+    assert ran.code == 1
+    assert "error: `services/a:worker` is not built on this machine" in ran.err
+
+
 # --- files -----------------------------------------------------------------------------------
 
 
