@@ -40,6 +40,12 @@ class Exchange:
         return f"{self.method} {self.target} -> {self.status}"
 
     @property
+    def content(self) -> tuple[object, ...]:
+        """All that two exchanges must have in common to be the same to the description."""
+        given = frozenset(self.headers)
+        return self.method, self.target, given, self.body, self.status, self.answer
+
+    @property
     def is_covered(self) -> bool:
         return _OTHERS.match(self.path) is None
 
@@ -83,11 +89,13 @@ def _completed(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
 
 def faults(exchanges: Iterable[Exchange], *, requests: bool = True) -> list[str]:
     """Return what is wrong with answers, a line each, and with `requests` what was asked, too."""
-    found = []
-    for exchange in exchanges:
-        if exchange.is_covered:
-            found += [f"{exchange}: {each}" for each in _faults(exchange, requests=requests)]
-    return found
+    # Who polls hears the same again and again.
+    different = {each.content: each for each in exchanges if each.is_covered}.values()
+    return [
+        f"{exchange}: {each}"
+        for exchange in different
+        for each in _faults(exchange, requests=requests)
+    ]
 
 
 def _faults(exchange: Exchange, *, requests: bool) -> Iterator[str]:

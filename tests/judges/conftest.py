@@ -20,6 +20,8 @@ import pytest
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, Engine
 from sandboxfile.local.assembly import REPOSITORY
+from tests.contract.contract import faults
+from tests.contract.recording import recorded
 
 PROGRAMS = Path(__file__).parent / "programs"
 COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
@@ -120,13 +122,15 @@ def server(
         url = process.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:")
         try:
-            yield Server(url=url)
+            with recorded(url) as recording:
+                yield Server(url=recording.url)
         finally:
             process.terminate()
             _, said = process.communicate(timeout=30)
             for tag in _tags(engine_environ) - before:
                 engine.untag(tag)
     assert process.returncode == 0, said
+    assert faults(recording.exchanges()) == []
 
 
 def _tags(environ: Mapping[str, str]) -> set[str]:
