@@ -277,7 +277,11 @@ def test_env_of_what_is_not_built_is_an_error(checkout: User) -> None:
 def test_validate(built: User, checkout: User, nobody: dict[str, str]) -> None:
     ran = built.having(**nobody).run("validate")
     assert (ran.code, ran.out, ran.err) == (0, "", "novita.yaml: 2 templates, no problem\n")
-    assert built.run("validate", "--json").data == {"valid": True, "templates": list(NAMES)}
+    assert built.run("validate", "--json").data == {
+        "valid": True,
+        "templates": list(NAMES),
+        "findings": [],
+    }
 
     checkout.edit("novita.yaml", lambda text: text.replace("run:", "rum:").replace("start", "strt"))
     bad = checkout.run("validate")

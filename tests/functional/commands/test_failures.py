@@ -33,6 +33,7 @@ UPON = """\
   fn-upon-bad:
     base: {template: fn-bad}
     run: ["true"]
+    inherit: false
 """
 TARGET = """\
 targets:
