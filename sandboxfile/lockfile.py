@@ -78,6 +78,11 @@ class Lock:
         templates = {**self.targets.get(target, {}), template: entry}
         return replace(self, targets={**self.targets, target: templates})
 
+    def without_entry(self, target: str, template: str) -> "Lock":
+        left = {n: e for n, e in self.targets.get(target, {}).items() if n != template}
+        others = {n: each for n, each in self.targets.items() if n != target}
+        return replace(self, targets={**others, target: left} if left else others)
+
     def with_resolved(self, found: Mapping[str, str]) -> "Lock":
         return replace(self, resolved={**self.resolved, **found})
 

@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, str] = {
     "tag": "give tags to a build, take them away, or show builds and their tags",
     "promote": "give the build that has one tag another tag too",
     "rollback": "put tags back on the build before",
+    "delete": "delete templates at the service",
+    "prune": "delete templates at the service that nothing names any more",
     "env": "print template IDs for applications",
     "run": "run a command in a local template",
     "shell": "open a shell in a local template",

@@ -4,7 +4,7 @@ Pure: what a service has and what the lock says in, answers out.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sandboxfile.listing import ListedBuild
 from sandboxfile.lockfile import Entry
@@ -23,9 +23,9 @@ class Published:
 
     name: str
     template_id: str
-    builds: tuple[ListedBuild, ...]
-    tags: Mapping[str, str]
-    given: Mapping[str, str]
+    builds: tuple[ListedBuild, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, build_id: str) -> ListedBuild | None:
         return next((each for each in self.builds if each.build_id == build_id), None)

@@ -1,6 +1,7 @@
 """Tags moved by hand: ask what is there, move, read back, write the lock and the record."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from functools import partial
 
 from sandboxfile import lockfile, moves, releases
@@ -16,12 +17,26 @@ from sandboxfile.service import (
     Failing,
     Registration,
     Rejected,
-    TagEntry,
     TemplateService,
 )
 from sandboxfile.targets import Snapshot
 from sandboxfile.targets.follow import is_gone
 from sandboxfile.targets.tagging import Tagging
+
+
+class NotThere(SandboxfileError):  # noqa: N818 - named for what it says
+    """The template that the lock names is not at the service any more."""
+
+
+class NoTags(UsageError):  # noqa: N818
+    """The service has no tags; `published` is what it has."""
+
+    def __init__(self, published: Published, target: str) -> None:
+        super().__init__(
+            f"the service of target `{target}` has no tags: there is nothing to move",
+            hint="each build there replaces the one before it",
+        )
+        self.published = published
 
 
 class Releases:
@@ -137,14 +152,18 @@ def _changed(target: str, name: str, change: Change, lock: Lock) -> Lock:
 def ask(service: TemplateService, name: str, template_id: str, *, target: str) -> Published:
     """Ask for a template's builds and tags.
 
-    Raises NotAllowed for another team's template, UsageError when the service has no tags.
+    Raises NotAllowed for another team's template, NotThere, NoTags.
     """
     builds = _builds(service, name, template_id)
-    tags = sorted(_tags(service, template_id, target), key=lambda entry: entry.created)
-    return Published(
-        name=name,
-        template_id=template_id,
-        builds=builds,
+    found = Published(name=name, template_id=template_id, builds=builds)
+    try:
+        tags = sorted(service.tags(template_id), key=lambda entry: entry.created)
+    except (Rejected, Failing) as error:
+        if not error.is_missing:
+            raise
+        raise NoTags(found, target) from None
+    return replace(
+        found,
         tags={entry.tag: entry.build_id for entry in tags},
         given={entry.tag: entry.created for entry in tags},
     )
@@ -175,21 +194,9 @@ def _builds(service: TemplateService, name: str, template_id: str) -> tuple[List
             return ()
         if error.status != 404:  # noqa: PLR2004 - an HTTP status
             raise
-        raise SandboxfileError(
+        raise NotThere(
             f"the service no longer has template {template_id} of `{name}`",
-            hint=f"build it again: `sandboxfile build {name} --force`",
-        ) from None
-
-
-def _tags(service: TemplateService, template_id: str, target: str) -> tuple[TagEntry, ...]:
-    try:
-        return service.tags(template_id)
-    except (Rejected, Failing) as error:
-        if not error.is_missing:
-            raise
-        raise UsageError(
-            f"the service of target `{target}` has no tags: there is nothing to move",
-            hint="each build there replaces the one before it",
+            hint=f"build it again: sandboxfile build {name} --force",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""List the templates of the workspace with their bases."""
+"""List the templates of the workspace with their bases, or what the service has."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import sys
 
 from sandboxfile import app, errors, selection
 from sandboxfile.context import shown as printable
+from sandboxfile.errors import UsageError
 from sandboxfile.model import (
     Base,
     BootstrapBase,
@@ -23,10 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--changed", action="store_true", help="only what has changed since the last commit"
     )
+    parser.add_argument(
+        "--remote", action="store_true", help="what the service has for this account"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     selection.head(args)
+    if args.remote:
+        if args.ref:
+            raise UsageError("`--remote` lists what the service has, whatever has changed here")
+        from sandboxfile import catalogue  # all that talks over the network
+
+        return catalogue.show(args)
     workspace = app.workspace(args)
     chosen = selection.chosen(args, workspace, everything=True)
     if args.json:

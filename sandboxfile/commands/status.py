@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from sandboxfile import app, builds, errors, planning
 from sandboxfile.builds import Running
@@ -15,8 +16,8 @@ from sandboxfile.plan import Decision
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
-    add("--refresh", action="store_true", help="ask the service for the state of running builds")
-    add("--exit-code", action="store_true", help="exit 2 when anything is stale or runs")
+    add("--refresh", action="store_true", help="ask the service what has become of builds")
+    add("--exit-code", action="store_true", help="exit 2 when anything is stale, runs, or differs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,16 +29,33 @@ def run(args: argparse.Namespace) -> int:
         planned = planning.make(it.session, names, resolve=False)
         decisions = [each for each in planned.decisions if each.template in names]
         running = builds.running(it.session, decisions)
+        drifted: Mapping[str, Sequence[Difference]] = {}
         if args.refresh:
             running = builds.refreshed(it.session, running)
+            drifted = _drifted(it.session, names)
     if args.json:
         rows = [_row(each, running.get(each.template)) for each in decisions]
+        for row in rows if args.refresh else ():
+            row["drift"] = [each.as_json for each in drifted.get(str(row["name"]), ())]
         document = {"target": target.name, "templates": rows}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        sys.stdout.write(_table(decisions, running))
-    differs = running or any(each.stale for each in decisions)
+        sys.stdout.write(_table(decisions, running, drifted))
+    differs = running or drifted or any(each.stale for each in decisions)
     return errors.DIFFERENCES if args.exit_code and differs else errors.DONE
+
+
+class Difference(Protocol):
+    """What the service has otherwise than the lock; `drift.Drift` is it."""
+
+    @property
+    def as_json(self) -> Mapping[str, str | None]: ...
+
+
+def _drifted(session: app.Session, names: Iterable[str]) -> Mapping[str, Sequence[Difference]]:
+    from sandboxfile import drift  # all that talks over the network
+
+    return drift.ask_all(session, names)
 
 
 def _state(decision: Decision) -> str:
@@ -55,7 +73,11 @@ def _row(decision: Decision, running: Running | None) -> dict[str, object]:
     }
 
 
-def _table(decisions: list[Decision], running: Mapping[str, Running]) -> str:
+def _table(
+    decisions: list[Decision],
+    running: Mapping[str, Running],
+    drifted: Mapping[str, Sequence[Difference]],
+) -> str:
     width = max((len(each.template) for each in decisions), default=0)
     lines = []
     for each in decisions:
@@ -64,4 +86,5 @@ def _table(decisions: list[Decision], running: Mapping[str, Running]) -> str:
         lines.append(f"{each.template:<{width}}  {_state(each):<10}  {ids}".rstrip())
         if each.template in running:
             lines.append(f"{'':<{width}}  {running[each.template]}")
+        lines += [f"{'':<{width}}  {other}" for other in drifted.get(each.template, ())]
     return "".join(f"{line}\n" for line in lines)

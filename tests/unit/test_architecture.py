@@ -28,6 +28,8 @@ LAYERS = (
     ("show", "parts"),
     ("asking", "opening", "selection", "builds", "buildlog"),
     ("planning", "releasing"),
+    ("inventory", "drift"),
+    ("pruning", "catalogue"),
     ("running",),
     ("commands",),
     ("main",),

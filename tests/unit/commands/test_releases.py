@@ -1,83 +1,17 @@
 """Tags moved by hand, against a service that keeps the wire's rules."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from sandboxfile import lockfile
-from sandboxfile.lockfile import Entry, Lock
-from tests.fakes import built
-from tests.fakes.service import Build, FakeService, error, serving
+from tests.fakes.released import CONFIG, build, entry, on
+from tests.fakes.service import Build, FakeService, error
 from tests.fakes.shell import User
 
-CONFIG = """\
-version: 1
-templates:
-  api:
-    base: debian:12
-    tags: [stable, "at-${{key}}"]
-  web:
-    base: debian:12
-default_target: box
-targets:
-  box: {{provider: novita, api_url: "{url}", registry: "localhost:5000/team"{more}}}
-"""
-NAMES = ("api", "web")
 
-
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with serving(FakeService()) as running:
-        yield running
-
-
-def build(service: FakeService, name: str, *tags: str, state: str = "ready") -> Build:
-    """Make a build as one run after the other does: ready, then the tags moved to it."""
-    made = service.register(name, [f"sf-{len(service.builds):016x}", *tags])
-    made.settle(state)
-    return made
-
-
-@pytest.fixture
-def old(service: FakeService) -> Build:
-    """The first build of `api`, which nothing is on any more."""
-    return build(service, "api", "default", "stable")
-
-
-@pytest.fixture
-def new(service: FakeService, old: Build) -> Build:
-    """The build of `api` that is in use, made after the old one."""
-    made = build(service, "api", "default", "stable")
-    assert made.template == old.template
-    return made
-
-
-@pytest.fixture
-def client(user: User, service: FakeService, new: Build) -> User:
-    """Somebody whose lock has the newest builds of both templates."""
-    builds = {"api": new, "web": build(service, "web", "default")}
-    user.write("novita.yaml", CONFIG.format(url=service.url, more=""))
-    for name, entry in built.pretend(user.root, target="box").items():
-        ids = replace(entry, template_id=builds[name].template, build_id=builds[name].id)
-        put(user, name, ids)
-    return user.having(NOVITA_API_KEY="key-of-the-tests")
-
-
-def put(user: User, name: str, entry: Entry) -> None:
-    def change(lock: Lock) -> Lock:
-        return lock.with_entry("box", name, entry)
-
-    lockfile.update(user.root / "novita.lock", change)
-
-
-def entry(user: User, name: str = "api") -> Entry:
-    return lockfile.read(user.root / "novita.lock").targets["box"][name]
-
-
-def on(service: FakeService, tag: str, name: str = "api") -> str | None:
-    return service.tags.get((service.names[name], tag))
+def at_key(client: User) -> str:
+    """The tag of `api` that is made of its key."""
+    return next(tag for tag in entry(client).tags or () if tag.startswith("at-"))
 
 
 # --- tag -------------------------------------------------------------------------------------
@@ -186,7 +120,7 @@ def test_builds_are_shown_with_their_tags_and_the_moves_made_here(
 
     assert lines[0] == f"api  {new.template}"
     assert lines[1].startswith("* 2026-01-01 00:02:00  ready     " + new.id)
-    assert lines[1].endswith("  default, stable, sf-0000000000000001")
+    assert lines[1].endswith(f"  default, {at_key(client)}, stable, sf-0000000000000001")
     assert lines[2].endswith(f"  ready     {old.id}  demo, sf-0000000000000000")
     assert lines[3] == "moved from this machine:"
     assert f"  demo  - -> {old.id}  tag by " in lines[4]
@@ -253,9 +187,10 @@ def test_promote_needs_both_tags(client: User, argv: list[str]) -> None:
 def test_a_tag_that_is_not_there_is_told_with_those_that_are(client: User) -> None:
     ran = client.run("promote", "api", "--from", "edge", "--to", "stable")
 
-    assert (ran.code, ran.err) == (
-        1,
-        "error: `api` has no tag `edge`\nhint: its tags: `default`, `stable`\n",
+    assert ran.code == 1
+    assert ran.err == (
+        "error: `api` has no tag `edge`\n"
+        f"hint: its tags: `default`, `stable`, `{at_key(client)}`\n"
     )
 
 

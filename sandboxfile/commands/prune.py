@@ -1,0 +1,130 @@
+"""Delete templates at the service that nothing names any more; a dry run unless told to."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from sandboxfile import errors, pruning
+from sandboxfile.errors import SandboxfileError, UsageError
+from sandboxfile.inventory import Doomed, Inventory
+from sandboxfile.listing import ListedTemplate
+from sandboxfile.opening import Opened, opened
+from sandboxfile.pruning import Rules, Verdict
+from sandboxfile.service import InUse
+
+DAYS = 7.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--yes", action="store_true", help="delete; without it nothing is, and it is only said")
+    add(
+        "--keep-lock",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a lock whose templates are kept too; repeatable",
+    )
+    add(
+        "--ignore-tag",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="a tag that keeps nothing, for example `default`; repeatable",
+    )
+    add(
+        "--older-than",
+        type=float,
+        default=DAYS,
+        metavar="DAYS",
+        help="keep what was changed since (default: 7)",
+    )
+    add(
+        "--all-of-account",
+        action="store_true",
+        help="also what other repositories made with sandboxfile and nothing here knows",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.older_than >= 0:
+        raise UsageError("`--older-than` is a number of days, 0 or more")
+    with opened(args) as it:
+        inventory = Inventory(it.session)
+        verdicts = _verdicts(args, it, inventory)
+        going = [each for each in verdicts if not each.kept]
+        deleted = _delete(it, inventory, going) if args.yes else []
+        _tell(args, it, verdicts, deleted)
+        if len(deleted) < len(going) and args.yes:
+            raise SandboxfileError(
+                f"{len(going) - len(deleted)} of {len(going)} templates are in use by sandboxes",
+                hint="run the command again when they have ended",
+            )
+    return errors.DONE
+
+
+def _verdicts(args: argparse.Namespace, it: Opened, inventory: Inventory) -> list[Verdict]:
+    session = it.session
+    rules = Rules(
+        locked=pruning.locked(session, [Path(file) for file in args.keep_lock]),
+        known=pruning.known(session),
+        written=session.workspace.templates,
+        ignored=args.ignore_tag,
+        before=pruning.before(args.older_than),
+        everything=args.all_of_account,
+    )
+    verdicts = []
+    listed = inventory.listed()
+    for each in listed:
+        first = pruning.unasked(each, rules)
+        if first.kept:
+            verdicts.append(first)
+            continue
+        tags, builds = inventory.tags_of(each.template_id), inventory.builds_of(each.template_id)
+        verdicts.append(pruning.judge(each, tags, builds, rules))
+    return verdicts
+
+
+def _delete(it: Opened, inventory: Inventory, going: list[Verdict]) -> list[str]:
+    deleted = []
+    for each in going:
+        try:
+            inventory.delete(_doomed(each.template))
+        except InUse as error:
+            it.show.say(f"{each.name}: {error.message}\n")
+            continue
+        deleted.append(each.template.template_id)
+    return deleted
+
+
+def _doomed(template: ListedTemplate) -> Doomed:
+    name = template.names[0] if template.names else template.template_id
+    return Doomed(
+        template_id=template.template_id, word=name, known=None, names=template.names, builds=None
+    )
+
+
+def _tell(
+    args: argparse.Namespace, it: Opened, verdicts: list[Verdict], deleted: list[str]
+) -> None:
+    if args.json:
+        rows = [
+            {
+                "name": each.name,
+                "template_id": each.template.template_id,
+                "kept": each.kept or None,
+                "deleted": each.template.template_id in deleted,
+            }
+            for each in verdicts
+        ]
+        document = {"target": it.session.target.name, "templates": rows}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    for each in verdicts:
+        done = "deleted" if each.template.template_id in deleted else "would be deleted"
+        what = f"kept: {each.kept}" if each.kept else "in use" if args.yes else done
+        what = done if each.template.template_id in deleted else what
+        sys.stdout.write(f"{each.name}  {each.template.template_id}  {what}\n")
+    if not args.yes and any(not each.kept for each in verdicts):
+        it.show.say("nothing is deleted without `--yes`\n")

@@ -1,0 +1,142 @@
+"""Which templates at a service nothing names any more: what is known, and a pure judgement.
+
+Nothing goes that is not proven to be ours: its ID was in a lock of this repository's history or in
+the journal here, and it has a content tag, which only this program gives.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sandboxfile import journal, lockfile
+from sandboxfile.app import LOCK, Session
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.listing import ListedBuild, ListedTemplate
+from sandboxfile.process import Command, run
+from sandboxfile.service import TagEntry
+
+CONTENT = re.compile(r"sf-[0-9a-f]{16}")
+_ID = re.compile(r"^[-+]?\s+template_id: \"?([a-z0-9]{1,64})\"?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What decides: `locked` and `known` are template IDs, `written` names of novita.yaml.
+
+    Tags in `ignored` keep nothing. What was touched after `before` is kept. With `everything`,
+    a content tag alone is proof.
+    """
+
+    locked: Collection[str]
+    known: Collection[str]
+    written: Collection[str]
+    ignored: Collection[str]
+    before: datetime
+    everything: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a template: kept for a reason, or to go when there is none."""
+
+    template: ListedTemplate
+    kept: str
+
+    @property
+    def name(self) -> str:
+        return self.template.names[0] if self.template.names else "-"
+
+
+def judge(
+    template: ListedTemplate, tags: Iterable[TagEntry], builds: Iterable[ListedBuild], rules: Rules
+) -> Verdict:
+    """Return the first reason to keep a template, if there is one."""
+    reasons = _reasons(template, [tag.tag for tag in tags], builds, rules)
+    return Verdict(template=template, kept=next(reasons, ""))
+
+
+def unasked(template: ListedTemplate, rules: Rules) -> Verdict:
+    """Return the reason to keep a template that needs no further question to the service."""
+    return Verdict(template=template, kept=next(_plain_reasons(template, rules), ""))
+
+
+def _plain_reasons(template: ListedTemplate, rules: Rules) -> Iterator[str]:
+    if template.template_id in rules.locked:
+        yield "a lock names it"
+    if written := [name for name in template.names if name in rules.written]:
+        yield f"novita.yaml has `{written[0]}`"
+    if not rules.everything and template.template_id not in rules.known:
+        yield "not known to be of this workspace"
+
+
+def _reasons(
+    template: ListedTemplate, tags: list[str], builds: Iterable[ListedBuild], rules: Rules
+) -> Iterator[str]:
+    yield from _plain_reasons(template, rules)
+    if not any(CONTENT.fullmatch(tag) for tag in tags):
+        yield "it has no content tag: sandboxfile did not make it"
+    if named := [tag for tag in tags if not CONTENT.fullmatch(tag) and tag not in rules.ignored]:
+        yield f"it has the tag {', '.join(f'`{tag}`' for tag in sorted(named))}"
+    if template.public:
+        yield "it is published: other teams may use it"
+    if active := [build for build in builds if build.state in {"waiting", "building"}]:
+        yield f"build {active[0].build_id} runs"
+    touched = _time(template.updated or template.created)
+    if touched is None:
+        yield "the service does not say when it was changed"
+    elif touched > rules.before:
+        yield f"it was changed at {touched:%Y-%m-%d %H:%M}, too short a time ago"
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)  # they are UTC
+    except ValueError:
+        return None
+
+
+def before(days: float, now: datetime | None = None) -> datetime:
+    """Return the time that many days ago."""
+    return (now or datetime.now(UTC)) - timedelta(days=days)
+
+
+# --- what is known ---------------------------------------------------------------------------
+
+
+def locked(session: Session, files: Iterable[Path]) -> frozenset[str]:
+    """Return the IDs in the target's lock, in the given ones, and in those of all branches here.
+
+    Raises SandboxfileError when a given lock is not there or is none.
+    """
+    found = set(_ids(session.lock_path.read_text()) if session.lock_path.exists() else ())
+    for file in files:
+        if not file.is_file():
+            raise SandboxfileError(f"`{file}` is not there", hint="name locks that exist")
+        for entries in lockfile.read(file).targets.values():
+            found |= {entry.template_id for entry in entries.values()}
+    for ref in {*_git(session, "for-each-ref", "--format=%(objectname)").split()}:
+        found |= {*_ids(_git(session, "show", f"{ref}:./{LOCK}"))}
+    return frozenset(found)
+
+
+def known(session: Session) -> frozenset[str]:
+    """Return the IDs that a lock of this repository ever had, and that the journal here has."""
+    found = set(_ids(_git(session, "log", "--all", "--format=", "-p", "--", LOCK)))
+    found |= {record.template_id for record in journal.peek(session.journal_path).values()}
+    found |= {entry.template_id for entry in session.entries().values()}
+    return frozenset(found - {""})
+
+
+def _ids(text: str) -> list[str]:
+    return _ID.findall(text)
+
+
+def _git(session: Session, *argv: str) -> str:
+    """Return what git says; nothing outside of a repository or without git."""
+    try:
+        done = run(Command(argv=("git", "-C", str(session.workspace.root), *argv)))
+    except SandboxfileError:
+        return ""
+    return done.stdout if done.status == 0 else ""
