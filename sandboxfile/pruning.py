@@ -1,6 +1,6 @@
 """Which templates at a service nothing names any more: what is known, and a pure judgement.
 
-Nothing goes that is not proven to be ours: its ID was in a lock of this repository's history or in
+Nothing goes that is not proven to be ours: its ID was in the lock in this branch's history or in
 the journal here, and it has a content tag, which only this program gives.
 """
 
@@ -122,8 +122,11 @@ def locked(session: Session, files: Iterable[Path]) -> frozenset[str]:
 
 
 def known(session: Session) -> frozenset[str]:
-    """Return the IDs that a lock of this repository ever had, and that the journal here has."""
-    found = set(_ids(_git(session, "log", "--all", "--format=", "-p", "--", LOCK)))
+    """Return the IDs that the lock ever had in this branch, and that the journal here has.
+
+    Other branches prove nothing: anybody's proposal may be among them.
+    """
+    found = set(_ids(_git(session, "log", "--format=", "-p", "--", LOCK)))
     found |= {record.template_id for record in journal.peek(session.journal_path).values()}
     found |= {entry.template_id for entry in session.entries().values()}
     return frozenset(found - {""})

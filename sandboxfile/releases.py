@@ -71,13 +71,25 @@ def earlier(published: Published, tag: str, moves: Iterable[Move]) -> Earlier | 
             return Earlier(build=ready[move.old], recorded=True)
     ids = [build.build_id for build in published.builds]
     older = published.builds[ids.index(current) + 1 :] if current in ids else ()
-    bad = {move.old for move in mine if move.by == "rollback"} - {
-        move.new for move in mine if move.by != "rollback"
-    }
+    bad = _left_behind(mine, ids)
     for build in older:
         if build.state == "ready" and build.build_id not in bad:
             return Earlier(build=build, recorded=False)
     return None
+
+
+def _left_behind(moves: Iterable[Move], ids: list[str]) -> set[str]:
+    """Return the builds that were rolled back from to an older one, and not moved to again.
+
+    `ids` are the builds, newest first.
+    """
+    bad: set[str] = set()
+    for move in moves:
+        is_known = move.old in ids and move.new in ids
+        if is_known and move.by == "rollback" and ids.index(move.old) < ids.index(move.new):
+            bad.add(move.old)
+        bad.discard(move.new)
+    return bad
 
 
 # --- the lock --------------------------------------------------------------------------------

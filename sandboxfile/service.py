@@ -457,6 +457,21 @@ class TemplateService:
             builds += listing.builds(reply).builds
         raise answers.nonsense(reply, "its builds have no end")
 
+    def is_ours(self, template_id: str) -> bool:
+        """Tell whether a template is this account's, and not one that another team published.
+
+        Where single templates cannot be asked for, the list of ours decides.
+        """
+        try:
+            self._get(f"/templates/{_checked(template_id)}?limit=1")
+        except (Denied, Rejected, Failing) as error:
+            if error.is_missing:
+                return any(each.template_id == template_id for each in self.templates())
+            if error.status not in {403, 404}:
+                raise
+            return False
+        return True
+
     def delete(self, template_id: str) -> bool:
         """Delete a template by its ID, never by a name; tell whether it was there.
 

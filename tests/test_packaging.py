@@ -157,3 +157,25 @@ def test_every_module_can_be_imported(python: Path) -> None:
     )
 
     assert int(run(python, "-W", "error", "-c", script)) > 60
+
+
+def test_an_application_reads_the_lock_by_the_installed_package(
+    python: Path, tmp_path: Path
+) -> None:
+    key = "sf1:" + "0" * 64
+    (tmp_path / "novita.lock").write_text(
+        "version: 1\ntargets:\n  prod:\n    agent:\n      build_id: b-2\n"
+        f"      image_key: {key}\n      moved: {{default: b-1}}\n"
+        f"      template_id: t1\n      template_key: {key}\n"
+    )
+    program = (
+        "from sandboxfile import lock\n"
+        "entry = lock.load()['prod']['agent']\n"
+        "print(entry.template_id, entry.build_id, entry.current)\n"
+        "import sys\n"
+        "print(*sorted({'docker', 'httpx', 'doit', 'rich'} & {*sys.modules}))\n"
+    )
+
+    said = run(python, "-c", program, cwd=tmp_path).splitlines()
+
+    assert said == ["t1 b-2 b-1", ""]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 
@@ -17,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=list(FORMATS),
         default="dotenv",
-        help="dotenv (the default), json, github (for $GITHUB_OUTPUT), typescript or python",
+        help="dotenv (the default), shell (to `eval`), json, github (for $GITHUB_OUTPUT), "
+        "typescript or python",
     )
 
 
@@ -58,6 +60,15 @@ def _dotenv(entries: Mapping[str, Entry]) -> str:
     )
 
 
+def _shell(entries: Mapping[str, Entry]) -> str:
+    """Write what `eval` takes."""
+    lines = _dotenv(entries).splitlines()
+    return "".join(
+        f"export {name}={shlex.quote(value)}\n"
+        for name, _, value in (line.partition("=") for line in lines)
+    )
+
+
 def _json(entries: Mapping[str, Entry]) -> str:
     return json.dumps(_plain(entries), indent=2) + "\n"
 
@@ -87,6 +98,7 @@ def _plain(entries: Mapping[str, Entry]) -> dict[str, dict[str, str]]:
 
 FORMATS: Mapping[str, Callable[[Mapping[str, Entry]], str]] = {
     "dotenv": _dotenv,
+    "shell": _shell,
     "json": _json,
     "github": _github,
     "typescript": _typescript,

@@ -81,7 +81,7 @@ def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
             f"`{args.template}` is not built on this machine",
             hint=f"run `sandboxfile build {args.template} --target local`",
         )
-    return workspace.engine, f"{entry.template_id}:{entry.build_id}", target
+    return workspace.engine, f"{entry.template_id}:{entry.current}", target
 
 
 def _entry(

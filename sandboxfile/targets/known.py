@@ -16,7 +16,7 @@ from sandboxfile.service import (
 from sandboxfile.targets import Release, Snapshot
 
 MISSING = frozenset({404, 405, 501})
-Call = Literal["v3", "tags", "aliases"]
+Call = Literal["v3", "tags", "aliases", "owner"]
 
 _COSTS: dict[Call, str] = {
     "v3": "this service has no /v3/templates; builds carry no content tag while they run, so two "
@@ -25,6 +25,8 @@ _COSTS: dict[Call, str] = {
     "have built is not found",
     "aliases": "this service does not look up names; what other machines have built is searched "
     "for in its list",
+    "owner": "a template of another team has the same name and a build of this content; it is not "
+    "taken over",
 }
 
 
@@ -96,6 +98,9 @@ def _tagged(service: TemplateService, release: Release, gaps: Gaps) -> Registrat
         raise
     entries = [tag for tag in tags if tag.tag == release.content_tag]
     if not entries:
+        return None
+    if not service.is_ours(template_id):
+        gaps.note("owner")
         return None
     newest = max(entries, key=lambda entry: entry.created)
     return Registration(template_id=template_id, build_id=newest.build_id)

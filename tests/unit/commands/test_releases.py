@@ -189,8 +189,7 @@ def test_a_tag_that_is_not_there_is_told_with_those_that_are(client: User) -> No
 
     assert ran.code == 1
     assert ran.err == (
-        "error: `api` has no tag `edge`\n"
-        f"hint: its tags: `default`, `stable`, `{at_key(client)}`\n"
+        f"error: `api` has no tag `edge`\nhint: its tags: `default`, `stable`, `{at_key(client)}`\n"
     )
 
 
@@ -241,6 +240,8 @@ def test_a_second_rollback_goes_further_back_and_not_forth_again(
     assert f"hint: builds, newest first: {new.id} (ready), {old.id} (ready)" in ran.err
     forth = client.run("rollback", "api", "--to", new.id)
     assert (forth.code, entry(client).moved) == (0, {})
+    assert client.run("rollback", "api").code == 0  # and back again
+    assert entry(client).current == old.id
 
 
 def test_a_tag_goes_back_to_where_it_was_not_to_what_it_skipped(

@@ -1314,3 +1314,49 @@ def test_an_answer_that_comes_when_the_build_is_done_is_waited_for(
     assert done == result_of(build)
     assert build.triggers == 1
     assert not world.service.harmful_triggers
+
+
+# --- whose it is -----------------------------------------------------------------------------
+
+
+def test_a_build_of_another_teams_template_is_not_taken_over(world: World) -> None:
+    build = world.service.register("api", [CONTENT])
+    build.settle("ready")
+    assert world.v3().find_snapshot(release()) == result_of(build)
+
+    world.service.foreign.add("api")
+
+    publisher = world.v3()
+    assert publisher.find_snapshot(release()) is None
+    assert publisher.find_snapshot(release()) is None
+    assert [text for text in world.notices if "of another team" in text] == world.notices[:1]
+    assert len(world.notices) == 1
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_where_templates_cannot_be_asked_for_the_list_says_whose_they_are(
+    world: World,
+    is_ours: bool,  # noqa: FBT001 - from the table
+) -> None:
+    build = world.service.register("api", [CONTENT])
+    build.settle("ready")
+    world.service.has_template = False
+    if not is_ours:
+        world.service.foreign.add("api")
+
+    assert world.v3().find_snapshot(release()) == (result_of(build) if is_ours else None)
+
+
+def test_tags_that_are_held_are_not_moved(world: World) -> None:
+    done = snapshot(world)
+
+    moved = world.v3().tag(
+        replace(release(tags=("extra",)), held=("default", "stable")),
+        done,
+        remove=(),
+        emit=world.events.append,
+        cancel=world.cancel,
+    )
+
+    assert moved == ("extra",)
+    assert {tag for _, tag in world.service.tags} == {CONTENT, "extra"}
