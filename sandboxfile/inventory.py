@@ -93,6 +93,10 @@ class Inventory:
                 hint="delete by name: `sandboxfile delete NAME`",
             ) from None
 
+    def forget(self, name: str, tags: tuple[str, ...]) -> None:
+        """Take content tags from the template of the lock that has this name."""
+        self._service.delete_tags(name, tags)
+
     # --- deleting ----------------------------------------------------------------------------
 
     def doomed(self, word: str) -> Doomed:

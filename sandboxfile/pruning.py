@@ -19,6 +19,7 @@ from sandboxfile.service import TagEntry
 
 CONTENT = re.compile(r"sf-[0-9a-f]{16}")
 _ID = re.compile(r"^[-+]?\s+template_id: \"?([a-z0-9]{1,64})\"?$", re.MULTILINE)
+_BUILD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,33 @@ def _reasons(
         yield f"it was changed at {touched:%Y-%m-%d %H:%M}, too short a time ago"
 
 
+def stale_tags(
+    tags: Iterable[TagEntry],
+    builds: Iterable[ListedBuild],
+    *,
+    locked: Collection[str],
+    keep: int,
+    before: datetime,
+) -> tuple[str, ...]:
+    """Return the content tags of builds that nothing else names; without it a build is forgotten.
+
+    The newest `keep` ready builds stay, those that `locked` names, those with a tag of people's,
+    those that run, and those made after `before`. `builds` are the newest first.
+    """
+    tagged: dict[str, list[str]] = {}
+    for tag in tags:
+        tagged.setdefault(tag.build_id, []).append(tag.tag)
+    ready = [build for build in builds if build.state == "ready"]
+    old = [build for build in ready[keep:] if (_time(build.created) or before) < before]
+    return tuple(
+        tag
+        for build in old
+        if build.build_id not in locked
+        and all(CONTENT.fullmatch(tag) for tag in tagged.get(build.build_id, ()))
+        for tag in tagged.get(build.build_id, ())
+    )
+
+
 def _time(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)  # they are UTC
@@ -105,20 +133,29 @@ def before(days: float, now: datetime | None = None) -> datetime:
 # --- what is known ---------------------------------------------------------------------------
 
 
-def locked(session: Session, files: Iterable[Path]) -> frozenset[str]:
-    """Return the IDs in the target's lock, in the given ones, and in those of all branches here.
+def locks(session: Session, files: Iterable[Path]) -> tuple[str, ...]:
+    """Return the texts of the target's lock, of the given ones, and of those of all branches here.
 
-    Raises SandboxfileError when a given lock is not there or is none.
+    Raises ConfigError when a given file is no lock, SandboxfileError when it is not there.
     """
-    found = set(_ids(session.lock_path.read_text()) if session.lock_path.exists() else ())
+    texts = [session.lock_path.read_text()] if session.lock_path.exists() else []
     for file in files:
         if not file.is_file():
             raise SandboxfileError(f"`{file}` is not there", hint="name locks that exist")
-        for entries in lockfile.read(file).targets.values():
-            found |= {entry.template_id for entry in entries.values()}
-    for ref in {*_git(session, "for-each-ref", "--format=%(objectname)").split()}:
-        found |= {*_ids(_git(session, "show", f"{ref}:./{LOCK}"))}
-    return frozenset(found)
+        lockfile.read(file)
+        texts.append(file.read_text())
+    refs = {*_git(session, "for-each-ref", "--format=%(objectname)").split()}
+    return (*texts, *(_git(session, "show", f"{ref}:./{LOCK}") for ref in sorted(refs)))
+
+
+def templates_in(texts: Iterable[str]) -> frozenset[str]:
+    """Return the template IDs that locks name."""
+    return frozenset(each for text in texts for each in _ids(text))
+
+
+def builds_in(texts: Iterable[str]) -> frozenset[str]:
+    """Return the build IDs that locks name, those of moved tags too."""
+    return frozenset(each for text in texts for each in _BUILD.findall(text))
 
 
 def known(session: Session) -> frozenset[str]:

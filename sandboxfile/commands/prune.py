@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep what was changed since (default: 7)",
     )
     add(
+        "--builds",
+        type=int,
+        metavar="N",
+        help="also forget old builds of the lock's templates, but for the newest N that are ready",
+    )
+    add(
         "--all-of-account",
         action="store_true",
         help="also what other repositories made with sandboxfile and nothing here knows",
@@ -50,12 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.older_than >= 0:
         raise UsageError("`--older-than` is a number of days, 0 or more")
+    if args.builds is not None and args.builds < 1:
+        raise UsageError("`--builds` is how many to keep, 1 or more")
     with opened(args) as it:
         inventory = Inventory(it.session)
-        verdicts = _verdicts(args, it, inventory)
+        locks = pruning.locks(it.session, [Path(file) for file in args.keep_lock])
+        verdicts = _verdicts(args, it, inventory, locks)
+        forgotten = _stale(args, it, inventory, locks) if args.builds is not None else {}
         going = [each for each in verdicts if not each.kept]
         deleted = _delete(it, inventory, going) if args.yes else []
-        _tell(args, it, verdicts, deleted)
+        for name, tags in forgotten.items() if args.yes else ():
+            inventory.forget(name, tags)
+        _tell(args, it, verdicts, deleted, forgotten)
         if len(deleted) < len(going) and args.yes:
             raise SandboxfileError(
                 f"{len(going) - len(deleted)} of {len(going)} templates are in use by sandboxes",
@@ -64,10 +76,30 @@ def run(args: argparse.Namespace) -> int:
     return errors.DONE
 
 
-def _verdicts(args: argparse.Namespace, it: Opened, inventory: Inventory) -> list[Verdict]:
+def _stale(
+    args: argparse.Namespace, it: Opened, inventory: Inventory, locks: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Return the content tags to take away, by the template's name; none for most."""
+    found = {}
+    for name, entry in it.session.entries().items():
+        tags = pruning.stale_tags(
+            inventory.tags_of(entry.template_id),
+            inventory.builds_of(entry.template_id),
+            locked=pruning.builds_in(locks),
+            keep=args.builds,
+            before=pruning.before(args.older_than),
+        )
+        if tags:
+            found[name] = tags
+    return found
+
+
+def _verdicts(
+    args: argparse.Namespace, it: Opened, inventory: Inventory, locks: tuple[str, ...]
+) -> list[Verdict]:
     session = it.session
     rules = Rules(
-        locked=pruning.locked(session, [Path(file) for file in args.keep_lock]),
+        locked=pruning.templates_in(locks),
         known=pruning.known(session),
         written=session.workspace.templates,
         ignored=args.ignore_tag,
@@ -106,7 +138,11 @@ def _doomed(template: ListedTemplate) -> Doomed:
 
 
 def _tell(
-    args: argparse.Namespace, it: Opened, verdicts: list[Verdict], deleted: list[str]
+    args: argparse.Namespace,
+    it: Opened,
+    verdicts: list[Verdict],
+    deleted: list[str],
+    forgotten: dict[str, tuple[str, ...]],
 ) -> None:
     if args.json:
         rows = [
@@ -118,7 +154,11 @@ def _tell(
             }
             for each in verdicts
         ]
-        document = {"target": it.session.target.name, "templates": rows}
+        document = {
+            "target": it.session.target.name,
+            "templates": rows,
+            "builds": [{"name": name, "tags": list(tags)} for name, tags in forgotten.items()],
+        }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     for each in verdicts:
@@ -126,5 +166,8 @@ def _tell(
         what = f"kept: {each.kept}" if each.kept else "in use" if args.yes else done
         what = done if each.template.template_id in deleted else what
         sys.stdout.write(f"{each.name}  {each.template.template_id}  {what}\n")
-    if not args.yes and any(not each.kept for each in verdicts):
+    for name, tags in forgotten.items():
+        verb = "taken" if args.yes else "would be taken"
+        sys.stdout.write(f"{name}: {verb} from builds that nothing names: {', '.join(tags)}\n")
+    if not args.yes and (forgotten or any(not each.kept for each in verdicts)):
         it.show.say("nothing is deleted without `--yes`\n")

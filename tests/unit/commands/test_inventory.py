@@ -368,6 +368,42 @@ def test_a_service_that_cannot_tell_what_is_in_use_is_not_pruned(
     assert renamed.template in service.names.values()
 
 
+def test_old_builds_are_forgotten_but_for_those_that_something_names(
+    client: User, service: FakeService, new: Build
+) -> None:
+    for number in range(6):  # all of them older than the lock's, as far as the lock can tell
+        build(service, "api", *(["live"] if number == 0 else []))
+    later = [each for each in service.builds.values() if each.template == new.template][2:]
+    kept_by_tag, middle, newest = later[0], later[1:4], later[4:]
+    assert client.run("prune").out.count("would be taken") == 0
+
+    ran = client.run("prune", "--builds", "2")
+
+    tags = [each.tags[0] for each in reversed(middle)]
+    first = next(tag for tag in (each.tags[0] for each in service.builds.values()))
+    assert ran.out.splitlines()[-1] == (
+        f"api: would be taken from builds that nothing names: {', '.join([*tags, first])}"
+    )
+    assert on(service, tags[0])
+    assert client.run("prune", "--builds", "2", "--yes", "--json").data["builds"] == [
+        {"name": "api", "tags": [*tags, first]}
+    ]
+    left = {build for (owner, _), build in service.tags.items() if owner == new.template}
+    assert left == {new.id, kept_by_tag.id, *(each.id for each in newest)}
+    assert client.run("prune", "--builds", "2").err == ""
+
+
+def test_builds_that_are_young_or_moved_to_are_not_forgotten(
+    client: User, service: FakeService, old: Build
+) -> None:
+    assert old.tags[0] in client.run("prune", "--builds", "1").out
+    assert client.run("prune", "--builds", "1", "--older-than", "36500").err == ""
+    client.run("tag", "api", "stable", "--build", old.id)
+    assert client.run("prune", "--builds", "1").err == ""
+    assert client.run("prune", "--builds", "0").code == 64
+    assert on(service, old.tags[0]) == old.id
+
+
 def test_days_are_a_number(client: User) -> None:
     assert client.run("prune", "--older-than", "-1").code == 64
     assert client.run("prune", "--older-than", "nan").code == 64
