@@ -95,7 +95,8 @@ def exchanges(connection: Connection) -> Iterator[Exchange]:
                 answer_headers=_plain(response),
                 answer=content,
             )
-            _next(asked, response)
+            if not _goes_on(asked, response):
+                return
             answered.start_next_cycle()
 
 
@@ -118,11 +119,14 @@ def _message(reader: h11.Connection) -> tuple[h11.Request | h11.Response, bytes]
                 return None
 
 
-def _next(asked: h11.Connection, response: h11.Response) -> None:
-    """Let the reader of requests go on to the next one, which has no answer of its own to send."""
+def _goes_on(asked: h11.Connection, response: h11.Response) -> bool:
+    """Let the reader of requests go on to the next one; False where both sides end here."""
     asked.send(h11.Response(status_code=response.status_code, headers=[("content-length", "0")]))
     asked.send(h11.EndOfMessage())
+    if asked.our_state is not h11.DONE:
+        return False
     asked.start_next_cycle()
+    return True
 
 
 def _plain(message: h11.Request | h11.Response) -> dict[str, str]:

@@ -14,7 +14,7 @@ from sandboxfile.model import Secret
 from sandboxfile.service import BuildStep, Registration, Start, TemplateService
 from sandboxfile.web import Retries, Web
 from tests.contract.contract import OURS, Exchange, faults, read
-from tests.contract.recording import recorded
+from tests.contract.recording import Connection, exchanges, recorded
 from tests.unit.local.conftest import unreachable_engine
 
 IDS = {"templateID": "wu9ol3m99x5h2d9y63rc", "buildID": "3c52915f-59fc-4890-beeb-f249c4ae906c"}
@@ -94,6 +94,16 @@ def test_every_route_of_the_local_service_is_described() -> None:
     assert theirs - others == described
 
 
+def test_a_connection_that_either_side_closes_is_read_to_there() -> None:
+    lines = "GET /health HTTP/1.1\r\nHost: a\r\n{}\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    asked = (lines.format("") + lines.format("Connection: close\r\n")).encode()
+    connection = Connection(asked=bytearray(asked), answered=bytearray(answer * 2))
+    assert [each.answer for each in exchanges(connection)] == [b"ok", b"ok"]
+    connection.answered[-1:] = b""  # cut short
+    assert [each.answer for each in exchanges(connection)] == [b"ok"]
+
+
 # --- our client and our service, without an engine -------------------------------------------
 
 
@@ -136,7 +146,7 @@ def test_calls_and_answers_are_as_described(service: LocalService, web: Web) -> 
         with pytest.raises(SandboxfileError):
             client.trigger_v1(Registration(template_id="x", build_id=IDS["buildID"]))
         assert client.find("nobody") is None
-    exchanges = recording.exchanges()
-    assert [each for each in exchanges if not each.is_covered] == []
-    assert len(exchanges) == 17
-    assert faults(exchanges) == []
+    heard = recording.exchanges()
+    assert [each for each in heard if not each.is_covered] == []
+    assert len(heard) == 17
+    assert faults(heard) == []
