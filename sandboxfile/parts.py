@@ -208,6 +208,7 @@ class Parts:
                 engine=self.engine,
                 target=target,
                 logins=self.login,
+                emit=session.emit,
                 known={name: entry.template_id for name, entry in session.entries().items()},
                 patience=self._patience(Patience()),
             )

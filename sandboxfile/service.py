@@ -363,7 +363,9 @@ class TemplateService:
         """Return the ID of our template with this name, from the listing v1 services have."""
         try:
             reply = self._get("/templates", bearer=True)
-        except Rejected:
+        except Rejected as error:
+            if error.is_missing:
+                raise
             return None
         rows = (answers.mapping(reply, each) for each in answers.array(reply, reply.json()))
         return next(

@@ -12,7 +12,7 @@ follows the other's build.
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sandboxfile.cancel import Cancel
@@ -72,6 +72,7 @@ class Building:
     owner: Callable[[], BuildStatus | None]
     usable: Callable[[Registration], bool] = lambda _: True
     steps: tuple[Position, ...] = ()
+    _begun: dict[Registration, Following] = field(default_factory=dict)
 
     @property
     def _name(self) -> str:
@@ -338,8 +339,18 @@ class Building:
         return other if other is not None and self.usable(other) else None
 
     def _other(self, *states: str) -> Registration | None:
-        page = self.owner()
+        page = self._looked_up()
         return _of(page) if page is not None and page.state in states else None
+
+    def _looked_up(self) -> BuildStatus | None:
+        """Ask for the owner of our content; who does not know it would make another build."""
+        pause = self.patience.poll_first
+        for _ in range(MAX_LOST):
+            with suppress(Busy, Failing, AnswerLost):
+                return self.owner()
+            self.patience.sleep(self.cancel, pause)
+            pause = self.patience.poll_most
+        return self.owner()
 
     def _follow_other(self, ids: Registration) -> bool:
         """Turn to the build that overtook ours, when it is of the same content."""
@@ -351,13 +362,17 @@ class Building:
         return True
 
     def _following(self, ids: Registration) -> Following:
-        return Following(
-            self.service,
+        """Return what follows a build: one for each, since it knows how far the log was read."""
+        return self._begun.setdefault(
             ids,
-            job=self.job,
-            patience=self.patience,
-            emit=self.emit,
-            cancel=self.cancel,
+            Following(
+                self.service,
+                ids,
+                job=self.job,
+                patience=self.patience,
+                emit=self.emit,
+                cancel=self.cancel,
+            ),
         )
 
     def _notice(self, text: str) -> None:

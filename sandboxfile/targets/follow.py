@@ -4,11 +4,12 @@ from collections import deque
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Left, SandboxfileError, Unreachable, Unsupported
-from sandboxfile.events import Emit, Log
+from sandboxfile.events import Emit, Log, Notice
 from sandboxfile.service import (
     PAGE,
     BuildStatus,
     Busy,
+    Failing,
     LogEntry,
     Registration,
     Rejected,
@@ -25,7 +26,10 @@ class Gone(SandboxfileError):  # noqa: N818 - named for what it says
 
 
 class Following:
-    """One build being followed: how far its log was read, and the end of it."""
+    """One build being followed: how far its log was read, and the end of it.
+
+    `is_held` tells whether the service still holds back its answer to our trigger.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,8 @@ class Following:
         self._offset = 0
         self._has_moved = False
         self._may_leave = False
+        self._is_told = False
+        self.is_held = _never
         self._seen: deque[LogEntry] = deque(maxlen=5 * PAGE)
         self.tail: deque[str] = deque(maxlen=TAIL)
 
@@ -58,6 +64,7 @@ class Following:
         self._may_leave = True
         started, pause = self._now(), self._patience.poll_first
         while True:
+            is_held = self.is_held()  # before the poll: what was held then may be done by now
             page = self.poll()
             if page.state == "error":
                 self.sleep(self._patience.confirm)  # one lost call inside the service looks so
@@ -65,7 +72,7 @@ class Following:
             if page.state in {"ready", "error"}:
                 self.drain()
                 return page
-            self._check_leaving()
+            self._check_leaving(is_held=is_held)
             self._check_time(started)
             if page.count < PAGE:
                 self.sleep(pause)
@@ -80,8 +87,10 @@ class Following:
                 return self._noted(self._service.status(self.ids, offset=self._offset))
             except Rejected as error:
                 raise self.no_status(error) from None
-            except (Busy, Unreachable):
-                self._check_leaving()
+            except (Busy, Unreachable) as error:
+                if isinstance(error, Failing) and error.is_missing:
+                    raise self.no_status(error) from None
+                self._check_leaving(is_held=self.is_held())
                 failing_since = self._now() if failing_since is None else failing_since
                 if self._now() - failing_since > self._patience.failed_polls:
                     raise
@@ -123,14 +132,14 @@ class Following:
             hint="somebody deleted it; run the command again to make a new one",
         )
 
-    def no_status(self, error: Rejected) -> SandboxfileError:
+    def no_status(self, error: Rejected | Failing) -> SandboxfileError:
         """Return what it means that the status is refused."""
         if error.is_missing:
             return Unsupported(
                 f"this service does not tell how builds are: {error.message}",
                 hint="is the target's `api` the right one?",
             )
-        return self.gone() if is_gone(error) else error
+        return self.gone() if isinstance(error, Rejected) and is_gone(error) else error
 
     def _noted(self, page: BuildStatus) -> BuildStatus:
         # The status is cached at the service and may step back; once moved, it is not waiting.
@@ -144,9 +153,19 @@ class Following:
                 self._emit(Log(job=self._job, text=line, step=entry.step))
         return page
 
-    def _check_leaving(self) -> None:
-        if self._may_leave and self._patience.leaves:
-            raise left(self.ids, self._patience)
+    def _check_leaving(self, *, is_held: bool) -> None:
+        if not self._may_leave or not self._patience.leaves:
+            return
+        if is_held and not self._patience.is_over:
+            self._tell_held()
+            return
+        raise left(self.ids, self._patience)
+
+    def _tell_held(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            text = "the service answers when the build is done, and may stop it when we hang up"
+            self._emit(Notice(job=self._job, text=f"{text}: following it to its end"))
 
     def _check_time(self, started: float) -> None:
         spent = self._now() - started
@@ -161,6 +180,10 @@ class Following:
 
     def _now(self) -> float:
         return self._patience.clock()
+
+
+def _never() -> bool:
+    return False
 
 
 def left(ids: Registration, patience: Patience) -> Left:

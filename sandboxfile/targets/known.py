@@ -16,17 +16,22 @@ from sandboxfile.service import (
 from sandboxfile.targets import Release, Snapshot
 
 MISSING = frozenset({404, 405, 501})
-Call = Literal["v3", "tags", "aliases", "owner"]
+Call = Literal["v3", "tags", "assign", "aliases", "list", "owner"]
+_NO_TAGS = (
+    "this service has no tags; names and tags stay as they are, and what other machines have "
+    "built is not found"
+)
 
 _COSTS: dict[Call, str] = {
     "v3": "this service has no /v3/templates; builds carry no content tag while they run, so two "
     "machines do not see each other's",
-    "tags": "this service has no tags; names and tags stay as they are, and what other machines "
-    "have built is not found",
+    "tags": _NO_TAGS,
+    "assign": _NO_TAGS,
     "aliases": "this service does not look up names; what other machines have built is searched "
     "for in its list",
     "owner": "a template of another team has the same name and a build of this content; it is not "
     "taken over",
+    "list": "this service has no list of templates; what other machines have built is not found",
 }
 
 
@@ -37,6 +42,7 @@ class Gaps:
         self._emit = emit
         self._lock = threading.Lock()
         self._calls: set[Call] = set()
+        self._told: set[str] = set()
 
     def __contains__(self, call: Call) -> bool:
         with self._lock:
@@ -44,11 +50,13 @@ class Gaps:
 
     def note(self, call: Call) -> None:
         """Take note that the service does not have this call."""
+        text = _COSTS[call]
         with self._lock:
-            if call in self._calls:
-                return
             self._calls.add(call)
-        self._emit(Notice(job="", text=_COSTS[call], level="warning"))
+            is_told = text in self._told
+            self._told.add(text)
+        if not is_told:
+            self._emit(Notice(job="", text=text, level="warning"))
 
 
 def newest(service: TemplateService, name: str, gaps: Gaps) -> Registration | None:
@@ -72,7 +80,20 @@ def find(service: TemplateService, name: str, gaps: Gaps) -> str | None:
             if not error.is_missing:
                 raise
             gaps.note("aliases")
-    return service.find_v1(name)
+    return find_v1(service, name, gaps)
+
+
+def find_v1(service: TemplateService, name: str, gaps: Gaps) -> str | None:
+    """Return the ID of the template with this name, from the service's list if it has one."""
+    if "list" in gaps:
+        return None
+    try:
+        return service.find_v1(name)
+    except (Rejected, Failing) as error:
+        if not error.is_missing:
+            raise
+        gaps.note("list")
+        return None
 
 
 def owner(service: TemplateService, release: Release, gaps: Gaps) -> BuildStatus | None:

@@ -16,7 +16,7 @@ from sandboxfile.registry import Registry
 from sandboxfile.service import Failing, NameTaken, Registration, Rejected, TemplateService
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building
-from sandboxfile.targets.known import is_ready
+from sandboxfile.targets.known import Gaps, find_v1, is_ready
 from sandboxfile.targets.patience import Patience
 from sandboxfile.targets.room import Room
 from sandboxfile.targets.tagging import Tagging
@@ -31,7 +31,7 @@ class NovitaV1:
 
     `known` are the IDs of templates that the lock has: a name alone makes no rebuild here. The
     image goes to `docker.<domain>`, or to `<registry>/<template ID>:<build ID>` when the target
-    names a registry; `logins` gives the login for either.
+    names a registry; `logins` gives the login for either. `emit` is the run's.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class NovitaV1:
         engine: Callable[[], Engine],
         target: Target,
         logins: Callable[[str], Login | None],
+        emit: Emit,
         known: Mapping[str, str],
         patience: Patience | None = None,
     ) -> None:
@@ -55,6 +56,7 @@ class NovitaV1:
         self._known = known
         self._patience = patience or Patience()
         self._room = Room(self._patience)
+        self._gaps = Gaps(emit)
 
     def find_image(self, release: Release) -> str | None:  # noqa: ARG002 - the common face
         """Return None: an image here is named after its build and serves that one alone."""
@@ -93,6 +95,8 @@ class NovitaV1:
     ) -> tuple[str, ...]:
         """Give the build the user's tags where the service has them; `default` moves by itself."""
         cancel.check()
+        if "assign" in self._gaps:
+            return release.tags
         tagging = Tagging(
             service=self._service,
             name=release.template.name,
@@ -106,9 +110,7 @@ class NovitaV1:
         except (Rejected, Failing) as error:
             if not error.is_missing:
                 raise
-            name = release.template.name
-            text = f"the legacy service has no tags; those of `{name}` are not set"
-            emit(Notice(job=f"tag:{name}", text=text, level="warning"))
+            self._gaps.note("assign")
         # Told, and thereby settled: asking again at every run would change nothing.
         return release.tags
 
@@ -147,12 +149,12 @@ class NovitaV1:
         name = release.template.name
         for text in _not_carried(release.template):
             emit(Notice(job=job, text=text, level="warning"))
-        template_id = self._known.get(name) or self._service.find_v1(name)
+        template_id = self._known.get(name) or find_v1(self._service, name, self._gaps)
         try:
             return self._ask(release, template_id)
         except NameTaken:
             # Made meanwhile by somebody of our team, or by an answer of ours that was lost.
-            found = self._service.find_v1(name)
+            found = find_v1(self._service, name, self._gaps)
             if found is None or found == template_id:
                 raise
             return self._ask(release, found)

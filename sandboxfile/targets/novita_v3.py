@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from sandboxfile import ready
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
-from sandboxfile.errors import SandboxfileError
+from sandboxfile.errors import SandboxfileError, Unsupported
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal
 from sandboxfile.model import Login, RegistryCredentials, RemoteBase, Target, Template, TemplateBase
@@ -147,7 +147,18 @@ class NovitaV3:
                 if not error.is_missing:
                     raise
             self._gaps.note("v3")
-        return self._service.register_v2(template.name, cpu=resources.cpu, memory=resources.memory)
+        try:
+            return self._service.register_v2(
+                template.name, cpu=resources.cpu, memory=resources.memory
+            )
+        except (Rejected, Failing) as error:
+            if not error.is_missing:
+                raise
+            raise Unsupported(
+                f"this service takes no builds by the current API: {error.message}",
+                hint=f"if it is of the legacy line, set `api: v1` in target `{self._target.name}`",
+                at=self._target.at,
+            ) from None
 
     def _upload(
         self, release: Release, hashes: Mapping[int, str], ids: Registration, emit: Emit
@@ -217,6 +228,8 @@ class NovitaV3:
         cancel: Cancel,
     ) -> tuple[str, ...]:
         """Give this build the user's tags and `default`, and take `remove` from it."""
+        if "assign" in self._gaps:
+            return release.tags
         moves_default = self._target.default and "default" not in release.held
         default = ("default",) if moves_default else ()
         # What was registered the older way learns only now which content it has.
@@ -234,7 +247,7 @@ class NovitaV3:
         except (Rejected, Failing) as error:
             if not error.is_missing:
                 raise
-            self._gaps.note("tags")
+            self._gaps.note("assign")
         # Told, and thereby settled: asking again at every run would change nothing.
         return release.tags
 

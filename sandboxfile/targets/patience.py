@@ -18,7 +18,7 @@ class Patience:
     hang up (a service of the cloud ends requests after 70 s, others answer when the build is
     done); `waiting`, `overall`: until a triggered build leaves `waiting`, and ends (the service's
     own limits are 40 and 60 minutes); `settle`: after a trigger without an answer; `resettle`:
-    after the one repeat; `confirm`: before a failure is believed; `no_builder`: repeating a
+    after each repeat; `confirm`: before a failure is believed; `no_builder`: repeating a
     trigger that was turned away; `queue_first`, `queue_most`: between trials when too many builds
     run at once; `queue`: until that is given up, with nothing moving. `new_builds` is how many
     further builds replace one that the service itself lost, `outlived` whether the service goes

@@ -29,14 +29,16 @@ class Trigger:
         """Trigger until the build runs; False when it waits for ever.
 
         After a trigger whose outcome is not known (`doubtful`: an earlier run's) the status
-        decides, and only a build that is still waiting after a while is triggered once more.
-        Raises Gone, Rejected, Unreachable.
+        decides, and only a build that is still waiting after a while is triggered again. Raises
+        Gone, Rejected, Unreachable.
         """
         if not doubtful and self._accepted():
             return True
-        if self._leaves_waiting(self._patience.settle):
-            return True
-        self._accepted()
+        for seconds in (self._patience.settle, self._patience.resettle):
+            if self._leaves_waiting(seconds):
+                return True
+            if self._accepted():
+                break  # it said yes: a third one could only do harm
         return self._leaves_waiting(self._patience.resettle)
 
     def _accepted(self) -> bool:
@@ -72,6 +74,7 @@ class Trigger:
         while not wait({answer}, pause).done:
             pause = self._patience.poll_most
             if self._following.poll().state != "waiting":
+                self._following.is_held = lambda: not answer.done()
                 return True
             if self._patience.is_over:
                 raise left(self._following.ids, self._patience)

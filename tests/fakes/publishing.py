@@ -120,12 +120,13 @@ class World:
             "engine": self._engine,
             "target": target,
             "logins": lambda host: self.login if host in self.registry else None,
+            "emit": self.events.append,
             "patience": self.clock.patience(),
         }
         return parts | changes
 
     def v3(self, **changes: Any) -> NovitaV3:
-        return NovitaV3(**({"emit": self.events.append} | self.parts(**changes)))
+        return NovitaV3(**self.parts(**changes))
 
     def v1(self, **changes: Any) -> NovitaV1:
         return NovitaV1(**self.parts(**({"known": {}} | changes)))

@@ -23,6 +23,7 @@ from tests.contract.contract import Exchange, faults
 
 PAGE = 100
 ACCEPTED = 202
+NOT_FOUND = 404
 SIGNATURE = "s1gned-and-secret"
 
 
@@ -107,6 +108,8 @@ class FakeService:
         self.in_use: dict[str, str] = {}  # why a template cannot be deleted
         self.slow = ""  # what the status says while the trigger's answer waits for the build's end
         self.slow_s = 0.5
+        self.lacks: list[tuple[str, str, int]] = []
+        self.has_logs = True
         self.harmful_triggers: list[str] = []
         self.files: dict[str, bytes] = {}  # archives by hash
         self.storage = ""  # where they are kept, this service if nowhere else
@@ -120,6 +123,10 @@ class FakeService:
     def lose(self, method: str, path: str, *, carried_out: bool) -> None:
         """Break off the next request that matches."""
         self.faults.append(Fault(method=method, path=path, lost=carried_out))
+
+    def lack(self, method: str, path: str, status: int = 404) -> None:
+        """Know nothing of these calls; 404 is a router's, with a text of its own."""
+        self.lacks.append((method, path, status))
 
     def sent(self, method: str, path: str) -> list[Sent]:
         return [r for r in self.requests if r.method == method and re.fullmatch(path, r.path)]
@@ -171,6 +178,12 @@ class FakeService:
 
     def answer(self, request: Sent) -> Answer | None:
         """Return the answer, None to close the connection without one."""
+        for method, path, status in self.lacks:
+            if method == request.method and re.fullmatch(path, request.path):
+                with self.lock:
+                    self.requests.append(request)
+                text = b"404 page not found" if status == NOT_FOUND else b"no"
+                return Answer(status=status, body=text)
         if self.slow and request.method == "POST" and "/builds/" in request.path:
             return self._slow(request)
         with self.lock:
@@ -287,6 +300,8 @@ class FakeService:
             "logs": [] if is_waiting else found.lines[offset:],
             "logEntries": [] if is_waiting else found.logs[offset : offset + PAGE],
         }
+        if not self.has_logs:
+            del body["logs"], body["logEntries"]
         if found.state == "error" and found.reason is not None:
             body["reason"] = found.reason
         return Answer(body=body)

@@ -425,8 +425,12 @@ def test_a_name_is_found_in_the_old_listing(fake: FakeService, service: Template
     fake.fail("GET", "/templates", Answer(body=rows))
     assert service.find_v1("web") == TEMPLATE
     assert service.find_v1("web") is None
-    fake.fail("GET", "/templates", error(404, "no such route"))
+    fake.fail("GET", "/templates", error(404, "template not found"))
     assert service.find_v1("api") is None
+    fake.fail("GET", "/templates", error(404, "no such route"))
+    with pytest.raises(Rejected) as caught:
+        service.find_v1("api")
+    assert caught.value.is_missing
 
 
 # --- nonsense --------------------------------------------------------------------------------

@@ -414,7 +414,17 @@ def test_tags_that_do_not_move_are_told(world: World) -> None:
 def test_a_service_without_tags_is_told(world: World) -> None:
     world.service.has_tags = False
     assert tag(world, "stable", remove=("old",)) == ("stable",)
-    assert world.notices == ["the legacy service has no tags; those of `api` are not set"]
+    (notice,) = world.notices
+    assert notice.startswith("this service has no tags; names and tags stay as they are")
+
+
+def test_a_service_that_answers_the_trigger_at_the_end_is_triggered_once(world: World) -> None:
+    world.service.slow = "waiting"
+    world.service.slow_s = 0.2
+    patience = world.clock.patience(answer=0.05, settle=0.0, resettle=0.0, poll_most=0.05)
+    done = publish(world, patience=patience)
+    (build,) = world.service.builds.values()
+    assert (done.build_id, build.state, build.triggers) == (build.id, "ready", 1)
 
 
 def test_a_refusal_of_tags_is_an_error(world: World) -> None:

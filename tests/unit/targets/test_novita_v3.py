@@ -529,6 +529,7 @@ LOST_TRIGGERS: list[tuple[Callable[[FakeService], None], int]] = [
     (lambda service: service.fail("POST", TRIGGER, error(500, "Error when starting")), 1),
     (lambda service: service.fail("POST", TRIGGER, error(502, "")), 1),
     (lambda service: service.fail("POST", TRIGGER, error(504, "")), 1),
+    (lambda service: service.fail("POST", TRIGGER, error(502, ""), error(500, "")), 1),
     (lambda service: service.fail("POST", TRIGGER, *[error(503, "no build client")] * 4), 1),
     (lambda service: service.fail("POST", TRIGGER, *[error(429, "slow down")] * 4), 1),
 ]
@@ -542,6 +543,21 @@ def test_no_trigger_is_repeated_blindly(
     assert snapshot(world) == result_of(builds(world)[0])
     assert builds(world)[0].triggers == triggers
     assert not world.service.harmful_triggers
+
+
+def test_a_build_that_no_trigger_reaches_gives_way_to_another(world: World) -> None:
+    world.service.fail("POST", TRIGGER, *[error(502, "")] * 3)
+    done = snapshot(world)
+    first, second = builds(world)
+    assert done == result_of(second)
+    assert (first.state, first.triggers, second.triggers) == ("error", 0, 1)  # superseded
+
+
+def test_what_is_not_known_is_asked_again_before_another_build_is_made(world: World) -> None:
+    world.service.lose("POST", REGISTER, carried_out=True)
+    world.service.fail("GET", "/tags", *[error(500, "no")] * 2)
+    snapshot(world)
+    assert len(builds(world)) == 1
 
 
 def test_a_build_that_began_meanwhile_is_not_triggered_again(world: World) -> None:

@@ -1,0 +1,106 @@
+"""Against the real local service with its faults switched on, one by one and in pairs.
+
+Whatever goes wrong on the way: one template, one build, and its log to the last line, once.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.cancel import Cancel
+from sandboxfile.events import Event, Log
+from sandboxfile.journal import Journal
+from sandboxfile.local.service import LocalService
+from sandboxfile.model import Secret, Target
+from sandboxfile.registry import Registry
+from sandboxfile.service import Registration, TemplateService
+from sandboxfile.targets.novita_v3 import NovitaV3
+from sandboxfile.targets.patience import Patience
+from sandboxfile.web import Web
+from tests.fakes import calls
+from tests.fakes.publishing import release
+from tests.fakes.quickengine import LINES, quick_engine
+
+KEY = "key-of-the-tests"
+IMAGE = "127.0.0.1:1/acme/api@sha256:" + "77" * 32
+FAULTS = (
+    "register-limit", "register-429", "register-502", "register-500", "register-lost",
+    "register-gone", "trigger-lost", "trigger-gone", "trigger-502", "trigger-503", "trigger-500",
+    "status-500=3", "status-502=3", "status-gone=3", "status-waiting=4", "status-late",
+    "other-502=2", "tags-503=2", "tags-lost",
+)  # fmt: skip
+PAIRS = [pytest.param(faults, id="+".join(faults)) for faults in (
+    *((each,) for each in FAULTS), *combinations(FAULTS, 2),
+)]  # fmt: skip
+# Moments for what takes minutes outside: only how they compare matters.
+BRIEF = Patience(
+    poll_first=0.002, poll_most=0.02, failed_polls=10.0, answer=5.0, settle=0.1, resettle=0.1,
+    confirm=0.01, no_builder=5.0, queue_first=0.01, queue_most=0.05,
+)  # fmt: skip
+
+
+class World:
+    """A local service with faults, and what publishes to it."""
+
+    def __init__(self, directory: Path, stack: ExitStack, faults: tuple[str, ...]) -> None:
+        self.events: list[Event] = []
+        self.service = LocalService(
+            quick_engine(), directory / "data", logins=lambda _: None, faults=faults
+        )
+        stack.callback(self.service.stop)
+        self.url = self.service.start()
+        web = Web(user_agent="test", sleep=lambda seconds: time.sleep(min(seconds, 0.01)))
+        stack.callback(web.close)
+        self.client = TemplateService(web, self.url, Secret(KEY))
+        self.publisher = NovitaV3(
+            service=self.client,
+            journal=Journal.open(directory / "journal", emit=self.events.append, cancel=Cancel()),
+            registry=Registry(web, lambda _: None),
+            engine=quick_engine,
+            target=Target(name="box", provider="novita", registry="127.0.0.1:1/acme"),
+            logins=lambda _: None,
+            emit=self.events.append,
+            patience=BRIEF,
+        )
+        stack.callback(self.publisher.close)
+
+    def whole_log(self, ids: Registration) -> list[str]:
+        lines: list[str] = []
+        while (page := self.client.status(ids, offset=len(lines))).count:
+            lines += [entry.message for entry in page.entries]
+        return lines
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("faults", PAIRS)
+def test_a_build_ends_right_whatever_fails_on_its_way(
+    tmp_path: Path, stack: ExitStack, faults: tuple[str, ...]
+) -> None:
+    world = World(tmp_path, stack, faults)
+    what = release(tags=("stable",), start=None, ready=None)
+
+    done = world.publisher.snapshot(what, IMAGE, emit=world.events.append, cancel=Cancel())
+    kept = world.publisher.tag(what, done, remove=(), emit=world.events.append, cancel=Cancel())
+
+    (template,) = calls.templates(world.url, KEY)
+    (build,) = calls.builds(world.url, KEY, template["templateID"])
+    assert (template["templateID"], build["buildID"]) == (done.template_id, done.build_id)
+    assert build["status"] == "ready"
+    assert kept == ("stable",)
+    tags = {tag.tag for tag in world.client.tags(done.template_id)}
+    assert tags == {what.content_tag, "stable", "default"}
+    ids = Registration(template_id=done.template_id, build_id=done.build_id)
+    log = world.whole_log(ids)
+    assert len(log) > LINES
+    assert [event.text for event in world.events if isinstance(event, Log)] == log
+    if len(faults) == 1:  # of two at one place the second is not always reached
+        assert not {name for name, count in world.service.faults.left.items() if count}
