@@ -32,7 +32,9 @@ _PLAIN_HTTP = re.compile(r"server gave HTTP response to HTTPS client", re.IGNORE
 _PASSING = re.compile(
     r"\bEOF\b|connection re(?:set|fused)|broken pipe|time-?d? ?out|timeout|i/o|no such host"
     r"|temporary failure|TLS handshake|network is unreachable|no route to host|closed"
-    r"|too many requests|unavailable|bad gateway|internal server error|\b(?:429|5\d\d)\b",
+    r"|too many requests|unavailable|bad gateway|internal server error|\b(?:429|5\d\d)\b"
+    # Another push of the same layers at the same time, seen with Docker's own registry.
+    r"|blob unknown to registry|blob upload (?:unknown|invalid)",
     re.IGNORECASE,
 )
 
