@@ -113,16 +113,17 @@ class Workspace:
         *arguments: str,
         under: tuple[str, ...] = (),
         environ: Mapping[str, str] | None = None,
+        command: str = "build",
     ) -> Program:
-        """Start `sandboxfile build`; `under` is a program that runs it."""
-        command = [*under, sys.executable, "-m", "sandboxfile", "build", "--target", self.target]
+        """Start `sandboxfile build`, or another command; `under` is a program that runs it."""
+        argv = [*under, sys.executable, "-m", "sandboxfile", command, "--target", self.target]
         out, err = (
             self.root.parent / f"{self.root.name}.{len(self._runs)}.{name}"
             for name in ("out", "err")
         )
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [*command, *arguments],
+                [*argv, *arguments],
                 cwd=self.root,
                 env={**self.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL,

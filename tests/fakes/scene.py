@@ -120,6 +120,7 @@ def scene(
     base: str,
     api: str,
     environ: Mapping[str, str],
+    faults: tuple[str, ...] = (),
 ) -> Iterator[Scene]:
     """Set the scene; `api` is v3, v1, or `local` for the service inside the program.
 
@@ -135,6 +136,7 @@ def scene(
             ready_interval_s=0.1,
             ready_timeout_s=30.0,
             registry=f"{images.address}/team",
+            faults=faults,
         )
         stack.callback(service.stop)
         near = service.start().removeprefix("http://")

@@ -14,7 +14,7 @@ from tests.fakes.scene import KEY, Scene
 
 pytestmark = pytest.mark.engine
 
-SetScene = Callable[[str], Scene]
+SetScene = Callable[..., Scene]
 Checkout = Callable[[str], Workspace]
 REGISTER = r"^/v3/templates$"
 TRIGGER = r"^/v2/templates/[^/]+/builds/[^/]+$"
@@ -145,3 +145,53 @@ def test_stopped_while_it_follows_a_build_that_was_left(set_scene: SetScene) -> 
     stage.workspace.build()
     stage.check()
     assert builds(stage) == ["ready"]
+
+
+def test_stopped_while_it_waits_in_line(set_scene: SetScene) -> None:
+    stage = set_scene("v3", "register-limit=always")
+    stage.write()
+    program = stage.workspace.start()
+    program.said("wait in line")
+
+    program.send(signal.SIGINT, group=True)
+
+    assert program.end(10) == 130
+    assert "run the same command again" in program.stderr
+    assert calls.templates(f"http://{stage.near}", KEY) == []
+    assert stage.workspace.entries == {}
+
+
+def test_a_log_is_followed_and_left_and_followed_to_its_end(set_scene: SetScene) -> None:
+    stage = set_scene("v3")
+    stage.write()
+    (said,) = json.loads(left(stage).stdout)["templates"]
+    work = stage.workspace
+    program = work.start(stage.name, "--follow", command="logs")
+    wait_until(lambda: "Building template" in program.stdout, "first line", program)
+
+    program.send(signal.SIGINT, group=True)
+
+    assert program.end(10) == 130
+    assert f"build {said['build_id']} goes on at the service" in program.stderr
+    again = work.start(stage.name, "--follow", command="logs")
+    stage.booting.state = "open"
+    again.succeed()
+    assert again.stdout.splitlines()[0] == program.stdout.splitlines()[0]
+    assert again.stdout.splitlines()[-1].startswith("Build finished")
+
+
+def test_what_needs_a_build_that_was_left_waits_for_the_next_run(set_scene: SetScene) -> None:
+    stage = set_scene("v3")
+    parent, child = stage.names
+    stage.write()
+    text = (stage.workspace.root / "novita.yaml").read_text()
+    text = text.replace("    api: v3\n", "    api: v3\n    builder: remote\n")
+    upon = f"  {child}:\n    base: {{template: {parent}}}\n    run: ['true']\n"
+    stage.workspace.write(text + upon)
+
+    program = left(stage)
+
+    said = {each["name"]: each for each in json.loads(program.stdout)["templates"]}
+    assert (said[parent]["status"], said[child]["status"]) == ("detached", "waiting")
+    assert said[child]["build_id"] is None
+    assert f"{child}: waits for `{parent}`; `sandboxfile build {child}` goes on" in program.stderr

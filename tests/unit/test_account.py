@@ -116,3 +116,17 @@ def test_a_key_goes_nowhere_else(url: str, expected: str) -> None:
 
     assert expected in str(caught.value)
     assert str(caught.value).startswith("novita.yaml:3:5: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("https://api.us-phx-1.sandbox.novita.ai", True),
+        ("https://api.e2b.app", True),
+        ("https://novita.ai.example.com", False),
+        ("http://127.0.0.1:3000", False),
+        ("", False),
+    ],
+)
+def test_the_services_of_novita_and_e2b_are_known(url: str, *, ours: bool) -> None:
+    assert account.is_ours(url) is ours

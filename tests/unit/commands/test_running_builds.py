@@ -291,6 +291,24 @@ def test_without_a_network_the_log_of_this_machine_is_printed(boxed: User, build
     assert "this is the log on this machine" in ran.err
 
 
+def test_a_template_that_no_build_is_known_of_has_no_log(boxed: User, service: FakeService) -> None:
+    (boxed.root / "novita.lock").unlink()
+    service.register("other", ())
+    service.tags.clear()
+    ran = boxed.run("logs", "other", "--follow")
+    assert (ran.code, ran.out) == (1, "")
+    assert "no build of `other` is known here or at the service" in ran.err
+
+
+def test_a_state_that_the_service_does_not_tell_is_an_error(
+    boxed: User, service: FakeService, build: Build
+) -> None:
+    left(boxed, build)
+    service.lack("GET", ".*/status")
+    ran = boxed.run("status", "--refresh")
+    assert (ran.code, ran.out) == (1, "")
+
+
 def test_a_service_that_does_not_answer_is_no_network(
     boxed: User, service: FakeService, build: Build
 ) -> None:

@@ -6,23 +6,28 @@ Whatever goes wrong on the way: one template, one build, and its log to the last
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.context import select
 from sandboxfile.events import Event, Log
 from sandboxfile.journal import Journal
 from sandboxfile.local.service import LocalService
-from sandboxfile.model import Secret, Target
+from sandboxfile.model import Copy, Secret, Target
 from sandboxfile.registry import Registry
 from sandboxfile.service import Registration, TemplateService
+from sandboxfile.statcache import NoCache
+from sandboxfile.targets import Recipe
 from sandboxfile.targets.novita_v3 import NovitaV3
 from sandboxfile.targets.patience import Patience
+from sandboxfile.uploads import upload
 from sandboxfile.web import Web
 from tests.fakes import calls
-from tests.fakes.publishing import release
+from tests.fakes.publishing import AT, release
 from tests.fakes.quickengine import LINES, quick_engine
 
 KEY = "key-of-the-tests"
@@ -33,9 +38,20 @@ FAULTS = (
     "status-500=3", "status-502=3", "status-gone=3", "status-waiting=4", "status-late",
     "other-502=2", "tags-503=2", "tags-lost",
 )  # fmt: skip
-PAIRS = [pytest.param(faults, id="+".join(faults)) for faults in (
-    *((each,) for each in FAULTS), *combinations(FAULTS, 2),
-)]  # fmt: skip
+# Of a service that makes the files itself: the links to its storage, and the storage.
+UPLOADS = ("files-503", "files-502", "upload-expired", "upload-503", "upload-lost")
+Faults = tuple[str, ...]
+
+
+def cases(*, new: Faults, old: Faults = ()) -> list[Faults]:
+    """Return each of the new faults alone, with each other, and with each of the old."""
+    return [*((each,) for each in new), *combinations(new, 2), *product(new, old)]
+
+
+PAIRS = [
+    *(("docker", faults) for faults in cases(new=FAULTS)),
+    *(("remote", faults) for faults in cases(new=UPLOADS, old=FAULTS)),
+]
 # Moments for what takes minutes outside: only how they compare matters.
 BRIEF = Patience(
     poll_first=0.002, poll_most=0.02, failed_polls=10.0, answer=5.0, settle=0.1, resettle=0.1,
@@ -46,7 +62,7 @@ BRIEF = Patience(
 class World:
     """A local service with faults, and what publishes to it."""
 
-    def __init__(self, directory: Path, stack: ExitStack, faults: tuple[str, ...]) -> None:
+    def __init__(self, directory: Path, stack: ExitStack, faults: Faults) -> None:
         self.events: list[Event] = []
         self.service = LocalService(
             quick_engine(), directory / "data", logins=lambda _: None, faults=faults
@@ -81,14 +97,26 @@ def stack() -> Iterator[ExitStack]:
         yield opened
 
 
-@pytest.mark.parametrize("faults", PAIRS)
+def remote(directory: Path) -> Recipe:
+    """What a service builds itself, with a file to send."""
+    (directory / "hello").write_text("hello\n")
+    copy = Copy(sources=("hello",), to="/srv/", root=directory, at=AT)
+    return Recipe(image=IMAGE, uploads={1: upload(select(copy, directory), NoCache())})
+
+
+@pytest.mark.parametrize(
+    ("builder", "faults"), PAIRS, ids=[f"{name}-{'+'.join(faults)}" for name, faults in PAIRS]
+)
 def test_a_build_ends_right_whatever_fails_on_its_way(
-    tmp_path: Path, stack: ExitStack, faults: tuple[str, ...]
+    tmp_path: Path, stack: ExitStack, builder: str, faults: Faults
 ) -> None:
     world = World(tmp_path, stack, faults)
     what = release(tags=("stable",), start=None, ready=None)
+    if builder == "remote":
+        what = replace(what, image=None, recipe=remote(tmp_path))
+    image = IMAGE if builder == "docker" else None
 
-    done = world.publisher.snapshot(what, IMAGE, emit=world.events.append, cancel=Cancel())
+    done = world.publisher.snapshot(what, image, emit=world.events.append, cancel=Cancel())
     kept = world.publisher.tag(what, done, remove=(), emit=world.events.append, cancel=Cancel())
 
     (template,) = calls.templates(world.url, KEY)
@@ -102,5 +130,8 @@ def test_a_build_ends_right_whatever_fails_on_its_way(
     log = world.whole_log(ids)
     assert len(log) > LINES
     assert [event.text for event in world.events if isinstance(event, Log)] == log
+    if what.recipe is not None:
+        (files,) = what.recipe.uploads.values()
+        assert world.client.file_link(done.template_id, files.files_hash()).present
     if len(faults) == 1:  # of two at one place the second is not always reached
         assert not {name for name, count in world.service.faults.left.items() if count}

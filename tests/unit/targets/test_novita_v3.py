@@ -1376,3 +1376,18 @@ def test_tags_that_are_held_are_not_moved(world: World) -> None:
 
     assert moved == ("extra",)
     assert {tag for _, tag in world.service.tags} == {CONTENT, "extra"}
+
+
+def test_a_build_of_a_service_that_ends_with_us_is_told_as_that(world: World) -> None:
+    world.service.script = ("building",) * 9
+    left = leaving(world, leave_at=world.clock.now + 1, outlived=False)
+    assert left.message.endswith("ends with this run")
+
+
+def test_a_trigger_without_an_answer_is_left_when_the_time_is_over(world: World) -> None:
+    world.service.slow = "waiting"
+    left = leaving(world, answer=0.05, poll_most=0.05, leave_at=world.clock.now)
+    assert left.build_id == builds(world)[0].id
+    record = world.journal().pending("api")
+    assert record is not None
+    assert record.step == "trigger"
