@@ -186,8 +186,8 @@ class Building:
                 return ids_of(record)
             if record is not None and record.step == "trigger":
                 return self._trigger(ids_of(record), is_doubtful=True)
-            if record is None and (other := self._made_elsewhere()):
-                return self._adopted(other)
+            if record is None and (ours := self._made_here()):
+                return self._adopted(ours)
             ids = self._registered(record)
             if not self._is_waiting(ids):
                 return self._adopted(ids)
@@ -226,6 +226,9 @@ class Building:
     def _due(self) -> tuple[Record | None, Registration]:
         """Return the IDs of the build to push to, and what the journal had of it."""
         record = self._pending()
+        if record is None and (ours := self._made_here()):
+            self._adopted(ours)
+            record = self._pending()
         if record is not None and record.step in {"trigger", "triggered"}:
             return record, ids_of(record)
         record = self._still_waiting(record)
@@ -250,6 +253,10 @@ class Building:
                 self.record("registered", other)
                 return other
         self.record("register")
+        # Looked for last of all: between two runs that both found nothing, the later trigger
+        # would end the earlier build.
+        if record is None and (other := self._made_elsewhere()):
+            return other
         ids = self._ask()
         self.record("registered", ids)
         return ids
@@ -327,16 +334,41 @@ class Building:
     def _is_waiting(self, ids: Registration) -> bool:
         return self._following(ids).poll().state == "waiting"
 
-    def _made_elsewhere(self) -> Registration | None:
-        """Return a build of this content that others began, or ended since this was planned."""
+    def _made_here(self) -> Registration | None:
+        """Return the ready build that our journal names, ended since this was planned."""
         if self.release.fresh:
-            return self._other("building")
-        ours = is_ready(self.service, self.journal, self.release)
-        if ours is not None:
-            found = Registration(template_id=ours.template_id, build_id=ours.build_id)
-            return found if self.usable(found) else None
-        other = self._other("building", "ready")
-        return other if other is not None and self.usable(other) else None
+            return None
+        found = is_ready(self.service, self.journal, self.release)
+        if found is None:
+            return None
+        ids = Registration(template_id=found.template_id, build_id=found.build_id)
+        return ids if self.usable(ids) else None
+
+    def _made_elsewhere(self) -> Registration | None:
+        """Return a build of this content that others began, or ended since this was planned.
+
+        One that only waits is about to be triggered, or was left by a run that died: ours would
+        be in its way in the first case, so it is given a moment.
+        """
+        page = self._looked_up()
+        if page is None:
+            return None
+        ids = _of(page)
+        if page.state == "waiting":
+            page = self._awaited(ids)
+        if page.state == "building":
+            return ids
+        takes = page.state == "ready" and not self.release.fresh and self.usable(ids)
+        return ids if takes else None
+
+    def _awaited(self, ids: Registration) -> BuildStatus:
+        following, pause = self._following(ids), self.patience.poll_first
+        deadline = self.patience.clock() + self.patience.others
+        while (page := following.poll()).state == "waiting":
+            if self.patience.clock() >= deadline:
+                break
+            following.sleep(pause)
+        return page
 
     def _other(self, *states: str) -> Registration | None:
         page = self._looked_up()

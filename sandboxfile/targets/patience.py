@@ -17,13 +17,14 @@ class Patience:
     `answer`: until a trigger without an answer is looked after by polls; `answer_most`: until we
     hang up (a service of the cloud ends requests after 70 s, others answer when the build is
     done); `waiting`, `overall`: until a triggered build leaves `waiting`, and ends (the service's
-    own limits are 40 and 60 minutes); `settle`: after a trigger without an answer; `resettle`:
-    after each repeat; `confirm`: before a failure is believed; `no_builder`: repeating a
-    trigger that was turned away; `queue_first`, `queue_most`: between trials when too many builds
-    run at once; `queue`: until that is given up, with nothing moving. `new_builds` is how many
-    further builds replace one that the service itself lost, `outlived` whether the service goes
-    on with a build when we leave. At `leave_at`, of the clock, builds are left to themselves;
-    with `detach`, as soon as they run.
+    own limits are 40 and 60 minutes); `others`: for another run to trigger what it has
+    registered; `settle`: after a trigger without an answer; `resettle`: after each repeat;
+    `confirm`: before a failure is believed; `no_builder`: repeating a trigger that was turned
+    away; `queue_first`, `queue_most`: between trials when too many builds run at once; `queue`:
+    until that is given up, with nothing moving. `new_builds` is how many further builds replace
+    one that the service itself lost, `outlived` whether the service goes on with a build when we
+    leave. At `leave_at`, of the clock, builds are left to themselves; with `detach`, as soon as
+    they run.
     """
 
     poll_first: float = 0.5
@@ -33,6 +34,7 @@ class Patience:
     answer_most: float = 90.0
     waiting: float = 600.0
     overall: float = 3900.0
+    others: float = 5.0
     settle: float = 20.0
     resettle: float = 60.0
     confirm: float = 3.0

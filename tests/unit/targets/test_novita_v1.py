@@ -355,6 +355,15 @@ def test_a_run_killed_at_any_record_is_completed_by_the_next(
     assert not world.service.harmful_triggers
 
 
+def test_a_build_that_ended_since_this_was_planned_is_taken(world: World) -> None:
+    build = world.service.register("api", ())
+    build.settle("ready")
+    journaled(world, build, "ready")
+    assert publish(world) == result_of(build)
+    assert len(builds(world)) == 1
+    assert world.engine.pushed == []
+
+
 def test_a_finished_build_is_found_in_the_journal(world: World) -> None:
     assert world.v1().find_snapshot(release()) is None
     done = publish(world)

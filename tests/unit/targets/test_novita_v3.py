@@ -293,6 +293,31 @@ def test_a_forced_build_is_a_new_one_whatever_is_ready(world: World, step: Step 
     assert len(builds(world)) == 2
 
 
+@pytest.mark.parametrize("state", ["building", "ready"])
+def test_a_build_that_another_run_is_about_to_trigger_is_followed(world: World, state: str) -> None:
+    other = world.service.register("api", (CONTENT,))
+    sleep = world.clock.sleep
+
+    def pause(cancel: Cancel, seconds: float) -> None:
+        if other.state == "waiting":
+            world.service.trigger(other)
+            if state == "ready":
+                other.settle("ready")
+        sleep(cancel, seconds)
+
+    done = snapshot(world, patience=replace(world.clock.patience(), sleep=pause))
+    assert done == result_of(other)
+    assert world.service.sent("POST", REGISTER) == []
+
+
+def test_a_build_that_nobody_triggers_is_superseded_after_a_moment(world: World) -> None:
+    orphan = world.service.register("api", (CONTENT,))
+    began = world.clock.now
+    done = snapshot(world)
+    assert (orphan.state, done.build_id != orphan.id) == ("error", True)
+    assert 5 <= world.clock.now - began < 10
+
+
 def test_a_build_that_is_ready_and_of_no_use_here_is_not_taken(world: World) -> None:
     build = world.service.register("api", (CONTENT,))
     build.settle("ready")
