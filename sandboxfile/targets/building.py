@@ -38,6 +38,7 @@ from sandboxfile.web import AnswerLost
 
 T = TypeVar("T")
 MAX_LOST = 3
+MAX_RIVALS = 5
 
 
 class _NoRoom(Exception):  # noqa: N818 - never seen outside
@@ -350,16 +351,22 @@ class Building:
         One that only waits is about to be triggered, or was left by a run that died: ours would
         be in its way in the first case, so it is given a moment.
         """
-        page = self._looked_up()
-        if page is None:
-            return None
-        ids = _of(page)
-        if page.state == "waiting":
-            page = self._awaited(ids)
-        if page.state == "building":
-            return ids
-        takes = page.state == "ready" and not self.release.fresh and self.usable(ids)
-        return ids if takes else None
+        for _ in range(MAX_RIVALS):
+            page = self._looked_up()
+            if page is None:
+                return None
+            ids = _of(page)
+            has_waited = page.state == "waiting"
+            if has_waited:
+                page = self._awaited(ids)
+            if page.state == "building":
+                return ids
+            if page.state == "ready":
+                return ids if not self.release.fresh and self.usable(ids) else None
+            if not (has_waited and page.state == "error"):
+                return None
+            # Superseded meanwhile, by a third run: its build is the one to look at.
+        return None
 
     def _awaited(self, ids: Registration) -> BuildStatus:
         following, pause = self._following(ids), self.patience.poll_first

@@ -310,6 +310,21 @@ def test_a_build_that_another_run_is_about_to_trigger_is_followed(world: World, 
     assert world.service.sent("POST", REGISTER) == []
 
 
+def test_a_third_run_that_overtakes_the_one_waited_for_is_followed(world: World) -> None:
+    world.service.register("api", (CONTENT,))
+    sleep = world.clock.sleep
+
+    def pause(cancel: Cancel, seconds: float) -> None:
+        if len(builds(world)) == 1:
+            world.service.trigger(world.service.register("api", (CONTENT,)))
+        sleep(cancel, seconds)
+
+    done = snapshot(world, patience=replace(world.clock.patience(), sleep=pause))
+    _, third = builds(world)
+    assert done == result_of(third)
+    assert third.triggers == 1
+
+
 def test_a_build_that_nobody_triggers_is_superseded_after_a_moment(world: World) -> None:
     orphan = world.service.register("api", (CONTENT,))
     began = world.clock.now
