@@ -1,17 +1,18 @@
-"""Somebody at a shell: a home, a directory, and whole commands run there without an engine."""
+"""Somebody at a shell: a home, checkouts, and whole commands run in them."""
 
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import sandboxfile
+from sandboxfile.lockfile import Entry, read
 from sandboxfile.main import main
 
 CHECKOUT = str(Path(sandboxfile.__file__).parents[1])
@@ -31,6 +32,23 @@ class Ran:
         """The JSON document on standard output, which is nothing else."""
         return json.loads(self.out)
 
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of `--progress json`."""
+        lines = self.err.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @property
+    def done(self) -> set[str]:
+        """The jobs that were done, but `generate`, which only writes a file for people."""
+        named = {each["job"] for each in self.events if each["event"] == "done"}
+        return {job for job in named if not job.startswith("generate:")}
+
+    def of(self, template: str) -> dict[str, Any]:
+        """What the JSON document says of a template."""
+        found: dict[str, Any] = next(t for t in self.data["templates"] if t["name"] == template)
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class User:
@@ -47,6 +65,12 @@ class User:
     def having(self, **environ: str) -> "User":
         return replace(self, environ={**self.environ, **environ})
 
+    def without(self, *names: str) -> "User":
+        left = {name: value for name, value in self.environ.items() if name not in names}
+        return replace(self, environ=left)
+
+    # --- commands ----------------------------------------------------------------------------
+
     def run(self, *argv: str | Path) -> Ran:
         """Run a command in this process, which is the faster way."""
         environ = {**self.environ, "HOME": str(self.home)}
@@ -58,20 +82,32 @@ class User:
                 code = int(end.code or 0)
         return Ran(code=code, out=out.getvalue(), err=err.getvalue())
 
-    def command(self, *argv: str | Path, python: tuple[str, ...] = ("-m", "sandboxfile")) -> Ran:
-        """Run a command as a process of its own."""
-        done = self.process([sys.executable, *python, *map(str, argv)])
+    def command(
+        self,
+        *argv: str | Path,
+        python: tuple[str, ...] = ("-m", "sandboxfile"),
+        stdin: str = "",
+        is_measured: bool = True,
+    ) -> Ran:
+        """Run a command as a process of its own; for coverage, too, if it `is_measured`."""
+        line = [sys.executable, *python, *map(str, argv)]
+        done = self.process(line, stdin=stdin, is_measured=is_measured)
         return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
 
-    def process(self, argv: list[str], *, stdout: int = subprocess.PIPE) -> Any:
+    def process(
+        self,
+        argv: list[str],
+        *,
+        stdin: str = "",
+        stdout: int = subprocess.PIPE,
+        is_measured: bool = True,
+    ) -> Any:
         """Run any program, in which `sandboxfile` can be imported."""
-        kept = {name: os.environ[name] for name in _COVERAGE if name in os.environ}
-        here = {"HOME": str(self.home), "PYTHONPATH": CHECKOUT}
         return subprocess.run(
             argv,
             cwd=self.root,
-            env={**kept, **here, **self.environ},
-            stdin=subprocess.DEVNULL,
+            env=self.whole_environ(is_measured=is_measured),
+            input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
@@ -79,14 +115,37 @@ class User:
             check=False,
         )
 
+    def whole_environ(self, *, is_measured: bool = True) -> dict[str, str]:
+        """The environment of a process: theirs, with what Python needs to find `sandboxfile`."""
+        kept = {name: os.environ[name] for name in _COVERAGE if name in os.environ}
+        here = {"HOME": str(self.home), "PYTHONPATH": CHECKOUT}
+        return {**(kept if is_measured else {}), **here, **self.environ}
+
+    def build(self, *argv: str | Path) -> Ran:
+        """Build with events on standard error; it is to succeed."""
+        ran = self.run("build", "--progress", "json", *argv)
+        assert ran.code == 0, ran.err
+        return ran
+
+    # --- files -------------------------------------------------------------------------------
+
     def write(self, name: str, text: str) -> Path:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 
+    def edit(self, name: str, change: Callable[[str], str]) -> None:
+        path = self.root / name
+        text = path.read_text()
+        assert change(text) != text
+        path.write_text(change(text))
+
     def replace(self, name: str, old: str, new: str) -> None:
         """Replace the only occurrence of a text in a file."""
-        text = (self.root / name).read_text()
-        assert text.count(old) == 1
-        (self.root / name).write_text(text.replace(old, new))
+        assert (self.root / name).read_text().count(old) == 1
+        self.edit(name, lambda text: text.replace(old, new))
+
+    def entries(self, target: str = "local") -> Mapping[str, Entry]:
+        name = "novita.local.lock" if target == "local" else "novita.lock"
+        return read(self.root / name).targets.get(target, {})

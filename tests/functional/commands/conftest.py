@@ -15,7 +15,7 @@ from sandboxfile.engines import Engine
 from sandboxfile.local.service import LocalService
 from tests.contract.contract import faults
 from tests.contract.recording import recorded
-from tests.functional.commands.user import COVERAGE, User
+from tests.fakes.shell import User
 
 Place = Callable[[str], User]
 Serving = Callable[..., str]
@@ -74,11 +74,10 @@ def serve() -> Iterator[Serving]:
 
 @contextmanager
 def _served(user: User, *argv: str) -> Iterator[str]:
-    kept = {name: os.environ[name] for name in COVERAGE if name in os.environ}
     with subprocess.Popen(
         [sys.executable, "-m", "sandboxfile", "serve", *argv],
         cwd=user.root,
-        env={**kept, **user.environ, "HOME": str(user.home)},
+        env=user.whole_environ(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.engines import Engine
+from tests.fakes.shell import User
 from tests.fakes.wiretap import recording
-from tests.functional.commands.user import User
 
 pytestmark = pytest.mark.engine
 
@@ -158,7 +158,7 @@ def test_the_fast_path_imports_next_to_nothing(checkout: User) -> None:
         "sys.modules['sandboxfile.main'] = None; entry.run()"
     )
 
-    ran = checkout.command(python=("-c", code), measured=False)  # coverage imports a lot
+    ran = checkout.command(python=("-c", code), is_measured=False)  # coverage imports a lot
 
     status, *modules = ran.out.split()
     assert (status, "3 up to date" in ran.err) == ("0", True), ran.err

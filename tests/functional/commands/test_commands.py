@@ -13,8 +13,8 @@ import pytest
 from sandboxfile import __version__
 from sandboxfile.engines import Engine
 from sandboxfile.main import COMMANDS
+from tests.fakes.shell import User
 from tests.functional.commands.conftest import Place
-from tests.functional.commands.user import User
 
 pytestmark = pytest.mark.engine
 

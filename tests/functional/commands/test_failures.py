@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import PASSWORD, USER
 from tests.fakes.service import Answer, FakeService, error, serving
-from tests.functional.commands.user import User
+from tests.fakes.shell import User
 
 pytestmark = pytest.mark.engine
 

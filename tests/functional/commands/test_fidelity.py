@@ -10,7 +10,7 @@ from tests.conftest import PASSWORD, USER
 from tests.fakes import push
 from tests.fakes.registry import LOGIN
 from tests.fakes.service import FakeService, serving
-from tests.functional.commands.user import User
+from tests.fakes.shell import User
 
 pytestmark = pytest.mark.engine
 

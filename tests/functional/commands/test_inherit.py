@@ -6,8 +6,8 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
+from tests.fakes.shell import User
 from tests.functional.commands.conftest import Place, Serving
-from tests.functional.commands.user import User
 
 pytestmark = pytest.mark.engine
 

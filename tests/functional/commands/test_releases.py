@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.shell import Ran, User
 from tests.functional.commands.conftest import Serving
-from tests.functional.commands.user import Ran, User
 
 pytestmark = pytest.mark.engine
 

@@ -12,8 +12,8 @@ import pytest
 
 from sandboxfile.engines import Engine
 from tests.conftest import PASSWORD, USER
+from tests.fakes.shell import Ran, User
 from tests.functional.commands.conftest import Serving
-from tests.functional.commands.user import Ran, User
 
 pytestmark = pytest.mark.engine
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sandboxfile.engines import Engine
-from tests.functional.commands.user import Ran, User
+from tests.fakes.shell import Ran, User
 
 pytestmark = pytest.mark.engine
 
