@@ -4,30 +4,25 @@ Numbers in brackets are sections of docs/protocol.md.
 """
 
 import base64
-import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal
 from urllib.parse import unquote
 
-from sandboxfile.local import names, shapes
+from sandboxfile.local import names, parameters, shapes
+from sandboxfile.local.admission import Admission, Allowed
 from sandboxfile.local.builder import Builder
 from sandboxfile.local.clients import runs_as_root
 from sandboxfile.local.files import HASH, Files
 from sandboxfile.local.names import Name
 from sandboxfile.local.records import (
-    LEVELS,
     Build,
-    Credentials,
     Entry,
-    Level,
     Reason,
     Recipe,
     Refusal,
     Registered,
     Registration,
-    Step,
     Template,
 )
 from sandboxfile.local.store import Store
@@ -42,15 +37,10 @@ from sandboxfile.local.wire import (
     refusal,
     storage_error,
 )
-from sandboxfile.model import Login, Resources, Secret
 
 PAGE = 100
 NOVITA_PAGE = 20
-MAX_CPU = 32
-MIN_MEMORY = 128
-MAX_MEMORY = 1 << 20  # MiB; the service's own limit depends on the team (6)
 
-Allowed = Literal["key", "token", "either", "anyone"]
 _Endpoint = Callable[["Api", Request, list[str]], Answer]
 
 
@@ -75,7 +65,7 @@ class Route:
 
 
 class Api:
-    """Answers requests; `key` is the only credential accepted, None accepts any."""
+    """Answers requests of those whom `admission` lets in."""
 
     def __init__(
         self,
@@ -83,23 +73,21 @@ class Api:
         builder: Builder,
         files: Files,
         *,
-        key: Secret | None = None,
-        strict: bool = False,
+        admission: Admission,
         max_builds: int | None = None,
     ) -> None:
         """Take requests; `max_builds` may wait or run at once (429 beyond), None sets no limit."""
         self._store = store
         self._builder = builder
         self._files = files
-        self._key = key
-        self._strict = strict
+        self._admission = admission
         self._max_builds = max_builds
 
     def handle(self, request: Request) -> Answer:
         """Answer a request; whatever it is, this raises nothing but our own defects."""
         try:
             route, args = self._route(request)
-            self._admit(request, route.allowed)
+            self._admission.check(request, route.allowed)
             self._builder.settle()
             return route.endpoint(self, request, args)
         except Refusal as declined:
@@ -118,27 +106,6 @@ class Api:
             raise Refusal(405, "method not allowed")
         raise Refusal(404, "no matching operation was found")
 
-    def _admit(self, request: Request, allowed: Allowed) -> None:
-        if allowed == "anyone":
-            return
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        given = {
-            "key": request.headers.get("x-api-key", ""),
-            "token": token.strip() if scheme.lower() == "bearer" else "",
-        }
-        if self._strict and allowed != "either":
-            given = {allowed: given[allowed]}
-        if self._key is None and not self._strict:
-            return
-        if not any(self.is_valid(value) for value in given.values()):
-            raise Refusal(401, "Invalid API key or access token")
-
-    def is_valid(self, value: str) -> bool:
-        """Tell whether a key or access token is good."""
-        if self._key is None:
-            return bool(value)
-        return hmac.compare_digest(value.encode(), self._key.reveal().encode())
-
     # --- registering -------------------------------------------------------------------------
 
     def register_v3(self, request: Request, _args: list[str]) -> Answer:
@@ -155,14 +122,14 @@ class Api:
     def _register(self, fields: Fields, text: str | None, tags: tuple[str, ...]) -> Registered:
         if not text or not text.strip():
             raise Refusal(400, "Name is required")
-        name = _name(text, "name")
+        name = parameters.name(text, "name")
         if name.namespace not in {None, names.NAMESPACE}:
             raise Refusal(
                 400, f"namespace '{name.namespace}' must match your team '{names.NAMESPACE}'"
             )
-        wanted = _tags([*([name.tag] if name.tag else []), *tags], implied=name.tag)
+        wanted = parameters.tags([*([name.tag] if name.tag else []), *tags], implied=name.tag)
         return self._store.register(
-            Registration(flow="v2", name=name, tags=wanted, resources=_resources(fields)),
+            Registration(flow="v2", name=name, tags=wanted, resources=parameters.resources(fields)),
             limit=self._max_builds,
         )
 
@@ -171,14 +138,14 @@ class Api:
         fields = Fields.read(request.body)
         fields.required("dockerfile")
         text = fields.text("alias")
-        name = _name(text, "alias") if text else None
+        name = parameters.name(text, "alias") if text else None
         tag = name.tag if name else None
         made = self._store.register(
             Registration(
                 flow="v1",
                 name=name,
-                tags=_tags([tag] if tag else [], implied=tag),
-                resources=_resources(fields),
+                tags=parameters.tags([tag] if tag else [], implied=tag),
+                resources=parameters.resources(fields),
                 template=args[0] if args else None,
                 start=fields.text("startCmd") or "",
                 ready=fields.text("readyCmd") or "",
@@ -222,7 +189,9 @@ class Api:
             as_root = runs_as_root(request.headers.get("user-agent", ""))
         except ValueError as error:
             raise Refusal(400, f"Error when parsing user agent: {error}") from None
-        return self._trigger(args, replace(_recipe(Fields.read(request.body)), as_root=as_root))
+        return self._trigger(
+            args, replace(parameters.recipe(Fields.read(request.body)), as_root=as_root)
+        )
 
     def trigger_v1(self, _request: Request, args: list[str]) -> Answer:
         return self._trigger(args, Recipe(image=""))
@@ -235,7 +204,7 @@ class Api:
             build = self._store.trigger(template, build_id.lower())
         finally:
             self._builder.look()  # rivals were cancelled, even when this trigger was refused
-        if wrong := _wrong_source(recipe):
+        if wrong := parameters.wrong_source(recipe):
             message = f"Error when starting template build: failed to set template source: {wrong}"
             self._store.fail(build.id, Reason(message=message))
             raise Refusal(500, message)
@@ -245,7 +214,7 @@ class Api:
     def status(self, request: Request, args: list[str]) -> Answer:
         offset = query_number(request.query, "logsOffset", 0, low=0, high=2**31 - 1)
         limit = query_number(request.query, "limit", PAGE, low=0, high=PAGE)
-        level = _level(request)
+        level = parameters.level(request)
         build = self._existing(args)
         entries: list[Entry] = []
         if build.status != "waiting":
@@ -257,7 +226,7 @@ class Api:
         cursor = query_number(request.query, "cursor", -1, low=0, high=2**52)
         direction = query_choice(request.query, "direction", ("forward", "backward"))
         query_choice(request.query, "source", ("temporary", "persistent"))
-        level = _level(request)
+        level = parameters.level(request)
         entries = self._store.entries_at(
             self._existing(args).id,
             level=level,
@@ -287,7 +256,7 @@ class Api:
             name = names.parse(target)
         except ValueError as error:
             raise Refusal(400, f"Invalid target template format: {error}") from None
-        wanted = _tags(tags)
+        wanted = parameters.tags(tags)
         self._template(name)
         try:
             build = self._store.resolve(name)
@@ -302,12 +271,12 @@ class Api:
         text, tags = fields.required("name"), fields.texts("tags")
         if not tags:
             raise Refusal(400, "At least one tag is required")
-        name = _name(text, "name")
+        name = parameters.name(text, "name")
         if name.tag is not None:
             raise Refusal(
                 400, "Template name should not contain a tag, use the 'tags' field instead"
             )
-        wanted = _tags(tags)
+        wanted = parameters.tags(tags)
         if names.DEFAULT_TAG in wanted:
             raise Refusal(400, f"Cannot delete the '{names.DEFAULT_TAG}' tag")
         self._store.unassign(self._template(name).id, wanted)
@@ -340,14 +309,14 @@ class Api:
     # --- templates ---------------------------------------------------------------------------
 
     def list_v1(self, request: Request, _args: list[str]) -> Answer:
-        self._check_team(request)
+        self._admission.check_team(request)
         metadata = request.query.get("metadata") == "true"
         templates, _, _ = self._store.templates(newest_first=False)
         return answer(200, [shapes.listed(each, metadata=metadata) for each in templates])
 
     def list_v2(self, request: Request, _args: list[str]) -> Answer:
         """Answer in Novita's shape or in E2B's, which share the path (2.6)."""
-        self._check_team(request)
+        self._admission.check_team(request)
         if "page" in request.query or "template_type" in request.query:
             return self._list_novita(request)
         limit = query_number(request.query, "limit", PAGE, low=1, high=PAGE)
@@ -417,17 +386,13 @@ class Api:
     # --- the rest ----------------------------------------------------------------------------
 
     def teams(self, _request: Request, _args: list[str]) -> Answer:
-        key = self._key.reveal() if self._key else names.NAMESPACE
-        team = {"teamID": shapes.TEAM, "name": names.NAMESPACE, "apiKey": key, "isDefault": True}
+        key = self._admission.key
+        shown = key.reveal() if key else names.NAMESPACE
+        team = {"teamID": shapes.TEAM, "name": names.NAMESPACE, "apiKey": shown, "isDefault": True}
         return answer(200, [team])
 
     def health(self, _request: Request, _args: list[str]) -> Answer:
         return answer(200, {"status": "ok"})
-
-    def _check_team(self, request: Request) -> None:
-        """Refuse another team's id, in strict mode: tools keep one from their last login."""
-        if self._strict and request.query.get("teamID", shapes.TEAM) != shapes.TEAM:
-            raise Refusal(400, "Team ID param mismatch with the API key")
 
 
 def _route(line: str, allowed: Allowed, endpoint: _Endpoint, *, streams: bool = False) -> Route:
@@ -466,95 +431,8 @@ def _matching(path: str) -> list[tuple[Route, list[str]]]:
     return [(route, args) for route in ROUTES if (args := route.match(segments)) is not None]
 
 
-def _name(text: str, what: str) -> Name:
-    try:
-        return names.parse(text)
-    except ValueError as error:
-        raise Refusal(400, f"Invalid {what}: {error}") from None
-
-
 def _without_tag(name: Name) -> str:
     return f"{name.namespace}/{name.alias}" if name.namespace else name.alias
-
-
-def _tags(tags: Iterable[str], *, implied: str | None = None) -> tuple[str, ...]:
-    """Return tags normalised, each once; `default` in the name itself counts as none (3.2)."""
-    wanted = list(tags)
-    if implied == names.DEFAULT_TAG:
-        wanted.remove(implied)
-    try:
-        return tuple(dict.fromkeys(names.parse_tag(tag) for tag in wanted))
-    except ValueError as error:
-        raise Refusal(400, f"Invalid tag: {error}") from None
-
-
-def _resources(fields: Fields) -> Resources:
-    usual = Resources()
-    cpu = fields.number("cpuCount", usual.cpu)
-    memory = fields.number("memoryMB", usual.memory)
-    if cpu < 1:
-        raise Refusal(400, "CPU count must be at least 1")
-    if cpu > MAX_CPU:
-        raise Refusal(400, f"CPU count must be at most {MAX_CPU}")
-    if cpu != 1 and cpu % 2:
-        raise Refusal(400, "CPU count must be 1 or an even number")
-    if memory < MIN_MEMORY:
-        raise Refusal(400, f"Memory must be at least {MIN_MEMORY} MiB")
-    if memory > MAX_MEMORY:
-        raise Refusal(400, f"Memory can't be higher than {MAX_MEMORY} MiB")
-    if memory % 2:
-        raise Refusal(400, "Memory must be divisible by 2")
-    return Resources(cpu=cpu, memory=memory)
-
-
-def _recipe(fields: Fields) -> Recipe:
-    given = fields.nested("fromImageRegistry")
-    return Recipe(
-        image=fields.text("fromImage"),
-        template=fields.text("fromTemplate") or None,
-        credentials=_credentials(given) if given else None,
-        steps=tuple(_step(each) for each in fields.objects("steps")),
-        start=fields.text("startCmd") or None,
-        ready=fields.text("readyCmd") or None,
-        pre_boot=fields.text("preBootScript") or "",
-        force=fields.flag("force") or False,
-    )
-
-
-def _step(fields: Fields) -> Step:
-    return Step(
-        type=fields.required("type").upper(),
-        args=fields.texts("args"),
-        files_hash=fields.text("filesHash"),
-        force=fields.flag("force") or False,
-    )
-
-
-def _credentials(fields: Fields) -> Credentials:
-    kind = fields.required("type")
-    match kind:
-        case "registry":
-            user, password = fields.required("username"), fields.required("password")
-        case "gcp":  # the registry's own convention for service accounts
-            user, password = "_json_key", fields.required("serviceAccountJson")
-        case "aws" | "oci" | "huawei":
-            return Credentials(kind=kind)
-        case _:
-            raise Refusal(400, f"validation error: unknown registry type '{kind}'")
-    return Credentials(kind=kind, login=Login(username=user, password=Secret(password)))
-
-
-def _wrong_source(recipe: Recipe) -> str:
-    if recipe.image is not None and recipe.template is not None:
-        return "cannot specify both fromImage and fromTemplate"
-    if recipe.image is None and recipe.template is None:
-        return "must specify either fromImage or fromTemplate"
-    return ""
-
-
-def _level(request: Request) -> Level:
-    text = query_choice(request.query, "level", LEVELS)
-    return next((level for level in LEVELS if level == text), "debug")
 
 
 def _place(request: Request) -> int | None:

@@ -11,6 +11,7 @@ from sandboxfile.engines import Box, Engine
 from sandboxfile.errors import BuildFailed, SandboxfileError
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
+from sandboxfile.local.admission import Admission
 from sandboxfile.local.assembly import OWNER, Workshop
 from sandboxfile.local.boot import Boot, NotReady, Patience, boot
 from sandboxfile.local.builder import PARALLEL, Builder
@@ -111,17 +112,13 @@ class LocalService:
             pushes=Pushes(repositories, is_open=self._store.is_open),
         )
         self._builder = Builder(workshop, parallel=parallel)
+        admission = Admission(key=key, strict=strict)
         self._api = Api(
-            self._store,
-            self._builder,
-            self._files,
-            key=key,
-            strict=strict,
-            max_builds=max_builds,
+            self._store, self._builder, self._files, admission=admission, max_builds=max_builds
         )
         self._registry = Registry(
             repositories,
-            Tokens(is_valid=self._api.is_valid, is_waiting=self._is_waiting),
+            Tokens(is_valid=admission.is_valid, is_waiting=self._is_waiting),
             is_waiting=self._is_waiting,
         )
         self._host_names = frozenset(name.lower() for name in host_names)

@@ -12,6 +12,7 @@ import pytest
 from sandboxfile.engines.docker import DockerEngine
 from sandboxfile.engines.wire import Address
 from sandboxfile.local import names
+from sandboxfile.local.admission import Admission
 from sandboxfile.local.assembly import Workshop
 from sandboxfile.local.boot import Patience
 from sandboxfile.local.builder import Builder
@@ -82,8 +83,7 @@ class Client:
             self.store,
             self.builder,
             self.files,
-            key=self.key,
-            strict=self.strict,
+            admission=Admission(key=self.key, strict=self.strict),
             max_builds=self.max_builds,
         )
 
