@@ -6,7 +6,6 @@ import secrets
 import string
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Lock
 
 from sandboxfile.local.repositories import REPOSITORY
@@ -19,12 +18,13 @@ _LENGTH = 128
 _SCOPE = re.compile(rf"repository:{REPOSITORY}/([a-z0-9]+):([a-z,*]+)")
 
 
-@dataclass(frozen=True, slots=True)
 class Denied(Exception):  # noqa: N818 - an answer, not a defect
     """A token that is not given out: an HTTP status and its plain text."""
 
-    status: int
-    message: str
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
 
 
 class Tokens:
