@@ -9,32 +9,44 @@ import gzip
 import posixpath
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tarfile import (
     BLOCKSIZE,
     DIRTYPE,
     GNU_FORMAT,
+    GNUTYPE_LONGLINK,
+    GNUTYPE_LONGNAME,
     REGTYPE,
+    SOLARIS_XHDTYPE,
+    XGLTYPE,
+    XHDTYPE,
     HeaderError,
     ReadError,
     TarError,
     TarFile,
     TarInfo,
 )
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 CHUNK = 1 << 20
 GZIP = b"\x1f\x8b"
 LIMIT = 20_480 << 20  # bytes unpacked: the disk of a sandbox (docs/protocol.md, 6)
 DIRECTORY = 0o755  # mode of directories that the archive does not name
+NAME_LIMIT = 4096  # characters (limits.h, PATH_MAX): each directory of a name costs an entry
+HEADER_LIMIT = 1 << 20  # bytes of one header about a member, which the library holds in memory
+TRAILER_LIMIT = 16 << 20  # bytes behind the end of the archive, which pads to its block
+_TIME_LIMIT = 1 << 40
+_ABOUT = frozenset({XHDTYPE, XGLTYPE, SOLARIS_XHDTYPE, GNUTYPE_LONGNAME, GNUTYPE_LONGLINK})
 _GLOB = re.compile(r"[*?\[{]")
 _MODE = re.compile(r"[0-7]{3,4}")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 BROKEN = (TarError, zlib.error, EOFError, OSError)
 _END = bytes(2 * BLOCKSIZE)
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +117,22 @@ def packed(archive: Path, copy: Copy, place: Place) -> Iterator[bytes]:
 
 
 class _Member(TarInfo):
-    """A member; the library takes a broken one behind the first for the end of the archive."""
+    """A member; the library takes a broken one behind the first for the end of the archive.
+
+    It also holds headers about members in memory, however large, and goes back by negative sizes.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
         try:
-            return super().frombuf(buf, encoding, errors)
+            found = super().frombuf(buf, encoding, errors)
         except HeaderError as error:
             if any(buf):  # the end is a block of zeros, or nothing
                 raise ReadError(str(error)) from error
             raise
+        if found.size < 0 or (found.type in _ABOUT and found.size > HEADER_LIMIT):
+            raise ReadError("a header has an impossible size")
+        return found
 
 
 @contextmanager
@@ -127,13 +145,41 @@ def _opened(archive: Path) -> Iterator[TarFile]:
             file.seek(0)
             if magic == GZIP:
                 file = stack.enter_context(gzip.GzipFile(fileobj=file))
-            yield stack.enter_context(TarFile(fileobj=file, mode="r", tarinfo=_Member))
-            while file.read(CHUNK):  # the checksum is at the end
-                pass
+            begin = partial(TarFile, fileobj=file, mode="r", tarinfo=_Member)
+            yield stack.enter_context(_understood(begin))
+            _read_out(file)
         except BROKEN as error:
             # Without where on this machine it is.
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ValueError(f"failed to unpack files: {reason}") from error
+
+
+def _read_out(file: BinaryIO | gzip.GzipFile) -> None:
+    """Read to the end, for the checksum is there."""
+    rest = 0
+    while chunk := file.read(CHUNK):
+        rest += len(chunk)
+        if rest > TRAILER_LIMIT:
+            raise ReadError("the archive goes on behind its end")
+
+
+def _each(tar: TarFile) -> Iterator[TarInfo]:
+    """Read members as they come, keeping none. Raises ReadError."""
+    while member := _understood(tar.next):
+        tar.members = []  # type: ignore[attr-defined] # else every member is kept
+        if member.size < 0 or not abs(member.mtime) < _TIME_LIMIT:
+            raise ReadError("a header has an impossible size or time")
+        if len(member.name) > NAME_LIMIT:
+            raise ReadError(f"a name has more than {NAME_LIMIT} characters")
+        yield member
+
+
+def _understood(read: Callable[[], _Read]) -> _Read:
+    """Read a header, which may be numbers that are none, or headers about headers without end."""
+    try:
+        return read()
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ReadError("a header cannot be read") from error
 
 
 def _members(archive: Path) -> Iterator[tuple[TarInfo, str, TarFile]]:
@@ -141,8 +187,7 @@ def _members(archive: Path) -> Iterator[tuple[TarInfo, str, TarFile]]:
     links: set[str] = set()
     size = 0
     with _opened(archive) as tar:
-        for member in tar:
-            tar.members = []  # type: ignore[attr-defined] # else every member is kept
+        for member in _each(tar):
             name = _checked(member, links)
             size += member.size
             if size > LIMIT:
@@ -185,8 +230,7 @@ def _source(text: str, archive: Path) -> str:
 
 def _names(archive: Path) -> Iterator[str]:
     with _opened(archive) as tar:
-        for member in tar:
-            tar.members = []  # type: ignore[attr-defined]
+        for member in _each(tar):
             yield posixpath.normpath(member.name)
 
 

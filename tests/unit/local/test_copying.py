@@ -251,3 +251,48 @@ def test_an_archive_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb").write_bytes(info.tobuf())
     with pytest.raises(ValueError, match="more than 20480 MiB"):
         read(tmp_path / "bomb", copy(".", "/home/user"))
+
+
+# --- archives that are made to hurt ----------------------------------------------------------
+
+
+def headed(kind: bytes, content: bytes, size: int | None = None) -> bytes:
+    """Return a header about the next member, with its content; `size` is what it says of it."""
+    info = tarfile.TarInfo("about")
+    info.type, info.size = kind, len(content) if size is None else size
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def extended(text: str) -> bytes:
+    line = f" {text}\n"
+    return headed(tarfile.XHDTYPE, f"{len(line) + 2}{line}".encode())
+
+
+FILE = headed(tarfile.REGTYPE, b"hi")
+LINKS = headed(tarfile.GNUTYPE_LONGNAME, b"long\0") * 2000
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (extended("mtime=inf") + FILE, "impossible size or time"),
+        (extended("size=-2048") + FILE, "impossible size or time"),
+        (headed(tarfile.REGTYPE, b"", -512) + FILE, "impossible size"),
+        (FILE + headed(tarfile.XHDTYPE, b"", -512), "impossible size"),
+        (headed(tarfile.XHDTYPE, b"", 1 << 31), "impossible size"),
+        (FILE + headed(tarfile.GNUTYPE_LONGLINK, b"", 1 << 31), "impossible size"),
+        (headed(tarfile.GNUTYPE_LONGNAME, b"d/" * 4096) + FILE, "more than 4096 characters"),
+        (LINKS + FILE, "cannot be read"),
+        (FILE + LINKS + FILE, "cannot be read"),
+        (FILE + bytes(1024) + bytes(17 << 20), "goes on behind its end"),
+    ],
+)
+@pytest.mark.parametrize("source", [".", "a*"])
+def test_an_archive_that_costs_more_than_it_holds_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes, reason: str, source: str
+) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(gzip.compress(content, 1))
+
+    with pytest.raises(ValueError, match=f"^failed to unpack files: .*{reason}"):
+        read(path, copy(source, "."))
