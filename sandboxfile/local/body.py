@@ -10,6 +10,7 @@ WHOLE_LIMIT = 16 * 1024 * 1024  # of a body that is held in memory (docs/protoco
 PIECE = 256 * 1024
 _LINE_LIMIT = 4096
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_SINGLE = ("Host", "Origin", "Content-Length", "Transfer-Encoding")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
@@ -61,7 +62,8 @@ class Body:
             taken += size
             _within(taken, room)
             yield size
-            self._line()
+            if self._line().strip():
+                raise Unacceptable(HTTPStatus.BAD_REQUEST, "a chunk is longer than its size")
         while self._line().strip():
             pass  # trailers
 
@@ -95,6 +97,22 @@ class Body:
             ) from None
         except OSError as error:
             raise Unacceptable(HTTPStatus.BAD_REQUEST, f"the connection broke: {error}") from None
+
+
+def check(headers: Message) -> None:
+    """Refuse headers that a proxy in front of us may read otherwise (RFC 9112, 3.2, 5.1 and 6.3).
+
+    What it takes for a body would be a request to us. Raises Unacceptable.
+    """
+    names = [name.lower() for name in headers]
+    if headers.defects or any(name != name.strip() for name in names):
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, "a header is malformed")
+    for name in _SINGLE:
+        if names.count(name.lower()) > 1:
+            raise Unacceptable(HTTPStatus.BAD_REQUEST, f"there is more than one {name}")
+    if "content-length" in names and "transfer-encoding" in names:
+        message = "a body has either Content-Length or Transfer-Encoding"
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, message)
 
 
 def _length(headers: Message) -> int | None:

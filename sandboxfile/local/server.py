@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sandboxfile import __version__
 from sandboxfile.errors import SandboxfileError, UsageError
-from sandboxfile.local.body import Body, Unacceptable
+from sandboxfile.local.body import Body, Unacceptable, check
 from sandboxfile.local.wire import Answer, Request, refusal
 from sandboxfile.loopback import is_loopback
 
@@ -107,6 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body: Body | None = None
         try:
+            check(self.headers)
             self._check_origin()
             body = Body(self.rfile, self.headers, go_ahead=self._go_ahead)
             answer = self._listener.handle(self._request(body))

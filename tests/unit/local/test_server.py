@@ -345,3 +345,26 @@ def test_a_client_that_asks_is_told_to_go_ahead_only_when_its_body_is_wanted(url
     refused = expecting(url, "/refused")
     assert refused is not None
     assert (refused.status, refused.getheader("Connection")) == (403, "close")
+
+
+@pytest.mark.parametrize(
+    "ambiguous",
+    [
+        "Content-Length: 0\r\nContent-Length: 44\r\n\r\n",
+        "Content-Length: 49\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "Content-Length : 44\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n1\r\nxJUNK\r\n0\r\n\r\n",
+        "no header at all\r\nContent-Length: 44\r\n\r\n",
+        "Host: evil.test\r\n\r\n",
+        "Origin: http://localhost\r\nOrigin: http://evil.test\r\n\r\n",
+    ],
+)
+def test_nothing_behind_a_request_that_can_be_read_in_two_ways_is_carried_out(
+    url: str, ambiguous: str
+) -> None:
+    smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answered = raw(url, f"POST /x HTTP/1.1\r\nHost: localhost\r\n{ambiguous}{smuggled}".encode())
+
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert answered.count(b"HTTP/1.1 ") == 1
