@@ -4,7 +4,8 @@ The journal is the state: each step reads the last record and does what comes ne
 was killed anywhere goes on exactly as one that was not. While IDs are asked for and the build is
 triggered, the process has its turn at the journal; a second process with the same template waits,
 then finds the first one's build there and follows it. While the service has no room for another
-build, the turn is left to others, and the journal is read anew after the wait. Across machines
+build, and while a build is prepared (its files may take an hour to arrive), the turn is left to
+others, and the journal is read anew afterwards. Across machines
 the content tag does the same: whoever is overtaken (the service cancels builds that share a tag)
 follows the other's build.
 """
@@ -13,6 +14,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from sandboxfile.cancel import Cancel
@@ -47,6 +49,14 @@ class _NoRoom(Exception):  # noqa: N818 - never seen outside
     def __init__(self, busy: Busy | None = None) -> None:
         super().__init__()
         self.busy = busy
+
+
+class _Unprepared(Exception):  # noqa: N818 - never seen outside
+    """A build is registered, and to be prepared before it is triggered."""
+
+    def __init__(self, ids: Registration) -> None:
+        super().__init__()
+        self.ids = ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +182,7 @@ class Building:
     def _running(self) -> Registration:
         """Return a build that was started, by us or by somebody with the same content."""
         for _ in range(self.patience.new_builds + 1):
-            ids = self._in_turn(lambda: self._started(self._pending()))
+            ids = self._prepared_and_started()
             if ids is not None:
                 return ids
         raise Unreachable(
@@ -180,8 +190,22 @@ class Building:
             hint="look at the service's status page; the same command may be run again later",
         )
 
-    def _started(self, record: Record | None) -> Registration | None:
-        """Take the journal's next step; None when the build is void and another is needed."""
+    def _prepared_and_started(self) -> Registration | None:
+        """Take the journal's steps up to a running build; None when another is needed."""
+        prepared: Registration | None = None
+        while True:
+            try:
+                return self._in_turn(partial(self._started, prepared))
+            except _Unprepared as due:
+                prepared = due.ids
+            self._prepare(prepared)
+
+    def _started(self, prepared: Registration | None) -> Registration | None:
+        """Take the journal's next step; None when the build is void and another is needed.
+
+        Raises _Unprepared for a build that is not yet, and is not the one that was just prepared.
+        """
+        record = self._pending()
         try:
             if record is not None and record.step == "triggered":
                 return ids_of(record)
@@ -189,11 +213,13 @@ class Building:
                 return self._trigger(ids_of(record), is_doubtful=True)
             if record is None and (ours := self._made_here()):
                 return self._adopted(ours)
-            ids = self._registered(record)
-            if not self._is_waiting(ids):
-                return self._adopted(ids)
-            if record is None or record.step != "pushed":
-                self._prepare(ids)
+            # While it was prepared, a run of other content may have put its own record there.
+            ids = prepared if record is None and prepared else self._registered(record)
+            if ids != prepared:
+                if not self._is_waiting(ids):
+                    return self._adopted(ids)
+                if record is None or record.step != "pushed":
+                    raise _Unprepared(ids)
             return self._trigger(ids, is_doubtful=False)
         except Gone:
             self.record("closed")

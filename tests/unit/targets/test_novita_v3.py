@@ -2,11 +2,13 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.context import select
 from sandboxfile.errors import (
     BuildFailed,
     Cancelled,
@@ -18,6 +20,7 @@ from sandboxfile.errors import (
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
 from sandboxfile.model import (
     AwsCredentials,
+    Copy,
     Login,
     RegistryCredentials,
     RemoteBase,
@@ -26,7 +29,9 @@ from sandboxfile.model import (
     Target,
 )
 from sandboxfile.service import Busy, NameTaken
+from sandboxfile.statcache import NoCache
 from sandboxfile.targets import Recipe, Release, Snapshot
+from sandboxfile.uploads import upload
 from sandboxfile.web import Reply, Web
 from tests.fakes import push
 from tests.fakes.publishing import AT, CONTENT, MANIFEST, PLACES, World, release
@@ -529,6 +534,52 @@ def test_what_another_process_got_while_one_waited_for_room_is_followed(
     assert done == result_of(build)
     assert build.triggers == 1
     assert len(world.service.sent("POST", REGISTER)) == 1
+
+
+def while_sending(world: World, root: Path, act: Callable[[Journal], None]) -> Release:
+    """Have another process act while the files of a release are under way."""
+    cancelled = Cancel()  # its waits end at once: a turn that is not free is seen as stopped
+    cancelled.set()
+
+    class Storing(FakeService):
+        def _put(self, request: Sent, files: str) -> Answer:
+            act(Journal.open(world.path, emit=world.events.append, cancel=cancelled))
+            return super()._put(request, files)
+
+    world.service.__class__ = Storing
+    (root / "hello").write_text("hello\n")
+    copy = Copy(sources=("hello",), to="/srv/", root=root, at=AT)
+    files = upload(select(copy, root), NoCache())
+    return replace(release(), image=None, recipe=Recipe(image=IMAGE, uploads={1: files}))
+
+
+@pytest.mark.parametrize("template", ["other", "api"])
+def test_others_have_their_turn_while_files_are_sent(
+    world: World, tmp_path: Path, template: str
+) -> None:
+    def write(journal: Journal) -> None:
+        journal.write(Record(template=template, content="sf-0", step="register"))
+
+    done = snapshot(world, while_sending(world, tmp_path, write))
+    (build,) = builds(world)
+    assert done == result_of(build)
+    assert build.triggers == 1
+    if template == "other":
+        assert world.journal().pending("other") is not None
+
+
+def test_a_build_that_another_process_triggers_while_files_are_sent_is_followed(
+    world: World, tmp_path: Path
+) -> None:
+    def trigger(_: Journal) -> None:
+        (build,) = builds(world)
+        world.service.trigger(build)
+        journaled(world, build, "triggered")
+
+    done = snapshot(world, while_sending(world, tmp_path, trigger))
+    (build,) = builds(world)
+    assert done == result_of(build)
+    assert build.triggers == 1
 
 
 def test_waiting_for_room_ends(world: World) -> None:
