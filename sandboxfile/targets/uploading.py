@@ -38,11 +38,19 @@ class Uploader:
         longer what its hash says.
         """
         missing = {name: each for name, each in files.items() if name not in self.known}
+        has_failed = threading.Event()
+
+        def bring(name: str, each: Upload) -> None:
+            if has_failed.is_set():
+                return  # the build cannot be: nothing more is sent for it
+            try:
+                self._bring(ids, name, each, job=job, emit=emit)
+            except BaseException:
+                has_failed.set()
+                raise
+
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            sending = [
-                pool.submit(self._bring, ids, name, each, job=job, emit=emit)
-                for name, each in missing.items()
-            ]
+            sending = [pool.submit(bring, name, each) for name, each in missing.items()]
         for each in sending:
             each.result()
 

@@ -15,9 +15,9 @@ from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Event, Notice
 from sandboxfile.model import Copy, Secret
 from sandboxfile.places import Position
-from sandboxfile.service import Registration, TemplateService
+from sandboxfile.service import Registration, Rejected, TemplateService
 from sandboxfile.statcache import NoCache
-from sandboxfile.targets.uploading import Uploader
+from sandboxfile.targets.uploading import AT_ONCE, Uploader
 from sandboxfile.uploads import Upload, upload
 from sandboxfile.web import Web
 from tests.fakes.service import SIGNATURE, Answer, FakeService, Sent, error, serving
@@ -129,6 +129,14 @@ def test_a_service_that_has_no_builder_is_asked_again(sending: Sending) -> None:
     sending.service.fail("GET", "/files/", error(503, "Error when getting available build client"))
     sending.send(sending.files("one", "1"))
     assert len(sending.service.files) == 1
+
+
+def test_nothing_more_is_asked_for_after_a_refusal(sending: Sending) -> None:
+    files = [sending.files(f"file{number}", str(number)) for number in range(3 * AT_ONCE)]
+    sending.service.fail("GET", "/files/", *[error(400, "no")] * len(files))
+    with pytest.raises(Rejected):
+        sending.send(*files)
+    assert sending.links <= AT_ONCE  # those that were under way
 
 
 def test_a_file_that_changed_since_is_not_sent(sending: Sending) -> None:
