@@ -301,7 +301,7 @@ class Store:
                      int(public), self._time(), template)  # fmt: skip
 
     def delete(self, template: str) -> list[str]:
-        """Forget a template, end its builds, free its aliases; return its images.
+        """Forget a template, its logs too, end its builds, free its aliases; return its images.
 
         Its id stays taken for ever, as at the service (2.6).
         """
@@ -316,6 +316,10 @@ class Store:
             db.execute("DELETE FROM alias WHERE template = ?", (template,))
             db.execute("DELETE FROM assignment WHERE template = ?", (template,))
             db.execute("DELETE FROM layer_use WHERE template = ?", (template,))
+            db.execute(
+                "DELETE FROM entry WHERE build IN (SELECT id FROM build WHERE template = ?)",
+                (template,),
+            )
         return [image for (image,) in images]
 
     # --- layers ------------------------------------------------------------------------------

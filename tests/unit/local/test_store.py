@@ -308,6 +308,15 @@ def test_deleting_frees_the_name_and_keeps_the_id(store: Store) -> None:
         register(store, done.template)
 
 
+def test_deleting_takes_the_logs_of_that_template_alone(store: Store) -> None:
+    going, staying = (finish(store, register(store, name)) for name in ("going", "staying"))
+    for made in (going, staying):
+        store.log(made.build, "hello", level="info", step=None)
+    store.delete(going.template)
+    assert store.entries(going.build, level="debug", offset=0, limit=9) == []
+    assert len(store.entries(staying.build, level="debug", offset=0, limit=9)) == 1
+
+
 def test_the_limit_does_not_count_what_gives_way(store: Store) -> None:
     request = Registration(flow="v2", name=names.parse("app"), tags=("a",), resources=Resources())
     store.register(request, limit=1)
