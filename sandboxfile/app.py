@@ -376,10 +376,10 @@ class Session:
 
     def git_sha(self) -> str | None:
         """Return the commit that is checked out, None outside a repository."""
-        from sandboxfile.process import Command, run
+        from sandboxfile import git
+        from sandboxfile.process import run
 
-        argv = ("git", "-C", str(self.workspace.root), "rev-parse", "HEAD")
-        done = run(Command(argv=argv))
+        done = run(git.command(self.workspace.root, "rev-parse", "HEAD"))
         return done.stdout.strip() if done.status == 0 else None
 
     def secret(self, name: str) -> Path:

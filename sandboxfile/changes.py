@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sandboxfile import context, dockerfile
+from sandboxfile import context, dockerfile, git
 from sandboxfile.config import load, projects
 from sandboxfile.config.names import is_glob
 from sandboxfile.config.variables import Given
@@ -28,7 +28,7 @@ from sandboxfile.model import (
     TemplateBase,
     Workspace,
 )
-from sandboxfile.process import Command, Outcome, run
+from sandboxfile.process import Outcome, run
 
 _IGNORE = ".dockerignore"
 _SUFFIXES = (".yaml", ".yml")
@@ -52,14 +52,14 @@ def since(workspace: Workspace, ref: str, given: Given) -> Reasons:
     `given` are the values of variables, for the configuration as it was. Raises UsageError where
     there is no repository or no such commit.
     """
-    git = _Git(workspace.root, ref)
-    base = git.base()
-    changed = git.changed(base)
+    repository = _Git(workspace.root, ref)
+    base = repository.base()
+    changed = repository.changed(base)
     reasons = {
         name: tuple(dict.fromkeys(_of_files(template, workspace, changed)))
         for name, template in workspace.templates.items()
     }
-    for name in _reconfigured(workspace, git, base, changed, given):
+    for name in _reconfigured(workspace, repository, base, changed, given):
         reasons[name] = ("its configuration", *reasons[name])
     return _with_children(workspace, reasons)
 
@@ -222,7 +222,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _reconfigured(
-    workspace: Workspace, git: "_Git", base: str, changed: _Changed, given: Given
+    workspace: Workspace, repository: "_Git", base: str, changed: _Changed, given: Given
 ) -> Iterator[str]:
     """Yield the templates that meant something else, or were not there, in the files of then."""
     now = [_relative(path, workspace.root) for path in workspace.files]
@@ -233,7 +233,7 @@ def _reconfigured(
     with tempfile.TemporaryDirectory(prefix="sandboxfile-") as directory:
         then = Path(directory).resolve() / workspace.root.name
         then.mkdir()
-        git.write(base, {*now, *theirs}, then)
+        repository.write(base, {*now, *theirs}, then)
         before = load.meanings(then / name, given)
     after = load.meanings(workspace.file, given)
     yield from (each for each in workspace.templates if before.get(each) != after.get(each))
@@ -308,14 +308,7 @@ class _Git:
         where = self.root
         if top:
             where = Path(self._run("rev-parse", "--show-toplevel").stdout.rstrip("\n"))
-        safe = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=true")
-        return run(
-            Command(
-                argv=("git", "-C", str(where), *safe, *arguments),
-                env={"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", **(env or {})},
-                stdin=stdin,
-            )
-        )
+        return run(git.command(where, *arguments, env=env, stdin=stdin))
 
 
 def _unquoted(line: str) -> str:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sandboxfile import journal, lockfile
+from sandboxfile import git, journal, lockfile
 from sandboxfile.app import LOCK, Session
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.listing import ListedBuild, ListedTemplate
-from sandboxfile.process import Command, run
+from sandboxfile.process import run
 from sandboxfile.service import TagEntry
 
 CONTENT = re.compile(r"sf-[0-9a-f]{16}")
 _ID = re.compile(r"^[-+]?\s+template_id: \"?([a-z0-9]{1,64})\"?$", re.MULTILINE)
+_PLAIN = ("--no-textconv", "--no-ext-diff", "--no-color")
 _BUILD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -145,7 +146,7 @@ def locks(session: Session, files: Iterable[Path]) -> tuple[str, ...]:
         lockfile.read(file)
         texts.append(file.read_text())
     refs = {*_git(session, "for-each-ref", "--format=%(objectname)").split()}
-    return (*texts, *(_git(session, "show", f"{ref}:./{LOCK}") for ref in sorted(refs)))
+    return (*texts, *(_git(session, "show", *_PLAIN, f"{ref}:./{LOCK}") for ref in sorted(refs)))
 
 
 def templates_in(texts: Iterable[str]) -> frozenset[str]:
@@ -163,7 +164,7 @@ def known(session: Session) -> frozenset[str]:
 
     Other branches prove nothing: anybody's proposal may be among them.
     """
-    found = set(_ids(_git(session, "log", "--format=", "-p", "--", LOCK)))
+    found = set(_ids(_git(session, "log", "--format=", "-p", *_PLAIN, "--", LOCK)))
     found |= {record.template_id for record in journal.peek(session.journal_path).values()}
     found |= {entry.template_id for entry in session.entries().values()}
     return frozenset(found - {""})
@@ -176,7 +177,7 @@ def _ids(text: str) -> list[str]:
 def _git(session: Session, *argv: str) -> str:
     """Return what git says; nothing outside of a repository or without git."""
     try:
-        done = run(Command(argv=("git", "-C", str(session.workspace.root), *argv)))
+        done = run(git.command(session.workspace.root, *argv))
     except SandboxfileError:
         return ""
     return done.stdout if done.status == 0 else ""

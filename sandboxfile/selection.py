@@ -25,7 +25,7 @@ def chosen(
     Raises UsageError as `app.select` and `changes.since` do.
     """
     names = app.select(workspace, args.templates, everything=everything)
-    if not args.ref:
+    if args.ref is None:
         return dict.fromkeys(names, ())
     from sandboxfile import changes
 
@@ -35,7 +35,7 @@ def chosen(
 
 def head(args: argparse.Namespace) -> None:
     """Let `--changed` be `--since HEAD`. Raises UsageError if both are given."""
-    if args.changed and args.ref:
+    if args.changed and args.ref is not None:
         raise UsageError("`--changed` is `--since HEAD`: give one of the two")
     if args.changed:
         args.ref = "HEAD"

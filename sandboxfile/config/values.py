@@ -28,6 +28,12 @@ _NOT_IN_SCRIPT = r"[\x00-\x08\x0b-\x1f]"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _REFERABLE = r"[A-Za-z_][A-Za-z0-9_-]*"
 _OURS = ("NOVITA_", "E2B_", "SANDBOXFILE_")
+# How tools call the variables of the environment that they read a secret from.
+_CONFIDENTIAL = (
+    r"(?i)_pwd(?:_|$)"
+    r"|(?:^|_)(?:password|passwd|passphrase|pass|pw|tokens?|pat|secrets?|credentials?|cookie)(?:_|$)"
+    r"|(?:^|_)(?:api|access|account|auth|private|signing|encryption|deploy|master|ssh)_?key"
+)
 _USER = r"[a-z_][a-z0-9_-]{0,31}"
 _ID = r"0|[1-9][0-9]{0,9}"
 _ID_LIMIT = 2**32 - 2
@@ -112,11 +118,17 @@ def matrix_value(text: str) -> Fault | None:
 
 
 def environment_variable(text: str) -> Fault | None:
-    """Check the name of a variable of the environment that a value comes from."""
-    if re.fullmatch(_VARIABLE, text):
-        return None
-    hint = "names have letters, digits and `_`, no digit first"
-    return Fault(f"{quoted(text)} is not the name of an environment variable", hint)
+    """Check the name of a variable of the environment that a value comes from.
+
+    Never one that is called a secret: a proposal to change the file could have it built in.
+    """
+    if not re.fullmatch(_VARIABLE, text):
+        hint = "names have letters, digits and `_`, no digit first"
+        return Fault(f"{quoted(text)} is not the name of an environment variable", hint)
+    if re.search(_CONFIDENTIAL, text):
+        hint = "a variable's value stays in images and logs: declare it under `secrets:`"
+        return Fault(f"{quoted(text)} is the name of a secret", hint)
+    return None
 
 
 def is_whole(text: str) -> bool:

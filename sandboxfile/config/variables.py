@@ -62,8 +62,8 @@ def _value(name: str, node: Node, given: Given, problems: Problems) -> str | Non
         return None  # the schema says so
     env, default, enum = value(node, "env"), value(node, "default"), value(node, "enum")
     variable = env.text if env else None
-    if env is not None and variable is not None:
-        problems.fault(env, values.environment_variable(variable))
+    if env and variable and problems.fault(env, values.environment_variable(variable)):
+        return None
     words = (_literal(item, kind, problems) for item in (enum.items if enum else ()))
     wanted = _Type(kind, tuple(text for text in words if text is not None))
     fallback = _default(default, wanted, problems) if default is not None else None

@@ -15,7 +15,7 @@ LAYERS = (
     ("logs", "process", "web", "statcache", "graph", "reference", "ready", "journal", "tags"),
     ("answers", "moves"),
     ("listing", "imageconfig", "inherit", "distribution"),
-    ("ignore", "credentials", "pulling", "scripts"),
+    ("ignore", "credentials", "git", "pulling", "scripts"),
     ("config", "context", "console"),
     ("archive", "keys", "dockerfile", "lockfile", "secretfiles", "steps"),
     ("userdockerfile", "uploads", "releases"),

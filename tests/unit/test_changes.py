@@ -286,7 +286,7 @@ def test_a_directory_without_a_repository_is_refused(user: User) -> None:
     assert hint.startswith("not a git repository")
 
 
-@pytest.mark.parametrize("ref", ["nope", "--output=x", "HEAD~9", "HEAD^{tree}"])
+@pytest.mark.parametrize("ref", ["", "nope", "--output=x", "HEAD~9", "HEAD^{tree}"])
 def test_a_commit_that_is_not_there_is_refused(repository: User, ref: str) -> None:
     message, hint = refused(repository, ref)
     assert message == f"`--since {ref}`: git knows no such commit"
@@ -314,3 +314,42 @@ def test_a_name_of_any_bytes_is_told_apart(repository: User) -> None:
     path = os.fsdecode(b"lib/\xff\n\t\x01")
     (repository.root / path).write_text("1")
     assert since(repository)["python"] == (path,)
+
+
+# --- what a checkout brings along ------------------------------------------------------------
+
+
+def test_hooks_are_not_run(repository: User) -> None:
+    hook = repository.write(".git/hooks/post-index-change", "#!/bin/sh\necho ran >> ran\n")
+    hook.chmod(0o755)
+    repository.replace("novita.yaml", "user: user", "user: root")
+
+    assert changed(repository) >= A
+    assert not list(repository.root.rglob("ran"))
+
+
+def test_programs_of_a_directory_that_poses_as_a_repository_are_not_run(
+    user: User, git: Callable[..., str]
+) -> None:
+    git("init", "-q", "--bare")
+    user.write("config", "[core]\nrepositoryformatversion = 0\nbare = false\nworktree = .\n")
+    user.write("novita.yaml", "version: 1\nname: x\nbase: debian\nfiles: [f -> /f]\n")
+    user.write("f", "1")
+    user.write(".gitattributes", "f filter=evil\n")
+    git("add", "-f", "novita.yaml", "f", ".gitattributes")
+    git("commit", "-q", "-m", "one")
+    with (user.root / "config").open("a") as config:
+        config.write('[filter "evil"]\nclean = touch ran; cat\n')
+    user.write("f", "2")
+
+    with chdir(user.root):
+        _, hint = refused(user, "HEAD")
+
+    assert "bare repository" in hint
+    assert not (user.root / "ran").exists()
+
+
+def test_an_empty_commit_is_no_wish_for_everything(user: User) -> None:
+    user.write("novita.yaml", "version: 1\nname: x\nbase: debian\n")
+    assert user.run("list", "--since", "").code == 64
+    assert user.run("list", "--since", "", "--changed").code == 64
