@@ -143,7 +143,7 @@ class _Bases:
         """Read what an image that the engine alone has says of its distribution (os-release(5))."""
         base = surveyed.template.base
         image = ""
-        if isinstance(base, DockerfileBase):
+        if isinstance(base, DockerfileBase) and self._target.builder == "docker":
             image = self._pipeline.dockerfile_tag(surveyed)
         elif isinstance(base, ImageBase):
             image = self._pipeline.pinned(base.image)

@@ -38,6 +38,9 @@ _OURS = frozenset({STATE, *OWN})
 
 _GLOB = frozenset("*?[\\")
 _WHITEOUT = ".wh."
+# How gzip, bzip2, xz and Zstandard begin; and what a tar archive has, and where (ustar).
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+_TAR, _TAR_AT = b"ustar", 257
 _LISTED = 20  # unreadable files named in one error
 _NEAR = 3
 _SEARCHED = 2_000  # paths looked at to find near ones
@@ -111,12 +114,50 @@ def is_single_file(selection: Selection) -> bool:
     return selection.single
 
 
-def select(copy: Copy, workspace_root: Path, own: Iterable[Path] = ()) -> Selection:
+def packed(selection: Selection) -> str | None:
+    """Return a source of a copy that is an archive or compressed, by its content; None for none.
+
+    What is in a directory that is copied counts not.
+    """
+    assert selection.copy is not None
+    depths = {len(os.path.normpath(each).split("/")) for each in selection.copy.sources}
+    root = os.fspath(selection.copy.root)
+    for entry in selection.entries:
+        name = os.path.relpath(entry.path, root)
+        if entry.kind == "file" and len(name.split("/")) in depths and _is_packed(entry.path):
+            return shown(name)
+    return None
+
+
+def _is_packed(path: str) -> bool:
+    try:
+        head = reading.head(path, _TAR_AT + len(_TAR))
+    except OSError:  # whoever sends it says so
+        return False
+    return head.startswith(_PACKED) or head[_TAR_AT:] == _TAR
+
+
+def is_shut(selection: Selection) -> bool:
+    """Say whether a mode for all that is copied leaves directories that nobody may enter."""
+    copy = selection.copy
+    if copy is None or copy.mode is None:
+        return False
+    bits = int(copy.mode, 8)
+    has_directories = any(entry.kind == "directory" for entry in selection.entries)
+    return has_directories and bits != bits | (bits & 0o444) >> 2
+
+
+def select(
+    copy: Copy, workspace_root: Path, own: Iterable[Path] = (), *, dockerfile: Path | None = None
+) -> Selection:
     """Find the files of a copy. Raises ConfigError with all its problems, at its place.
 
-    `own` are the files of the configuration, which are never taken.
+    `own` are the files of the configuration, which are never taken. For a copy in a Dockerfile,
+    whose context is the copy's root, `<Dockerfile>.dockerignore` wins as in `select_context`.
     """
     gathered = _Gathered(workspace_root, copy.at, Ignore.of(copy.ignore, copy.at), own)
+    if dockerfile is not None:
+        gathered.prefer(_beside(dockerfile), copy.root / ".dockerignore")
     single = False
     for source in copy.sources:
         single = _take(gathered, source, copy.root)
@@ -138,10 +179,8 @@ def select_context(
     `<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's `.dockerignore`.
     """
     gathered = _Gathered(workspace_root, base.at, Ignore([]), own)
-    beside = base.dockerfile.with_name(base.dockerfile.name + ".dockerignore")
-    ignore = gathered.ignore(beside)
-    if not beside.exists():
-        ignore = gathered.ignore(base.context / ".dockerignore")
+    gathered.prefer(_beside(base.dockerfile), base.context / ".dockerignore")
+    ignore = gathered.ignore(base.context / ".dockerignore")
     root = _Place(os.fspath(base.context), "", ignore)
     if gathered.is_inside(root.path, "the context"):
         gathered.contents(root)
@@ -152,6 +191,10 @@ def select_context(
         root=gathered.root,
         looked_at=gathered.looked_at,
     )
+
+
+def _beside(dockerfile: Path) -> Path:
+    return dockerfile.with_name(dockerfile.name + ".dockerignore")
 
 
 def shown(path: str) -> str:
@@ -233,6 +276,12 @@ class _Gathered:
                 text = ""
             self._ignores[file] = Ignore.parse(text, self.shown(os.fspath(file)))
         return self._ignores[file]
+
+    def prefer(self, file: Path, other: Path) -> None:
+        """Read the ignore file `file`, where there is one, wherever `other` is asked for."""
+        ignore = self.ignore(file)
+        if file.exists():
+            self._ignores[other] = ignore
 
     def inside(self, path: str) -> str | None:
         """Return a path relative to the workspace, all links resolved; None if it leads out."""

@@ -102,6 +102,8 @@ def _findings(subject: Subject) -> Iterator[Finding]:
             yield from _of_image(subject, subject.config)
         if subject.dockerfile is not None:
             yield from _of_dockerfile(subject.template, subject.dockerfile)
+            if subject.is_remote:
+                yield from _caches(subject.dockerfile)
     yield from _readiness(subject)
     yield from _on_template(subject)
     if subject.service == "novita":
@@ -242,6 +244,14 @@ def _of_dockerfile(template: Template, dockerfile: UserDockerfile) -> Iterator[F
             yield Finding(level="warning", text=text, at=at, remedy="write it as `ready`")
         elif keyword in _IGNORED and keyword != "HEALTHCHECK":
             yield Finding(level="note", text=text, at=at)
+
+
+def _caches(dockerfile: UserDockerfile) -> Iterator[Finding]:
+    """Tell of caches that the service does not mount: what is in them stays in the template."""
+    for each in dockerfile.final:
+        if each.keyword == "RUN" and re.match(r"(--\S+\s+)*--mount=\S*type=cache", each.text):
+            text = "the service mounts no cache: the files of this one stay in the template"
+            yield Finding(level="note", text=text, at=each.at)
 
 
 # --- the ready check -------------------------------------------------------------------------

@@ -66,6 +66,8 @@ def _config(config: Mapping[str, Any], *, commands: tuple[str, ...]) -> ImageCon
         stop_signal=_text(config, "StopSignal"),
         labels={k: v for k, v in _map(config, "Labels").items() if isinstance(v, str)},
         commands=commands,
+        shell=_texts(config, "Shell"),
+        on_build=_texts(config, "OnBuild"),
     )
 
 

@@ -319,6 +319,8 @@ class ImageConfig:
 
     `commands` is the history, oldest first: what each layer was made by, as far as it is told;
     `ports`, `volumes` and `commands` are empty where the image, or who tells of it, has none.
+    `shell` is what carries out commands in shell form, `on_build` the instructions that a
+    Dockerfile based on the image begins with.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -332,6 +334,8 @@ class ImageConfig:
     stop_signal: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
+    shell: tuple[str, ...] = ()
+    on_build: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ from sandboxfile.statcache import Digests
 from sandboxfile.survey import Survey, Surveyed
 from sandboxfile.targets import Publisher, Recipe, Release, Snapshot
 
+_Images = ImageBase | DockerfileBase  # what a service that builds begins with an image for
+
 
 def image_tag(template: str, key: str, *, prefix: str = "sf") -> str:
     """Return the tag in the engine of a template's image: `sandboxfile/<name>:sf-<16 hex>`."""
@@ -173,18 +175,32 @@ class Pipeline:
         base = surveyed.template.base
         return self._recipes.recipe(
             surveyed,
-            image=self._base_name(surveyed) if isinstance(base, ImageBase) else None,
+            image=self._begins_with(surveyed) if isinstance(base, _Images) else None,
             parent=recipes.name_at_target(surveyed, self._parent_build(surveyed)),
             force=force,
         )
 
     @property
     def _recipes(self) -> Recipes:
-        return Recipes(survey=self.survey, digests=self.digests, config=self._config)
+        return Recipes(
+            survey=self.survey, digests=self.digests, config=self._config, image=self._image
+        )
+
+    def _begins_with(self, surveyed: Surveyed) -> str:
+        """Return the image that the service begins with, also for a Dockerfile."""
+        parsed = surveyed.dockerfile
+        return self.pinned(parsed.base) if parsed is not None else self._base_name(surveyed)
+
+    def _image(self, surveyed: Surveyed) -> ImageConfig:
+        return self._placed(surveyed, lambda: self._asked(self._begins_with(surveyed)))
 
     def _config(self, surveyed: Surveyed) -> ImageConfig:
+        return self._placed(surveyed, lambda: self.base_config(surveyed) or ImageConfig())
+
+    @staticmethod
+    def _placed(surveyed: Surveyed, ask: Callable[[], ImageConfig]) -> ImageConfig:
         try:
-            return self.base_config(surveyed) or ImageConfig()
+            return ask()
         except SandboxfileError as error:
             error.at = error.at or surveyed.template.base.at
             raise
@@ -226,8 +242,11 @@ class Pipeline:
             parent = self.survey[base.template]
             config = self.base_config(parent, of_image)
             return config and inherit.onwards(parent.template, config)
-        if isinstance(base, DockerfileBase):
+        if isinstance(base, DockerfileBase) and self.builder == "docker":
             return self._known_here(self.dockerfile_tag(surveyed))
+        if isinstance(base, DockerfileBase):
+            found = surveyed.translated(of_image(self._begins_with(surveyed)))
+            return found.config if found is not None else None
         return ImageConfig()
 
     def _asked(self, image: str) -> ImageConfig:

@@ -182,7 +182,7 @@ def _check_secrets(
     made = [
         d for d in decisions if d.action == "build" or (is_elsewhere and d.action == "snapshot")
     ]
-    copies = (each for d in made for each in surveyed[d.template].selections.values())
+    copies = (each for d in made for each in surveyed[d.template].sent.values())
     problems = secretfiles.each(copies)
     if is_elsewhere and problems:
         raise ConfigError(drawn(problems, session.workspace))

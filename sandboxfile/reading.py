@@ -26,6 +26,13 @@ def regular(path: Path) -> bytes:
         return file.read()
 
 
+def head(path: str, length: int) -> bytes:
+    """Return how a file begins; follows no link, never waits. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        return file.read(length)
+
+
 def is_file(path: Path) -> bool:
     """Tell whether there is a file; False, not OSError, where nobody may look or no name can be."""
     return os.path.isfile(path)  # noqa: PTH113

@@ -1,11 +1,21 @@
 """What the service is told to do for each template that it builds itself (`builder: remote`)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sandboxfile import inherit, steps, uploads
+from sandboxfile.context import Selection
 from sandboxfile.errors import ConfigError
-from sandboxfile.model import ImageBase, ImageConfig, RemoteBase, Template, TemplateBase
+from sandboxfile.model import (
+    Copy,
+    DockerfileBase,
+    ImageBase,
+    ImageConfig,
+    RemoteBase,
+    Template,
+    TemplateBase,
+)
+from sandboxfile.places import Problem
 from sandboxfile.statcache import Digests
 from sandboxfile.steps import Origin, Step
 from sandboxfile.survey import Survey, Surveyed
@@ -18,12 +28,13 @@ class Recipes:
     """Writes the recipes of one run.
 
     `digests` must be what the keys were computed with; `config` returns what a template's base
-    says of itself.
+    says of itself, `image` what the image says that its Dockerfile begins with.
     """
 
     survey: Survey
     digests: Digests
     config: Callable[[Surveyed], ImageConfig]
+    image: Callable[[Surveyed], ImageConfig]
 
     def recipe(
         self,
@@ -45,15 +56,37 @@ class Recipes:
 
     def uploads(self, surveyed: Surveyed) -> Mapping[int, Upload]:
         """Return the files of each copy of a template, by its number."""
-        found = surveyed.selections.items()
+        found = self._sent(surveyed).items()
         return {number: uploads.upload(selection, self.digests) for number, selection in found}
+
+    def _sent(self, surveyed: Surveyed) -> Mapping[int, Selection]:
+        """Return the files of each copy; where those of a Dockerfile go, its image may decide."""
+        copies = [each for each in self._whole(surveyed).instructions if isinstance(each, Copy)]
+        found = dict(surveyed.sent)
+        for number, copy in enumerate(copies[: len(surveyed.below)], 1):
+            selected = found[number].copy
+            assert selected is not None
+            if selected.sources != copy.sources:
+                text = "what is copied here is decided by a variable of the image"
+                raise ConfigError([Problem(copy.at, text, "call the Dockerfile's own otherwise")])
+            found[number] = replace(found[number], copy=copy)
+        return found
+
+    def _whole(self, surveyed: Surveyed) -> Template:
+        """Return a template with what its Dockerfile says before all else."""
+        template = surveyed.template
+        if not isinstance(template.base, DockerfileBase):
+            return template
+        found = surveyed.translated(self.image(surveyed))
+        assert found is not None
+        return replace(template, instructions=(*found.instructions, *template.instructions))
 
     def applied(self, surveyed: Surveyed) -> Template:
         """Return a template with what it takes over from its base filled in."""
         return inherit.applied(surveyed.template, self.config(surveyed))
 
     def _steps(self, surveyed: Surveyed, files: Mapping[int, Upload]) -> tuple[Step, ...]:
-        whole = self.applied(surveyed)
+        whole = inherit.applied(self._whole(surveyed), self.config(surveyed))
         if problems := steps.problems(whole):  # of what the image says, the rest is checked
             raise ConfigError(problems)
         copies = {number: upload.sent for number, upload in files.items()}
@@ -61,14 +94,14 @@ class Recipes:
 
     def _origin(self, surveyed: Surveyed) -> Origin:
         base = surveyed.template.base
-        if isinstance(base, ImageBase):
-            config = self.config(surveyed)
+        if isinstance(base, ImageBase | DockerfileBase):
+            config = self.image(surveyed)
             variables = {n: v for n, v in config.env.items() if inherit.is_variable(n)}
             return Origin(environment=variables, workdir=config.workdir or "/")
         if not isinstance(base, TemplateBase):
             return Origin()
         parent = self.survey[base.template]
-        whole = self.applied(parent)
+        whole = inherit.applied(self._whole(parent), self.config(parent))
         return Origin(
             workdir=steps.workdir(whole.instructions, self._origin(parent).workdir),
             has_user=whole.user is not None,

@@ -65,7 +65,7 @@ def found(selection: Selection) -> tuple[Problem, ...]:
 
 def _problem(selection: Selection, entry: Entry, kind: str) -> Problem:
     path, name = shown(_path(selection, entry)), shown(entry.name)
-    hint = f'leave it out in `.dockerignore`, or add `allow: ["{name}"]` to the copy'
+    hint = f'leave it out in `.dockerignore`, or copy it under `files` with `allow: ["{name}"]`'
     return Problem(selection.at, f"`{path}` looks like {kind}", hint)
 
 

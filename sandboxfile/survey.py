@@ -3,11 +3,20 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from sandboxfile import context, dockerfile, inherit, keys, reading, steps, userdockerfile
+from sandboxfile import (
+    context,
+    dockerfile,
+    inherit,
+    keys,
+    reading,
+    steps,
+    translation,
+    userdockerfile,
+)
 from sandboxfile.config.document import complaint
 from sandboxfile.context import Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
@@ -18,8 +27,10 @@ from sandboxfile.model import (
     Account,
     BootstrapBase,
     Builder,
+    Copy,
     DockerfileBase,
     ImageBase,
+    ImageConfig,
     InstallProject,
     RemoteBase,
     Template,
@@ -30,6 +41,7 @@ from sandboxfile.model import (
 from sandboxfile.places import Problem
 from sandboxfile.reference import ImageReference
 from sandboxfile.statcache import Digests
+from sandboxfile.translation import Translation
 from sandboxfile.userdockerfile import UserDockerfile
 
 # A value on one line of YAML, from its first character: in quotes, or up to what ends it.
@@ -38,7 +50,10 @@ _VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surveyed:
-    """One template with all that decides it; `keys` is None while a base is not resolved."""
+    """One template with all that decides it; `keys` is None while a base is not resolved.
+
+    `below` are the files of the copies in a Dockerfile that the service is to carry out.
+    """
 
     template: Template
     selections: Mapping[int, Selection]
@@ -47,12 +62,30 @@ class Surveyed:
     keys: Keys | None
     contents: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
+    below: Mapping[int, Selection] = field(default_factory=dict)
+
+    @property
+    def sent(self) -> Mapping[int, Selection]:
+        """The files of all copies that a service which builds carries out, in their order."""
+        found = (*self.below.values(), *self.selections.values())
+        return dict(enumerate(found, 1))
+
+    def translated(self, image: ImageConfig | None) -> Translation | None:
+        """Return the Dockerfile that the template begins with in our terms, None without one.
+
+        Raises ConfigError for what the service cannot do, now that the image is known.
+        """
+        base = self.template.base
+        if not isinstance(base, DockerfileBase):
+            return None
+        assert self.dockerfile is not None
+        return translation.translate(self.dockerfile, base, image)
 
     @property
     def looked_at(self) -> frozenset[str]:
         """Everything whose `lstat` must stay for all this to stay as it is, absolute paths."""
         paths: set[str] = set()
-        for selection in (*self.selections.values(), *filter(None, [self.context])):
+        for selection in (*self.sent.values(), *filter(None, [self.context])):
             paths |= selection.looked_at
             paths.update(entry.path for entry in selection.entries)
         for instruction in self.template.instructions:
@@ -139,7 +172,8 @@ def survey(
             template = inherit.of_parent(template, done[template.base.template].template)
         try:
             _check(template, done, builder)
-            done[name] = _one(workspace, template, done, resolved, digests)
+            found = _one(workspace, template, done, resolved, digests)
+            done[name] = _for_service(workspace, found) if builder == "remote" else found
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
@@ -217,10 +251,42 @@ def _unbuildable(template: Template) -> Iterator[Problem]:
         case BootstrapBase() as base:
             text = f"the service cannot make {base.distribution} from its packages"
             yield Problem(base.at, text, hint)
-        case DockerfileBase() as base:
-            yield Problem(base.at, "the service cannot build a Dockerfile", hint)
         case _:
             pass
+
+
+def _for_service(workspace: Workspace, surveyed: Surveyed) -> Surveyed:
+    """Find what the service is to be sent for a Dockerfile. Raises ConfigError.
+
+    Variables that the image sets are not known here: nothing that they decide is complained of.
+    """
+    base, found = surveyed.template.base, surveyed.translated(None)
+    if found is None:
+        return surveyed
+    assert isinstance(base, DockerfileBase)
+    whole = replace(surveyed.template, instructions=found.instructions)
+    if problems := steps.problems(whole):
+        raise ConfigError(problems)
+    copies = [each for each in found.instructions if isinstance(each, Copy)]
+    below = {
+        number: context.select(copy, workspace.root, workspace.files, dockerfile=base.dockerfile)
+        for number, copy in enumerate(copies, 1)
+    }
+    if problems := tuple(_untrue(below, found.unpacking)):
+        raise ConfigError(problems)
+    return replace(surveyed, below=below)
+
+
+def _untrue(below: Mapping[int, Selection], unpacking: frozenset[int]) -> Iterator[Problem]:
+    """Complain of copies whose files would arrive otherwise than in an image."""
+    for number, selection in below.items():
+        packed = context.packed(selection) if number in unpacking else None
+        if packed is not None:
+            text = f"the service cannot unpack `{packed}`, as `ADD` does"
+            yield Problem(selection.at, text, f"unpack it with `RUN`, or {translation.HINT}")
+        if context.is_shut(selection):
+            text = "the service would let everybody enter directories, with this `--chmod`"
+            yield Problem(selection.at, text, "give directories `x` wherever they have `r`")
 
 
 def _check_remote(template: Template, done: Mapping[str, Surveyed]) -> None:

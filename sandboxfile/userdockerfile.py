@@ -6,7 +6,7 @@ is left to it, and the text is only changed where an image is named (`pin`).
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sandboxfile.dockerfile import Need, StepName
@@ -26,10 +26,16 @@ _COUNTED = frozenset({"ADD", "COPY", "RUN", "WORKDIR"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """One instruction: its keyword in upper case and where it is written."""
+    """One instruction: its keyword in upper case and where it is written.
+
+    `text` is what follows the keyword, lines joined; `words` are its words, quotes kept.
+    """
 
     keyword: str
     at: Position
+    text: str = ""
+    words: tuple[str, ...] = ()
+    has_heredoc: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +79,8 @@ class UserDockerfile:
     `target` is the name of that stage for a builder, None for the last; `stages` the names of
     all, "" for those without; `secrets` the ids of the secrets that it mounts; `needs` what not
     every builder can do; `syntax` the frontend that the file asks for, an image that BuildKit
-    fetches by itself.
+    fetches by itself; `escape` its escape character; `arguments` the values of each `ARG` before
+    the first `FROM`, and those that BuildKit defines.
     """
 
     text: str
@@ -83,6 +90,8 @@ class UserDockerfile:
     needs: frozenset[Need]
     secrets: tuple[str, ...]
     syntax: str | None
+    escape: str
+    arguments: Mapping[str, str]
     _target: int
     _stages: tuple[_Stage, ...]
     _instructions: tuple[Instruction, ...]
@@ -163,6 +172,8 @@ def parse(
         needs=frozenset(reader.needs | ({"secrets"} if secrets else set())),
         secrets=tuple(dict.fromkeys(secrets)),
         syntax=directives.get("syntax"),
+        escape=reader.source.escape,
+        arguments=reader.values,
         _target=target,
         _stages=tuple(reader.stages),
         _instructions=tuple(reader.instructions),
@@ -379,15 +390,21 @@ class _Reader:
         self.needs: set[Need] = set()
         self.instructions: list[Instruction] = []
         self._args = args
-        self._values = dict(_PREDEFINED)
+        self.values = dict(_PREDEFINED)
 
     def read(self, line: _Line) -> None:
         words = _words(line, self.source.escape)
-        if any(_heredocs(words)):
-            self.needs.add("heredoc")
         first, *arguments = words
         keyword = first.text.upper()
-        instruction = Instruction(keyword=keyword, at=self.source.position(first.offset))
+        instruction = Instruction(
+            keyword=keyword,
+            at=self.source.position(first.offset),
+            text=line.text[first.end :].strip(_BLANKS),
+            words=tuple(word.text for word in arguments),
+            has_heredoc=any(_heredocs(words)),
+        )
+        if instruction.has_heredoc:
+            self.needs.add("heredoc")
         self.instructions.append(instruction)
         if keyword == "FROM":
             self._from(arguments, instruction)
@@ -402,13 +419,13 @@ class _Reader:
         for word in words:
             name, equals, default = word.text.partition("=")
             if name in self._args:
-                self._values[name] = self._args[name]
+                self.values[name] = self._args[name]
             elif equals:
-                self._values[name] = self._expanded(default, word)
+                self.values[name] = self._expanded(default, word)
 
     def _expanded(self, text: str, word: _Word) -> str:
         try:
-            return _Expansion(text, self._values, self.source.escape).result()
+            return expanded(text, self.values.get, self.source.escape)
         except ValueError as error:
             raise SandboxfileError(f"in `{word.text}`, {error}", at=self._at(word)) from None
 
@@ -521,12 +538,20 @@ def _secret_id(options: Mapping[str, _Word]) -> str:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#]")
 
 
+def expanded(text: str, value: Callable[[str], str | None], escape: str) -> str:
+    """Return a text with variables replaced and quotes taken away, by the rules of Docker.
+
+    Raises ValueError with the reason.
+    """
+    return _Expansion(text, value, escape).result()
+
+
 class _Expansion:
     """Replaces `$X`, `${X}`, `${X:-word}` and their like, and takes quotes away."""
 
-    def __init__(self, text: str, values: Mapping[str, str], escape: str) -> None:
+    def __init__(self, text: str, value: Callable[[str], str | None], escape: str) -> None:
         self._text = text
-        self._values = values
+        self._value = value
         self._escape = escape
         self._at = 0
 
@@ -574,7 +599,7 @@ class _Expansion:
         if not name:
             raise ValueError("`${` is not followed by a name")
         self._at = name.end()
-        value = self._values.get(name[0])
+        value = self._value(name[0])
         return self._modified(name[0], value) if has_brace else value or ""
 
     def _modified(self, name: str, value: str | None) -> str:

@@ -19,6 +19,7 @@ LAYERS = (
     ("config", "context", "console"),
     ("archive", "keys", "dockerfile", "lockfile", "secretfiles", "steps"),
     ("userdockerfile", "uploads", "releases"),
+    ("translation",),
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),
     ("targets", "resolve", "account", "configs", "changes"),

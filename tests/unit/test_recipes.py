@@ -272,3 +272,113 @@ def test_the_steps_are_shown_as_they_are_sent(builder: User, service: Far) -> No
     ]
     assert shown["steps"][1]["at"] == "novita.yaml:6:9"
     assert ran(builder, service, text, "show", "files").out == "/a/: a.txt\n"
+
+
+# --- the user's own Dockerfile ---------------------------------------------------------------
+
+OWN = """\
+FROM BASE
+ARG VERSION=1
+ENV HERE=$LANG-$VERSION
+RUN make $VERSION
+COPY --chmod=755 app ./app/
+WORKDIR sub
+USER app
+CMD ["./serve"]
+"""
+ON_DOCKERFILE = (
+    "name: api\nbase: {dockerfile: Dockerfile}\nfiles: [own.txt -> /own.txt]\nrun: [x]\n"
+)
+
+
+def test_a_dockerfile_is_carried_out_by_the_service(builder: User, service: Far) -> None:
+    builder.write("app/a.py", "1")
+    builder.write("app/b.log", "1")
+    builder.write("own.txt", "1")
+    builder.write("Dockerfile.dockerignore", "**/*.log\n")
+    builder.write("Dockerfile", OWN.replace("BASE", service.base))
+    built(builder, service, ON_DOCKERFILE)
+    body = started(service, "api")
+    assert body["fromImage"] == service.base
+    assert body["startCmd"] == "./serve"
+    env, first, made, copied, entered, own, run, user, end = (s["args"] for s in body["steps"])
+    assert "LANG=C.UTF-8" in env[0]
+    assert "HERE=C.UTF-8-1" in first[0]
+    assert made[0].startswith("cd -- /image && exec /bin/sh -c 'exec /usr/bin/env VERSION=1")
+    assert copied == ["app", "/image/app/", "root:root", ""]
+    assert "mkdir -p -- /image/sub" in entered[0]
+    assert own[:2] == ["own.txt", "/own.txt"]
+    assert run == ["cd -- /image/sub && exec /bin/sh -c x", "root"]
+    assert (user, end) == (["app"], ["/image/sub"])
+    assert len(service.files) == 2
+    generated = json.loads((builder.root / ".sandboxfile/generated/api/steps.json").read_text())
+    assert generated["steps"][2]["at"] == "Dockerfile:4:1"
+
+
+def test_what_a_dockerfile_asks_too_much_is_told_at_its_line(builder: User, service: Far) -> None:
+    builder.write("own.txt", "1")
+    builder.write("a.tgz", "\x1f not a gzip")
+    (builder.root / "b.tgz").write_bytes(b"\x1f\x8b")
+    builder.write("d/f", "1")
+    builder.write("d/e/f", "1")
+    (builder.root / "d/c.tgz").write_bytes(b"\x1f\x8b")
+    text = "secrets: {s: {env: S}}\ntemplates: {api: {base: {dockerfile: Dockerfile}}}\n"
+    for line, told in (
+        ("RUN --mount=type=secret,id=s x", "`--mount=type=secret"),
+        ("USER 1000\nRUN x", "3:1: error: the service knows users by name"),
+        ("ADD b.tgz /x/", "2:1: error: the service cannot unpack `b.tgz`, as `ADD` does"),
+        ("ADD *.tgz /x/", "2:1: error: the service cannot unpack `b.tgz`, as `ADD` does"),
+        ("COPY --chmod=644 d /x/", "2:1: error: the service would let everybody enter"),
+        ("COPY nothing /x/", "2:1: error: nothing matches `nothing`"),
+    ):
+        builder.write("Dockerfile", f"FROM {service.base}\n{line}\n")
+        done = ran(builder, service, text, "validate")
+        assert (done.code, told in done.err) == (3, True), done.err
+    copies = "ADD a.tgz d /x/\nCOPY b.tg* /y/\n"
+    builder.write("Dockerfile", f"FROM {service.base}\n{copies}")
+    assert ran(builder, service, text, "validate").code == 0
+
+
+def test_likely_secrets_of_a_dockerfile_are_not_sent(builder: User, service: Far) -> None:
+    builder.write("app/.env", "A=1")
+    builder.write("own.txt", "1")
+    builder.write("Dockerfile", f"FROM {service.base}\nCOPY app /app/\n")
+    done = ran(builder, service, ON_DOCKERFILE)
+    assert done.code == 3
+    assert "Dockerfile:2:1: error: `app/.env` looks like an environment file" in done.err
+    assert service.files == {}
+
+
+def test_an_image_may_not_decide_what_is_sent(builder: User, service: Far) -> None:
+    builder.write("own.txt", "1")
+    builder.write("Dockerfile", f"FROM {service.base}\nARG LANG=own.txt\nCOPY $LANG /x/\n")
+    done = ran(builder, service, ON_DOCKERFILE)
+    assert done.code == 3
+    assert "Dockerfile:3:1: error: what is copied here is decided by a variable" in done.err
+
+
+def test_a_child_of_a_dockerfile_begins_where_that_ends(builder: User, service: Far) -> None:
+    builder.write("Dockerfile", f"FROM {service.base}\nWORKDIR /deep\nUSER app\n")
+    text = (
+        "templates:\n  parent: {base: {dockerfile: Dockerfile}, inherit: false}\n"
+        "  child: {base: {template: parent}, run: [x], inherit: false}\n"
+    )
+    built(builder, service, text)
+    (run,) = started(service, "child")["steps"]
+    assert run["args"] == ["cd -- /deep && exec /bin/sh -c x", "root"]
+
+
+def test_what_is_pushed_is_looked_at_for_likely_secrets(builder: User, service: Far) -> None:
+    builder.write("app/.env", "A=1")
+    text = "name: api\nbase: BASE\nfiles: ['app/ -> /app/']\n"
+    done = ran(
+        builder,
+        service,
+        text,
+        "build",
+        "--progress",
+        "plain",
+        more=", builder: docker, registry: 'localhost:9/team'",
+    )
+    assert "`app/.env` looks like an environment file, and will be in the image" in done.err
+    assert "allow" in done.err

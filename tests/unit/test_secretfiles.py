@@ -100,7 +100,9 @@ def test_what_is_named_is_allowed(tmp_path: Path) -> None:
     told(tmp_path, "sub/.env")
     (problem,) = secretfiles.found(selected(tmp_path, "app", allow=(".env",)))
     assert problem.message == "`app/sub/.env` looks like an environment file"
-    expected = 'leave it out in `.dockerignore`, or add `allow: ["sub/.env"]` to the copy'
+    expected = (
+        'leave it out in `.dockerignore`, or copy it under `files` with `allow: ["sub/.env"]`'
+    )
     assert (problem.at, problem.hint) == (AT, expected)
     assert secretfiles.found(selected(tmp_path, "app", allow=(".env", "sub/.env"))) == ()
     assert secretfiles.found(selected(tmp_path, "app", allow=("**/.env",))) == ()
