@@ -66,7 +66,12 @@ class _Pump:
         if self._stdin in readable:
             self._send()
         if buffered or self._connection in readable:
-            data = self._connection.recv(CHUNK)
+            try:
+                data = self._connection.recv(CHUNK)
+            except ConnectionResetError:
+                # The end of a command that left its input unread. What it said came before, and
+                # an engine that is gone is noticed when it is asked for the exit status.
+                return False
             self.feed(data)
             return bool(data)
         return True

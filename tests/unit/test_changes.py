@@ -23,7 +23,7 @@ FILES = {
     "services/a/novita.yaml": "version: 1\nbase: {template: python}\nmatrix: {v: [x, y]}\n"
     "files: ['app/*.py -> /app/', 'data/**/*.csv -> /d/', '../../lib/y -> /y']\n",
     "services/b/novita.yaml": "version: 1\ntemplates:\n"
-    "  b: {base: {template: a-x}, start: run}\n"
+    "  b: {base: {template: a-x}, start: run, resources: {cpu: 2}}\n"
     "  d: {base: {dockerfile: docker/Dockerfile}}\n"
     "  u: {base: debian, packages: {uv: {project: web}, pip: {requirements: r.txt}}}\n",
     "services/b/docker/Dockerfile": "FROM debian\nCOPY x /x\n",
@@ -165,6 +165,7 @@ def test_the_reasons_are_told_in_the_order_of_the_workspace(repository: User) ->
         ("services/b/novita.yaml", "  b:", "  c: {base: debian}\n  b:", {"c"}),
         ("services/a/novita.yaml", "[x, y]", "[x, z]", {"a-z"}),
         ("services/b/novita.yaml", "start: run", "tags: [t]", {"b"}),
+        ("services/b/novita.yaml", "cpu: 2", "cpu: 4", {"b"}),
         ("shared/all.yaml", "base: debian", "base: alpine", {"shared"}),
     ],
 )
