@@ -279,7 +279,7 @@ class Api:
         wanted = parameters.tags(tags)
         if names.DEFAULT_TAG in wanted:
             raise Refusal(400, f"Cannot delete the '{names.DEFAULT_TAG}' tag")
-        self._store.unassign(self._template(name).id, wanted)
+        self._builder.discard(self._store.unassign(self._template(name).id, wanted), [])
         return Answer(status=204)
 
     def tags(self, _request: Request, args: list[str]) -> Answer:

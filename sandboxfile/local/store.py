@@ -281,11 +281,18 @@ class Store:
         with self._transaction() as db:
             _assign(db, self._time(), build.template, build.id, tags)
 
-    def unassign(self, template: str, tags: Iterable[str]) -> None:
-        """Drop tags with their history; a build without any tag is detached."""
+    def unassign(self, template: str, tags: Iterable[str]) -> list[str]:
+        """Drop tags with their history; a build without any tag is detached.
+
+        Returns the images of detached builds: nobody can start from them any more.
+        """
+        gone = f"template = ? AND image IS NOT NULL AND NOT {_ATTACHED}"
         with self._transaction() as db:
             for tag in tags:
                 db.execute("DELETE FROM assignment WHERE template = ? AND tag = ?", (template, tag))
+            images = db.execute(f"SELECT image FROM build WHERE {gone}", (template,)).fetchall()
+            db.execute(f"UPDATE build SET image = NULL WHERE {gone}", (template,))
+        return [image for (image,) in images]
 
     def tags(self, template: str) -> list[Assignment]:
         rows = self._rows(

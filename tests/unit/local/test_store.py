@@ -317,6 +317,17 @@ def test_deleting_takes_the_logs_of_that_template_alone(store: Store) -> None:
     assert len(store.entries(staying.build, level="debug", offset=0, limit=9)) == 1
 
 
+def test_the_images_of_builds_without_tags_are_given_up_once(store: Store) -> None:
+    old = finish(store, register(store, "app", "old"))
+    kept = finish(store, register(store, "app", "old", "stable"))
+    other = finish(store, register(store, "other", "old"))
+    assert store.unassign(old.template, ["old"]) == [f"image:{old.build}"]
+    assert store.unassign(old.template, ["old"]) == []
+    assert store.resolve(names.parse("app:stable")).id == kept.build
+    assert store.resolve(names.parse("other:old")).id == other.build
+    assert store.delete(old.template) == [f"image:{kept.build}"]
+
+
 def test_the_limit_does_not_count_what_gives_way(store: Store) -> None:
     request = Registration(flow="v2", name=names.parse("app"), tags=("a",), resources=Resources())
     store.register(request, limit=1)
