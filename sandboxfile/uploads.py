@@ -69,12 +69,12 @@ def files_hash(source: str, to: str, members: Iterable[Member]) -> str:
     """Return the hash of a copy of these members from `source` to `to`, both as written.
 
     SHA-256 over `COPY source to` and, for each member in the order of code points: its path, its
-    whole mode word, its size and its content or the text of a link, nothing between them. The
-    sizes of directories are left out, since they differ from one file system to the next
-    (docs/protocol.md, 3.4).
+    whole mode word, its size and its content or the text of a link, nothing between them; `.`
+    comes first. The sizes of directories are left out, since they differ from one file system to
+    the next (docs/protocol.md, 3.4).
     """
     hashed = sha256(f"COPY {source} {to}".encode())
-    for member in sorted(members, key=lambda each: each.name):
+    for member in sorted(members, key=lambda each: (each.name != ".", each.name)):
         hashed.update(as_bytes(member.name))
         hashed.update(b"%d" % (_TYPES[member.kind] | member.mode))
         for piece in _pieces(member):
@@ -94,6 +94,6 @@ def _pieces(member: Member) -> Iterator[bytes]:
 
 def _is_plain(source: str, name: str) -> bool:
     """Tell whether a source names one path below its directory, tidily."""
-    if name.startswith("..") or any(letter in source for letter in "*?[\\"):
+    if name.partition("/")[0] == ".." or any(letter in source for letter in "*?[\\"):
         return False
     return source.removeprefix("./").rstrip("/") in {name, "", "."}

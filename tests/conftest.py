@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -346,6 +347,15 @@ def _listens(port: int) -> bool:
 
 
 # --- programs of others ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def sdk_python() -> str:
+    """A Python with the official SDKs; they come with the dependency group `judges`."""
+    missing = [each for each in ("novita_sandbox", "e2b") if find_spec(each) is None]
+    if missing:
+        _no_engine(f"{missing} are not there: install the dependency group `judges`")
+    return sys.executable
 
 
 @pytest.fixture(scope="session")

@@ -165,8 +165,9 @@ def environ(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     }
 
 
-def _python(_: pytest.FixtureRequest, module: str) -> list[str]:
-    return [sys.executable, str(PROGRAMS / "drive.py"), module]
+def _python(request: pytest.FixtureRequest, module: str) -> list[str]:
+    python: str = request.getfixturevalue("sdk_python")
+    return [python, str(PROGRAMS / "drive.py"), module]
 
 
 def _javascript(request: pytest.FixtureRequest, package: str) -> list[str]:

@@ -3,6 +3,7 @@ import io
 import os
 import subprocess
 import tarfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ def test_a_link_is_hashed_by_its_text(root: Path) -> None:
     assert files_hash("link.txt", "/app/", members) == expected
 
 
+def test_the_directory_itself_comes_first_whatever_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / ",").touch(0o644)
+    found = sent(tmp_path, ".", to="/app")
+    assert found.files_hash() == sha256(b"COPY . /app.16877,331880").hexdigest()
+
+
 def test_the_hash_is_of_what_is_sent_and_of_nothing_else(root: Path) -> None:
     before = sent(root, "app").files_hash()
     os.utime(root / "app/a.py", (1, 1))
@@ -110,6 +117,11 @@ def test_one_path_is_sent_under_its_own_name(root: Path) -> None:
     assert found.sent == Sent(source="app/", to="/app/")
     assert names(found) == ["app", "app/a.py", "app/empty", "app/link", "app/sub", "app/sub/run"]
     assert {oct(m.mode) for m in found.members if m.kind == "file"} == {"0o644", "0o755"}
+
+
+def test_a_name_that_begins_with_two_dots_is_one_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "..data").touch()
+    assert names(sent(tmp_path, "./..data")) == ["..data"]
 
 
 def test_the_whole_directory_is_a_dot(root: Path) -> None:
