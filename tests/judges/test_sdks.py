@@ -230,7 +230,7 @@ def test_a_start_command_that_fails_is_reported_at_the_end(
     done = judge.build(recipe, nonce)
     message = "start command failed: error running start command: exit status 3"
     assert failed(done) == (message, 2)
-    assert "[start] [stdout]: lost" in done.text
+    assert "[start] [stderr]: lost" in done.text
 
 
 def test_a_base_that_is_not_there_is_reported_at_the_base(
