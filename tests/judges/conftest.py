@@ -105,7 +105,10 @@ class Server:
 def server(
     engine: Engine, engine_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A `sandboxfile serve` on the engine of the tests, with a data directory of its own."""
+    """A `sandboxfile serve` on the engine of the tests, with a data directory of its own.
+
+    What the programs ask and are answered is held against the description of the API, too.
+    """
     kept = {name: os.environ[name] for name in COVERAGE if name in os.environ}
     data = tmp_path_factory.mktemp("served")
     command = [sys.executable, "-m", "sandboxfile", "serve", "--port", "0", "--data", str(data)]
@@ -130,7 +133,11 @@ def server(
             for tag in _tags(engine_environ) - before:
                 engine.untag(tag)
     assert process.returncode == 0, said
-    assert faults(recording.exchanges()) == []
+    said_once = {
+        (each.method, each.target, each.body, each.status, each.answer): each
+        for each in recording.exchanges()  # whoever polls is told the same many times
+    }
+    assert faults(said_once.values()) == [], "what was said is not as the API is described"
 
 
 def _tags(environ: Mapping[str, str]) -> set[str]:
