@@ -70,6 +70,6 @@ def _line(template: ListedTemplate, row: dict[str, Any], width: int) -> str:
     size = f"{template.cpu} cpu {template.memory:>6} MiB" if template.cpu else ""
     return (
         f"{mark} {_named(template):<{width}}  {template.template_id:<20}  {template.builds:>3} "
-        f"builds  {size:<18}  {tags}".rstrip()
+        f"{'build ' if template.builds == 1 else 'builds'}  {size:<18}  {tags}".rstrip()
         + "\n"
     )

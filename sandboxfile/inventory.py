@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 
-from sandboxfile import lockfile
+from sandboxfile import journal, lockfile
 from sandboxfile.app import Session
 from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
+from sandboxfile.journal import Journal
 from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.lockfile import Lock
 from sandboxfile.parts import Parts
@@ -153,7 +155,24 @@ class Inventory:
         if doomed.known is not None:
             change = partial(_without, self._session.target.name, doomed.known, doomed.template_id)
             lockfile.update(self._session.lock_path, change)
+        self._close(doomed.template_id)
         return was_there
+
+    def _close(self, template_id: str) -> None:
+        """Leave nothing of the template in the journal that `status` and `build` would go on with.
+
+        What another run has begun meanwhile under the same name has another ID, and stays.
+        """
+        session = self._session
+        left = journal.peek(session.journal_path)
+        if all(record.template_id != template_id for record in left.values()):
+            return
+        kept = Journal.open(session.journal_path, emit=session.emit, cancel=session.cancel)
+        with closing(kept), kept.turn():
+            for name in left:
+                record = kept.pending(name)
+                if record is not None and record.template_id == template_id:
+                    kept.write(replace(record, step="closed"))
 
 
 def _without(target: str, name: str, template_id: str, lock: Lock) -> Lock:

@@ -196,10 +196,11 @@ def _judge(
 
 
 def _settled(key: str, entry: Entry) -> Iterator[Reason]:
-    yield Reason(text=f"the lock has key {_short(key)}")
+    """Say what stands out first: where there is room for one reason, it is that."""
     for build in sorted({*entry.moved.values()}):
         tags = sorted(tag for tag, other in entry.moved.items() if other == build)
         yield Reason(text=f"kept on build {build} until the template changes: {_listed(tags)}")
+    yield Reason(text=f"the lock has key {_short(key)}")
 
 
 def _differences(

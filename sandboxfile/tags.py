@@ -65,7 +65,7 @@ def _complaint(tag: str, text: str, values: dict[str, str | None]) -> tuple[str,
     for match in _REFERENCE.finditer(tag):
         name = match[2]
         if name == "git.sha" and values[name] is None:
-            return f"tag `{tag}` needs a commit, and this is not a git repository", ""
+            return f"tag `{tag}` needs a commit, and there is none here", ""
         if name == "key" and values[name] is None:
             return f"tag `{tag}` needs the template key, which is not known yet", ""
         if name is not None and name not in _KNOWN:

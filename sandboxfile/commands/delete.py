@@ -84,5 +84,7 @@ def _confirm(it: Opened, doomed: list[Doomed]) -> None:
 
 def _said(each: Doomed) -> str:
     name = each.known or ", ".join(each.names) or each.word
-    builds = "" if each.builds is None else f", {each.builds} builds"
+    builds = (
+        "" if each.builds is None else f", {each.builds} build{'' if each.builds == 1 else 's'}"
+    )
     return f"{name} ({each.template_id}{builds})"

@@ -4,8 +4,9 @@ import argparse
 
 from sandboxfile import app, errors
 from sandboxfile.commands.tag import check_tags, tell
-from sandboxfile.errors import UsageError
+from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.opening import opened
+from sandboxfile.releases import Published
 from sandboxfile.releasing import Releases, resolve
 
 
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         builds = []
         for name in app.select(it.session.workspace, args.templates):
             published = releases.published(name)
-            build = releases.ready(published, resolve(published, args.source))
+            build = releases.ready(published, _source(published, args))
             builds.append((published, build.build_id))
         moved = {
             published.name: releases.move(published, args.to, build, "promote")
@@ -34,3 +35,14 @@ def run(args: argparse.Namespace) -> int:
         }
         tell(args, it, moved)
     return errors.DONE
+
+
+def _source(published: Published, args: argparse.Namespace) -> str:
+    """Return the build to promote; whoever named nothing may not have meant every template."""
+    try:
+        return resolve(published, args.source)
+    except SandboxfileError as error:
+        if args.templates:
+            raise
+        remedy = f"name those that are meant: `sandboxfile promote NAME... --from {args.source}`"
+        raise SandboxfileError(error.message, hint=f"{error.hint}; {remedy}") from None

@@ -84,6 +84,8 @@ def _table(
         entry = each.entry
         ids = f"{entry.template_id}  {entry.build_id}" if entry else "-"
         lines.append(f"{each.template:<{width}}  {_state(each):<10}  {ids}".rstrip())
+        if entry and entry.current != entry.build_id:
+            lines.append(f"{'':<{width}}  `default` is on build {entry.current}, put there by hand")
         if each.template in running:
             lines.append(f"{'':<{width}}  {running[each.template]}")
         lines += [f"{'':<{width}}  {other}" for other in drifted.get(each.template, ())]

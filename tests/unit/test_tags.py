@@ -85,7 +85,7 @@ def test_what_is_no_tag_is_refused_at_its_place(tag: str, message: str, hint: st
 
 def test_a_commit_is_needed_only_where_it_is_used() -> None:
     assert expanded("stable", git_sha=None, key=None) == ("stable",)
-    with pytest.raises(ConfigError, match="needs a commit, and this is not a git repository"):
+    with pytest.raises(ConfigError, match="needs a commit, and there is none here"):
         expanded("${git.sha}", git_sha=None)
     with pytest.raises(ConfigError, match="needs the template key, which is not known yet"):
         expanded("${key}", key=None)

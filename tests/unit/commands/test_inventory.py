@@ -82,6 +82,30 @@ def test_a_template_is_deleted_by_its_id_and_leaves_the_lock(
     assert lockfile.read(client.root / "novita.lock").targets == {}
 
 
+def test_a_deleted_template_is_not_said_to_be_ready_at_the_service(client: User) -> None:
+    journal = open_journal(client)
+    for name in ("api", "web"):
+        built = entry(client, name)
+        ids = {"template_id": built.template_id, "build_id": built.build_id}
+        journal.write(Record(template=name, content=f"sf-{key(client)}", step="ready", **ids))
+    journal.close()
+
+    assert client.run("delete", "api", "--yes").code == 0
+
+    status = client.run("status").out
+    assert "api  not built   -\n" in status
+    assert "ready at the service" not in status
+    journal = open_journal(client)
+    assert journal.pending("api") is None
+    assert journal.pending("web") is not None  # another template's stays
+    journal.close()
+
+
+def open_journal(client: User) -> Journal:
+    path = client.root / ".sandboxfile/journal/box.jsonl"
+    return Journal.open(path, emit=lambda _: None, cancel=Cancel())
+
+
 def test_what_is_gone_already_leaves_the_lock_all_the_same(
     client: User, service: FakeService
 ) -> None:

@@ -53,9 +53,9 @@ def test_a_written_tag_put_elsewhere_stays_there_until_the_template_changes(
     assert entry(client).moved == {"stable": old.id}
     plan = client.run("plan", "api", "--json").data["templates"][0]
     assert plan["action"] == "up to date"
-    assert plan["reasons"][1]["text"] == (
-        f"kept on build {old.id} until the template changes: `stable`"
-    )
+    kept = f"kept on build {old.id} until the template changes: `stable`"
+    assert plan["reasons"][0]["text"] == kept
+    assert kept in client.run("plan", "api").out  # which has room for one reason
     assert client.run("tag", "api", "stable").code == 0  # back to the lock's
     assert (entry(client).moved, on(service, "stable")) == ({}, new.id)
     assert "stable" in (entry(client).tags or ())
@@ -160,6 +160,9 @@ def test_the_build_of_one_tag_gets_another(client: User, service: FakeService, o
     assert sent.body == {"target": f"api:{old.id}", "tags": ["stable", "default"]}
     assert entry(client).moved == {"default": old.id, "stable": old.id}
     assert entry(client).current == old.id
+    status = client.run("status", "api").out
+    assert f"up to date  {entry(client).template_id}  {entry(client).build_id}\n" in status
+    assert f"`default` is on build {old.id}, put there by hand\n" in status
 
 
 def test_nothing_is_promoted_unless_everything_can_be(
@@ -190,6 +193,18 @@ def test_a_tag_that_is_not_there_is_told_with_those_that_are(client: User) -> No
     assert ran.code == 1
     assert ran.err == (
         f"error: `api` has no tag `edge`\nhint: its tags: `default`, `stable`, `{at_key(client)}`\n"
+    )
+
+
+def test_who_promotes_everything_is_told_to_name_what_has_the_tag(client: User) -> None:
+    client.run("tag", "api", "edge")
+
+    ran = client.run("promote", "--from", "edge", "--to", "live")
+
+    assert ran.code == 1
+    assert ran.err.startswith("error: `web` has no tag `edge`\nhint: its tags: ")
+    assert ran.err.endswith(
+        "name those that are meant: `sandboxfile promote NAME... --from edge`\n"
     )
 
 
