@@ -382,8 +382,8 @@ def _login_command(host: str) -> str:
 def _remedy(host: str, login: Login | None) -> str:
     if login is None:
         return (
-            f"if it exists, log in with `{_login_command(host)}`, or set "
-            "SANDBOXFILE_REGISTRY_USERNAME and SANDBOXFILE_REGISTRY_PASSWORD"
+            f"if it exists, log in with `{_login_command(host)}`; the target's own registry also "
+            "takes SANDBOXFILE_REGISTRY_USERNAME and SANDBOXFILE_REGISTRY_PASSWORD"
         )
     who = "the stored token" if login.username == TOKEN_USER else f"the login of `{login.username}`"
     return f"it was asked with {who}; log in again with `{_login_command(host)}`"

@@ -608,7 +608,7 @@ def test_a_token_server_that_is_not_there(server: FakeRegistry, connect: Open) -
 # --- refusals --------------------------------------------------------------------------------
 
 LOGIN_FIRST = (
-    "if it exists, log in with `docker login {host}`, or set "
+    "if it exists, log in with `docker login {host}`; the target's own registry also takes "
     "SANDBOXFILE_REGISTRY_USERNAME and SANDBOXFILE_REGISTRY_PASSWORD"
 )
 AGAIN = "it was asked with the login of `mallory`; log in again with `docker login {host}`"

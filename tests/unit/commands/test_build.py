@@ -178,7 +178,7 @@ def test_a_commit_in_a_tag_needs_a_commit(three: User) -> None:
     ran = three.having(GIT_CEILING_DIRECTORIES=str(three.root.parent)).run("build")
 
     assert (ran.code, ran.out) == (3, "")
-    assert "novita.yaml:9:5: error: tag `${git.sha}` needs a commit, and this is not" in ran.err
+    assert "novita.yaml:9:5: error: tag `${git.sha}` needs a commit, and there is none" in ran.err
 
 
 # --- --locked, --frozen, --dry-run -----------------------------------------------------------
