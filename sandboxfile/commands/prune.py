@@ -14,6 +14,7 @@ from sandboxfile.pruning import Rules, Verdict
 from sandboxfile.service import InUse
 
 DAYS = 7.0
+DAYS_LIMIT = 36_500  # dates go back no further than the year 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.older_than >= 0:
-        raise UsageError("`--older-than` is a number of days, 0 or more")
+    if not 0 <= args.older_than <= DAYS_LIMIT:
+        raise UsageError(f"`--older-than` is a number of days, from 0 to {DAYS_LIMIT}")
     if args.builds is not None and args.builds < 1:
         raise UsageError("`--builds` is how many to keep, 1 or more")
     with opened(args) as it:
