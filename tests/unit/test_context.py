@@ -125,6 +125,16 @@ def test_a_file_and_a_directory_of_one_name_are_an_error(tree: Tree) -> None:
     assert "both `a/x` and `b/x` would become `x`" in complaint(tree("a/x", "b/x/y"), "a", "b")
 
 
+def test_an_archive_is_told_by_its_content(tree: Tree) -> None:
+    root = tree("a", "b")
+    selection = take(root, "a", "b")
+    assert context.packed(selection) is None
+    (root / "b").write_bytes(b"\x1f\x8b\x08")
+    assert context.packed(selection) == "b"
+    (root / "b").unlink()  # who sends it will say so
+    assert context.packed(selection) is None
+
+
 def test_names_are_sorted_by_their_bytes(tree: Tree) -> None:
     root = tree("d/é", "d/Z", "d/a.b", "d/a/b", "d/\uffee", "d/\U0001f600")
     (root / "d" / os.fsdecode(b"\xc3")).write_text("")

@@ -186,6 +186,16 @@ def of_dockerfile(text: str, of: Template) -> list[str]:
     return told(of, config=None, image=parsed.base, dockerfile=parsed)
 
 
+def test_a_cache_that_the_service_does_not_mount_is_told() -> None:
+    text = "FROM debian\nRUN --mount=type=cache,target=/c make\nRUN make\n"
+    parsed = userdockerfile.parse(text, file="Dockerfile")
+    base = DockerfileBase(dockerfile=Path("/w/Dockerfile"), context=Path("/w"), at=AT)
+    known = {"config": None, "image": parsed.base, "dockerfile": parsed}
+    found = "the service mounts no cache: the files of this one stay in the template"
+    assert told(template(base), REMOTE, **known) == [f"note 2: {found}"]
+    assert told(template(base), NOVITA, **known) == []
+
+
 def test_instructions_of_a_dockerfile_are_told_where_they_are_written() -> None:
     base = DockerfileBase(dockerfile=Path("/w/Dockerfile"), context=Path("/w"), at=AT)
     assert of_dockerfile(DOCKERFILE, template(base, start="mine")) == [

@@ -207,7 +207,12 @@ def test_nothing_is_complained_of_that_an_image_may_decide() -> None:
     assert problem == "what `$X` names is decided by the image, or by nothing"
 
 
-def _problems(text: str) -> list[str]:
+def test_a_source_that_cannot_be_expanded_is_told_once() -> None:
+    (problem,) = _problems("COPY ${X?} /a", IMAGE)
+    assert problem.startswith("in `${X?}`, ")
+
+
+def _problems(text: str, image: ImageConfig | None = None) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        translated(text, None)
+        translated(text, image)
     return [each.message for each in caught.value.problems]
