@@ -788,7 +788,7 @@ def test_the_remedy_for_docker_hub_is_its_own(
 ) -> None:
     monkeypatch.setattr(registries, "HUB_SERVER", server.host)
     server.wants = "basic"
-    with pytest.raises(NotAllowed, match=r"log in with `docker login`, or") as caught:
+    with pytest.raises(NotAllowed, match=r"log in with `docker login`; the") as caught:
         connect().head("acme/app:1")
     assert caught.value.message == "registry `docker.io` refuses access to `acme/app`"
 
