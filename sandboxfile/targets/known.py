@@ -1,6 +1,7 @@
 """What a service knows of a template's content already, as far as it can tell."""
 
 import threading
+from dataclasses import replace
 from typing import Literal
 
 from sandboxfile.events import Emit, Notice
@@ -128,7 +129,11 @@ def _tagged(service: TemplateService, release: Release, gaps: Gaps) -> Registrat
 
 
 def is_ready(service: TemplateService, journal: Journal, release: Release) -> Snapshot | None:
-    """Return the ready build of this content that our own journal names, if there is one."""
+    """Return the ready build of this content that our own journal names, if there is one.
+
+    One that a run left while it was built gets its receipt: else the next forced build would go on
+    with it, though it has ended and is taken.
+    """
     record = journal.pending(release.template.name)
     if record is None or record.content != release.content_tag or not record.build_id:
         return None
@@ -136,7 +141,15 @@ def is_ready(service: TemplateService, journal: Journal, release: Release) -> Sn
         page = service.status(ids_of(record))
     except Rejected:
         return None
+    if page.state == "ready" and record.step != "ready":
+        _settle(journal, record)
     return as_snapshot(page)
+
+
+def _settle(journal: Journal, record: Record) -> None:
+    with journal.turn():
+        if journal.pending(record.template) == record:  # no other run has gone further
+            journal.write(replace(record, step="ready"))
 
 
 def as_snapshot(page: BuildStatus | None) -> Snapshot | None:

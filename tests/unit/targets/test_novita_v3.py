@@ -298,6 +298,16 @@ def test_a_forced_build_is_a_new_one_whatever_is_ready(world: World, step: Step 
     assert len(builds(world)) == 2
 
 
+def test_a_forced_build_does_not_go_on_with_one_that_was_left_and_then_taken(world: World) -> None:
+    build = world.service.register("api", (CONTENT,))
+    build.settle("ready")
+    journaled(world, build, "triggered")
+    assert world.v3().find_snapshot(release()) == result_of(build)
+    done = snapshot(world, replace(release(), fresh=True))
+    assert done == result_of(builds(world)[-1])
+    assert len(builds(world)) == 2
+
+
 @pytest.mark.parametrize("state", ["building", "ready"])
 def test_a_build_that_another_run_is_about_to_trigger_is_followed(world: World, state: str) -> None:
     other = world.service.register("api", (CONTENT,))
