@@ -10,7 +10,7 @@ from sandboxfile.engines import Engine
 from tests.fakes.shell import User
 from tests.functional.commands.conftest import Place, Serving
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]  # four templates, twice each
 
 # What a Debian image has, as far as steps need it, and an installer that only takes notes.
 DOCKERFILE = r"""
@@ -73,11 +73,51 @@ templates:
       - run: 'echo "$A $B" > here; cat one.txt >> here'
       - {{run: 'echo user > /tmp/of-user', user: bob}}
       - env: {{B: again}}
+  fn-own:
+    base: {{dockerfile: Own.dockerfile, stage: last, args: {{GIVEN: "g 'v'"}}}}
+    env: {{B: "of the template"}}
+    run: [pwd > /where, 'id -un > /who']
 targets:
   docker: {{provider: novita, api_url: "{docker}", registry: "{registry}"}}
   remote: {{provider: novita, api_url: "{remote}"}}
 """
-NAMES = ("fn-plain", "fn-parent", "fn-child")
+OWN = r"""
+ARG TAKEN=1
+FROM {image} AS unused
+RUN exit 1
+FROM {image} AS first
+ARG TAKEN
+ARG GIVEN=no
+ENV A="x\$y $COLOUR $TAKEN" PATH=/own/bin:$PATH HOME=/srv LEGACY=
+ENV OLD two  words
+WORKDIR own
+RUN echo "$A|$GIVEN|$TAKEN|$HOME|$PATH" > env && pwd > where && \
+    # a comment
+    echo app:x:4321:4321::/home/app:/bin/sh >> /etc/passwd && echo app:x:4321: >> /etc/group && \
+    mkdir -p /home/app of-app && chown app:app /home/app of-app
+RUN ["sh", "-c", "echo \"$0\" \"$A\" > exec", "a b"]
+SHELL ["/bin/sh", "-ec"]
+RUN echo "$-" > shell
+FROM first AS last
+SHELL ["/bin/sh", "-c"]
+ENV HOME=/home/app
+USER app:app
+WORKDIR of-app/new/deep
+RUN --mount=type=cache,target=/var/cache/apt \
+    id -un > who; id -gn >> who; pwd >> who; echo "$A $OLD $TAKEN $GIVEN" >> who
+COPY one.txt .
+COPY --chown=app:app ./one.txt renamed
+COPY one.txt /old
+COPY one.txt two.txt tree ./several/
+COPY --chown=12:34 --chmod=750 tree/s* /srv/sub/
+ADD run.sh d-$TAKEN/
+EXPOSE 80
+LABEL a=b
+ENTRYPOINT ["sh", "-c", "id > /dev/shm/who; pwd >> /dev/shm/who; echo $A >> $0; sleep 600"]
+CMD ["/dev/shm/who"]
+FROM scratch
+"""
+NAMES = ("fn-plain", "fn-parent", "fn-child", "fn-own")
 LOOK = r"""
 id; pwd; env | grep -vE '^(HOSTNAME|SHLVL|_)=' | sort
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /etc/hosts \
@@ -121,6 +161,7 @@ def files(user: User) -> None:
     (user.root / "tree/sub/link").symlink_to("../a.md")
     (user.root / "tree/empty").mkdir()
     user.write(".dockerignore", "**/secret\n")
+    user.write("Own.dockerfile.dockerignore", "**/secret\ntree/sub/b\n")
     user.write("tree/secret", "s")
 
 
@@ -136,6 +177,7 @@ def test_both_builders_make_the_same_templates(
 ) -> None:
     hosts = {name: place(name) for name in ("docker", "remote")}
     urls = {name: serve(host, "--port", "0") for name, host in hosts.items()}
+    user.write("Own.dockerfile", OWN.replace("{image}", image).lstrip())
     registry = f"{registry}/team"
     user.write("novita.yaml", TEMPLATES.format(image=image, registry=registry, **urls))
     able = user.having(NOVITA_API_KEY="any")
