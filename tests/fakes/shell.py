@@ -16,7 +16,12 @@ from sandboxfile.lockfile import Entry, read
 from sandboxfile.main import main
 
 CHECKOUT = str(Path(sandboxfile.__file__).parents[1])
-_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")  # of children, too
+_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+
+
+def measured() -> dict[str, str]:
+    """Return the variables by which the coverage of child processes is measured, too."""
+    return {name: os.environ[name] for name in _COVERAGE if name in os.environ}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +122,8 @@ class User:
 
     def whole_environ(self, *, is_measured: bool = True) -> dict[str, str]:
         """The environment of a process: theirs, with what Python needs to find `sandboxfile`."""
-        kept = {name: os.environ[name] for name in _COVERAGE if name in os.environ}
         here = {"HOME": str(self.home), "PYTHONPATH": CHECKOUT}
-        return {**(kept if is_measured else {}), **here, **self.environ}
+        return {**(measured() if is_measured else {}), **here, **self.environ}
 
     def build(self, *argv: str | Path) -> Ran:
         """Build with events on standard error; it is to succeed."""

@@ -7,7 +7,6 @@ documentation names. Images are at the registry of the tests, on loopback.
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,11 +19,10 @@ import pytest
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, Engine
 from sandboxfile.local.assembly import REPOSITORY
-from tests.contract.contract import faults
-from tests.contract.recording import recorded
+from tests.fakes.served import described
+from tests.fakes.shell import measured
 
 PROGRAMS = Path(__file__).parent / "programs"
-COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 KEY = "key-of-the-tests"
 E2B_KEY = f"e2b_{'0' * 40}"
 SMALL = {"cpu_count": 1, "memory_mb": 128}
@@ -109,35 +107,15 @@ def server(
 
     What the programs ask and are answered is held against the description of the API, too.
     """
-    kept = {name: os.environ[name] for name in COVERAGE if name in os.environ}
+    environ = {**measured(), **engine_environ, "SANDBOXFILE_NETWORK": "host", "TZ": "UTC"}
     data = tmp_path_factory.mktemp("served")
-    command = [sys.executable, "-m", "sandboxfile", "serve", "--port", "0", "--data", str(data)]
     before = _tags(engine_environ)
-    with subprocess.Popen(
-        command,
-        env={**kept, **engine_environ, "SANDBOXFILE_NETWORK": "host", "TZ": "UTC"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:")
-        try:
-            with recorded(url) as recording:
-                yield Server(url=recording.url)
-        finally:
-            process.terminate()
-            _, said = process.communicate(timeout=30)
-            for tag in _tags(engine_environ) - before:
-                engine.untag(tag)
-    assert process.returncode == 0, said
-    said_once = {
-        (each.method, each.target, each.body, each.status, each.answer): each
-        for each in recording.exchanges()  # whoever polls is told the same many times
-    }
-    assert faults(said_once.values()) == [], "what was said is not as the API is described"
+    try:
+        with described(environ, "--port", "0", "--data", str(data)) as url:
+            yield Server(url=url)
+    finally:
+        for tag in _tags(engine_environ) - before:
+            engine.untag(tag)
 
 
 def _tags(environ: Mapping[str, str]) -> set[str]:

@@ -6,11 +6,9 @@ the command line knows but one address for the API, port 3000.
 """
 
 import json
-import os
 import re
 import socket
 import subprocess
-import sys
 import time
 import tomllib
 import urllib.request
@@ -28,7 +26,9 @@ from sandboxfile.local.assembly import REPOSITORY
 from sandboxfile.model import EngineChoice, Secret
 from sandboxfile.service import TemplateService
 from sandboxfile.web import Web
-from tests.conftest import PrivateEngine, StartEngine
+from tests.conftest import PrivateEngine, StartEngine, lacking
+from tests.fakes.served import serving
+from tests.fakes.shell import measured
 
 pytestmark = pytest.mark.engine
 
@@ -36,7 +36,6 @@ PORT = 3000
 HOST = "docker.sandbox.test"
 HOSTS = f"127.0.0.1 localhost {HOST}\n"
 TOKEN = "access-token-of-the-tests"
-COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 UP = "touch /tmp/up; sleep 600"
 
 
@@ -107,27 +106,15 @@ def served(private: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> 
     """A running `sandboxfile serve` where the command line looks for it; its data."""
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", PORT)) == 0:
-            pytest.skip(f"the command line wants port {PORT}, which something else has")
-    kept = {name: os.environ[name] for name in COVERAGE if name in os.environ}
+            lacking(f"the command line wants port {PORT}, which something else has")
     data = tmp_path_factory.mktemp("served")
-    command = [
-        sys.executable, "-m", "sandboxfile", "serve", "--port", str(PORT), "--host-name", HOST,
-        "--data", str(data), "--strict",
-    ]  # fmt: skip
-    with subprocess.Popen(
-        command,
-        env={**kept, **private.environ, "HOME": str(data), "SANDBOXFILE_NETWORK": "host"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"http://127.0.0.1:{PORT}\n"
+    environ = {
+        **measured(), **private.environ, "HOME": str(data), "SANDBOXFILE_NETWORK": "host",
+    }  # fmt: skip
+    argv = ("--port", str(PORT), "--host-name", HOST, "--data", str(data), "--strict")
+    with serving(environ, *argv) as url:
+        assert url == f"http://127.0.0.1:{PORT}"
         yield data
-        process.terminate()
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 0, said
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """Whole commands as a user runs them: over a real engine, real registries, a real service."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.local.service import LocalService
-from tests.contract.contract import faults
-from tests.contract.recording import recorded
+from tests.fakes.served import described
 from tests.fakes.shell import User
 
 Place = Callable[[str], User]
@@ -69,31 +66,9 @@ def nonce() -> str:
 def serve() -> Iterator[Serving]:
     """Start `sandboxfile serve` with these arguments; its URL."""
     with ExitStack() as stack:
-        yield lambda user, *argv: stack.enter_context(_served(user, *argv))
-
-
-@contextmanager
-def _served(user: User, *argv: str) -> Iterator[str]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "sandboxfile", "serve", *argv],
-        cwd=user.root,
-        env=user.whole_environ(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        try:
-            assert url.startswith("http://127.0.0.1:")
-            with recorded(url) as recording:
-                yield recording.url
-        finally:
-            process.terminate()
-            _, said = process.communicate(timeout=30)
-        assert process.returncode == 0, said
-    assert faults(recording.exchanges()) == []
+        yield lambda user, *argv: stack.enter_context(
+            described(user.whole_environ(), *argv, root=user.root)
+        )
 
 
 @pytest.fixture
