@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sandboxfile import journal
+from sandboxfile import journal, tags
 from sandboxfile.app import Session
 from sandboxfile.journal import Record
 from sandboxfile.plan import Decision
 from sandboxfile.service import Registration, Rejected, TemplateService
-from sandboxfile.targets import content_tag
 from sandboxfile.targets.follow import is_gone
 
 State = Literal["asked for", "registered", "building", "ready", "failed", "gone"]
@@ -101,7 +100,7 @@ def _of(record: Record, decision: Decision) -> Running | None:
     if entry is not None and entry.build_id == record.build_id:
         return None  # the run ended after its lock was written
     keys = decision.keys
-    is_current = keys is not None and record.content == content_tag(keys.template_key)
+    is_current = keys is not None and record.content == tags.content(keys.template_key)
     if record.step == "ready" and not is_current:
         return None
     return Running(

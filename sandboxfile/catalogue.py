@@ -12,6 +12,7 @@ from sandboxfile.inventory import Inventory
 from sandboxfile.listing import ListedTemplate
 from sandboxfile.opening import opened
 from sandboxfile.service import TagEntry
+from sandboxfile.tags import is_content
 
 
 def show(args: argparse.Namespace) -> int:
@@ -66,7 +67,7 @@ def _named(template: ListedTemplate) -> str:
 def _line(template: ListedTemplate, row: dict[str, Any], width: int) -> str:
     """Write a template; `*` is one of the lock's. Content tags are left out, they are many."""
     mark = "*" if row["lock"] else " "
-    tags = ", ".join(tag for tag in row["tags"] if not tag.startswith("sf-"))
+    tags = ", ".join(tag for tag in row["tags"] if not is_content(tag))
     size = f"{template.cpu} cpu {template.memory:>6} MiB" if template.cpu else ""
     return (
         f"{mark} {_named(template):<{width}}  {template.template_id:<20}  {template.builds:>3} "

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from sandboxfile import tags
 from sandboxfile.app import Session
 from sandboxfile.lockfile import Entry
 from sandboxfile.parts import Parts
 from sandboxfile.releases import DEFAULT, Published
 from sandboxfile.releasing import NoTags, NotThere, ask
-from sandboxfile.targets import content_tag
 
 Kind = Literal["deleted", "build gone", "build not ready", "retagged", "rebuilt"]
 AT_ONCE = 8
@@ -77,7 +77,7 @@ def _build(name: str, entry: Entry, published: Published) -> Iterable[Drift]:
 
 def _content(name: str, entry: Entry, published: Published) -> Iterable[Drift]:
     """Tell of another ready build of the same content, which other machines would adopt."""
-    tag = content_tag(entry.template_key)
+    tag = tags.content(entry.template_key)
     other = published.tags.get(tag, entry.build_id)
     build = published.build(other)
     if other == entry.build_id or build is None or build.state != "ready":

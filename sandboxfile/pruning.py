@@ -17,6 +17,7 @@ from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.process import run
 from sandboxfile.service import TagEntry
 
+# Stricter than `tags.is_content`: it is what proves that a template is of this program's making.
 CONTENT = re.compile(r"sf-[0-9a-f]{16}")
 _ID = re.compile(r"^[-+]?\s+template_id: \"?([a-z0-9]{1,64})\"?$", re.MULTILINE)
 _PLAIN = ("--no-textconv", "--no-ext-diff", "--no-color")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from sandboxfile.listing import ListedBuild
 from sandboxfile.lockfile import Entry
 from sandboxfile.moves import Move
+from sandboxfile.tags import is_content
 
-CONTENT = "sf-"
 DEFAULT = "default"
 
 
@@ -33,7 +33,7 @@ class Published:
     def tags_of(self, build_id: str) -> tuple[str, ...]:
         """Return a build's tags: `default`, then people's, then the content tag."""
         found = (tag for tag, build in self.tags.items() if build == build_id)
-        return tuple(sorted(found, key=lambda t: (t != DEFAULT, t.startswith(CONTENT), t)))
+        return tuple(sorted(found, key=lambda t: (t != DEFAULT, is_content(t), t)))
 
     @property
     def ready(self) -> tuple[ListedBuild, ...]:

@@ -11,7 +11,7 @@ from sandboxfile.listing import ListedBuild
 from sandboxfile.lockfile import Change, Entry, Lock
 from sandboxfile.moves import Move
 from sandboxfile.parts import Parts
-from sandboxfile.releases import CONTENT, DEFAULT, Published
+from sandboxfile.releases import DEFAULT, Published
 from sandboxfile.service import (
     Denied,
     Failing,
@@ -19,6 +19,7 @@ from sandboxfile.service import (
     Rejected,
     TemplateService,
 )
+from sandboxfile.tags import is_content
 from sandboxfile.targets import Snapshot
 from sandboxfile.targets.follow import is_gone
 from sandboxfile.targets.tagging import Tagging
@@ -210,7 +211,7 @@ def resolve(published: Published, tag: str) -> str:
     """Return the build that a tag was given to last. Raises SandboxfileError, saying what is."""
     build = published.tags.get(tag)
     if build is None:
-        shown = ", ".join(f"`{t}`" for t in published.tags if not t.startswith(CONTENT))
+        shown = ", ".join(f"`{t}`" for t in published.tags if not is_content(t))
         hint = f"its tags: {shown}" if shown else "it has no tags but content tags"
         raise SandboxfileError(f"`{published.name}` has no tag `{tag}`", hint=hint)
     return build

@@ -9,6 +9,17 @@ from sandboxfile.places import Position, Problem
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([^{}]*)\}|)")
 _KNOWN = ("git.sha", "key")
+_CONTENT = "sf-"
+
+
+def content(key: str) -> str:
+    """Return the tag of the content with this key (`sf1:<hex>`): `sf-` and 16 hex digits of it."""
+    return _CONTENT + key.removeprefix("sf1:")[:16]
+
+
+def is_content(tag: str) -> bool:
+    """Tell whether a tag is kept for content; people may give none of these."""
+    return tag.startswith(_CONTENT)
 
 
 def uses_git(tags: Iterable[str]) -> bool:
@@ -84,6 +95,6 @@ def complaint(text: str) -> tuple[str, str] | None:
         return f"`{text}` is not a tag", "tags have a-z, 0-9, `.`, `_` and `-`, at most 128"
     if UUID.fullmatch(text):
         return f"tag `{text}` is a UUID, which the service reads as a build ID", ""
-    if text.startswith("sf-"):
+    if is_content(text):
         return f"tag `{text}` begins with `sf-`, which is kept for content tags", ""
     return None

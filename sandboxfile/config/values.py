@@ -13,6 +13,7 @@ from sandboxfile.config.document import INVISIBLE, quoted
 from sandboxfile.config.problems import Fault
 from sandboxfile.model import NAME, TAG, UUID
 from sandboxfile.reference import ImageReference, is_authority
+from sandboxfile.tags import is_content
 
 COMMAND_LIMIT = 8 << 10  # bytes of a start or ready command
 VALUE_LIMIT = 32 << 10  # characters of a variable's value
@@ -144,7 +145,7 @@ def tag(text: str) -> Fault | None:
     if text == "default":
         hint = "it follows every build unless the target says `default: false`"
         return Fault("the tag `default` is not set here", hint)
-    if text.startswith("sf-"):
+    if is_content(text):
         return Fault(f"{quoted(text)} begins with `sf-`, which is kept for content tags")
     if TAG.fullmatch(meant):
         return None

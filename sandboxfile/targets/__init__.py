@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sandboxfile import tags
 from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit
 from sandboxfile.model import Template
@@ -25,11 +26,6 @@ class Recipe:
     steps: tuple[Step, ...] = ()
     uploads: Mapping[int, Upload] = field(default_factory=dict)
     force: bool = False
-
-
-def content_tag(template_key: str) -> str:
-    """Return the tag under which a service knows the content with this key: `sf-<16 hex>`."""
-    return "sf-" + template_key.removeprefix("sf1:")[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +51,11 @@ class Release:
     @property
     def content_tag(self) -> str:
         """The tag under which the service knows exactly this content."""
-        return content_tag(self.template_key)
+        return tags.content(self.template_key)
 
     @property
     def image_tag(self) -> str:
-        return "sf-" + self.image_key.removeprefix("sf1:")[:16]
+        return tags.content(self.image_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

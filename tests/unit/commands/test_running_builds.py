@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile import tags
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import finding, load
 from sandboxfile.journal import Journal, Record, Step
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import survey
-from sandboxfile.targets import content_tag
 from tests.fakes import built
 from tests.fakes.service import Answer, Build, FakeService, error, serving
 from tests.fakes.shell import User
@@ -54,7 +54,7 @@ def left(user: User, build: Build, step: Step = "triggered", *, content: str = "
     journal.write(
         Record(
             template="other",
-            content=content or content_tag(key_of(user.root, "other")),
+            content=content or tags.content(key_of(user.root, "other")),
             step=step,
             template_id=build.template,
             build_id=build.id,
@@ -67,7 +67,7 @@ def build(boxed: User, service: FakeService) -> Build:
     """A build of `other`, whose template has changed since the lock was written."""
     boxed.replace("novita.yaml", "  other:\n    base: debian:12", "  other:\n    base: debian:12\n"
                   "    run: [x]")  # fmt: skip
-    made = service.register("other", (content_tag(key_of(boxed.root, "other")),))
+    made = service.register("other", (tags.content(key_of(boxed.root, "other")),))
     made.logs = [
         {"timestamp": f"t{number}", "message": f"line {number}", "level": "info"}
         for number in range(250)
