@@ -3,28 +3,24 @@
 import io
 import json
 import stat
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sandboxfile import report
 from sandboxfile.console import Screen as Kind
 from sandboxfile.errors import (
     BuildFailed,
-    Cancelled,
     ConfigError,
     Left,
-    NotAllowed,
     SandboxfileError,
-    Unreachable,
 )
 from sandboxfile.events import Log, Notice, StepDone, StepStarted
 from sandboxfile.graph import Outcome, Status
+from sandboxfile.livetable import Tty
 from sandboxfile.places import Position, Problem
 from sandboxfile.redact import Redactor
-from sandboxfile.report import LogFiles, Reporter, exit_code, screen, summary, tally
+from sandboxfile.report import Reporter, screen
 
 SECRET = "hunter2-hunter3"
 
@@ -182,7 +178,7 @@ def test_the_live_table_shows_what_runs_and_how_many_do_not_fit(
     monkeypatch.setenv("LINES", "5")
     monkeypatch.setenv("COLUMNS", "60")
     stream = io.StringIO()
-    tty = report.Tty(stream, colour=False, now=lambda: 0.0)
+    tty = Tty(stream, colour=False, now=lambda: 0.0)
     run = Reporter(screen=tty, now=lambda: 0.0)
     for number in range(5):
         run.started(f"build:t{number}")
@@ -276,131 +272,6 @@ def test_the_end_of_the_log_is_twenty_lines() -> None:
     assert error.tail == tuple(f"line {number}" for number in range(10, 30))
 
 
-def test_a_new_run_empties_the_log(tmp_path: Path) -> None:
-    for text in ("first, longer", "second"):
-        files = LogFiles(tmp_path)
-        files.write("build:a", text)
-        files.close()
-    assert (tmp_path / "a/build.log").read_text() == "second\n"
-
-
-def test_a_log_is_cut_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_LOG_BYTES", 2 << 20)
-    files = LogFiles(tmp_path)
-    for _ in range(5):
-        files.write("build:a", "x" * (1 << 20))
-    files.close()
-    lines = (tmp_path / "a/build.log").read_text().splitlines()
-    assert [len(line) for line in lines[:-1]] == [1 << 20]
-    assert lines[-1] == "… (this log is cut at 2 MiB)"
-
-
-@pytest.mark.parametrize("job", ["", "resolve", "build:../../etc", "build:", "../x:a", "Build:a"])
-def test_no_log_is_written_outside_its_directory(job: str, tmp_path: Path) -> None:
-    files = LogFiles(tmp_path / "logs")
-    files.write(job, "x")
-    assert files.end(job) is None
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_linked_log_is_not_written_through(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "victim").write_text("keep")
-    (tmp_path / "a/build.log").symlink_to(tmp_path / "victim")
-    files = LogFiles(tmp_path)
-    files.write("build:a", "x")
-    assert files.end("build:a") is None
-    assert (tmp_path / "victim").read_text() == "keep"
-
-
-def test_lines_after_the_end_are_dropped(tmp_path: Path) -> None:
-    files = LogFiles(tmp_path)
-    files.write("build:a", "one")
-    assert files.end("build:a") == tmp_path / "a/build.log"
-    files.write("build:a", "late")
-    files.close()
-    assert (tmp_path / "a/build.log").read_text() == "one\n"
-    assert files.end("build:never") is None
-
-
-# --- summary and exit code -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "expected"),
-    [
-        ([], {"api": "built", "web": "built", "old": "up to date"}),
-        ([outcome("build:api"), outcome("build:web", "failed"), outcome("push:web", "skipped")],
-         {"api": "built", "web": "failed", "old": "up to date"}),
-        ([outcome("build:api", "skipped"), outcome("tag:web", "cancelled"),
-          outcome("push:web", "skipped")],
-         {"api": "skipped", "web": "cancelled", "old": "up to date"}),
-        ([outcome("snapshot:api", "detached"), outcome("tag:api", "waiting"),
-          outcome("snapshot:web", "waiting")],
-         {"api": "detached", "web": "waiting", "old": "up to date"}),
-    ],
-)  # fmt: skip
-def test_each_template_has_one_result(outcomes: list[Outcome], expected: Mapping[str, str]) -> None:
-    assert tally(ACTIONS, outcomes) == expected
-
-
-@pytest.mark.parametrize(
-    ("results", "text"),
-    [
-        ({}, "nothing to do in 12.3s"),
-        ({str(n): "up to date" for n in range(96)} | {"a": "built", "b": "snapshot"},
-         "1 built, 1 snapshot, 96 up to date in 12.3s"),
-        ({"a": "failed", "b": "skipped", "c": "cancelled", "d": "adopted", "e": "retagged"},
-         "1 failed, 1 cancelled, 1 skipped, 1 adopted, 1 retagged in 12.3s"),
-        ({"a": "detached", "b": "waiting", "c": "built"},
-         "1 detached, 1 waiting, 1 built in 12.3s"),
-        ({"a": "something new"}, "1 something new in 12.3s"),
-    ],
-)  # fmt: skip
-def test_the_summary_counts_what_there_is(results: Mapping[str, str], text: str) -> None:
-    assert summary(results, 12.34) == text
-
-
-def bad(error: BaseException, name: str = "build:web") -> Outcome:
-    return outcome(name, "failed", error)
-
-
-DONE = outcome("build:api")
-AWAY = outcome("snapshot:x", "detached", Left("on", template_id="t", build_id="b"))
-LATE = outcome("snapshot:y", "detached", Left("on", template_id="t", build_id="b", in_time=False))
-STOPPED = outcome("build:x", "cancelled", Cancelled("stopped"))
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "keep_going", "interrupted", "code"),
-    [
-        ([], False, False, 0),
-        ([DONE], True, False, 0),
-        ([DONE, bad(FAILED)], False, False, 1),
-        ([DONE, bad(FAILED)], True, False, 7),
-        ([bad(FAILED)], True, False, 1),
-        ([outcome("generate:web"), bad(FAILED)], True, False, 1),
-        ([bad(Unreachable("x")), bad(Unreachable("y"), "build:b")], False, False, 6),
-        ([bad(NotAllowed("x")), outcome("push:web", "skipped")], False, False, 5),
-        ([bad(NotAllowed("x")), bad(Unreachable("y"), "build:b")], False, False, 1),
-        ([bad(NotAllowed("x")), bad(FAILED, "build:b")], False, False, 1),
-        ([DONE, bad(ValueError("x"))], True, False, 70),
-        ([DONE, STOPPED], True, False, 130),
-        ([DONE, STOPPED, bad(FAILED)], False, True, 130),
-        ([DONE], False, True, 130),
-        ([DONE, AWAY], False, False, 0),
-        ([DONE, AWAY, LATE], False, False, 6),
-        ([AWAY, bad(FAILED)], True, False, 7),
-        ([AWAY, LATE, bad(FAILED)], False, False, 1),
-        ([AWAY, STOPPED], False, True, 130),
-    ],
-)
-def test_the_exit_code_sums_up_the_failures(
-    *, outcomes: list[Outcome], keep_going: bool, interrupted: bool, code: int
-) -> None:
-    assert exit_code(outcomes, keep_going=keep_going, interrupted=interrupted) == code
-
-
 @pytest.mark.parametrize("kind", ["tty", "plain", "json"])
 def test_what_goes_on_without_us_is_told_with_the_way_back(kind: Kind) -> None:
     run, stream = reporter(kind)
@@ -423,6 +294,10 @@ def test_what_goes_on_without_us_is_told_with_the_way_back(kind: Kind) -> None:
     assert "1 detached, 2 waiting" in said
 
 
+def bad(error: BaseException, name: str = "build:web") -> Outcome:
+    return outcome(name, "failed", error)
+
+
 def test_templates_with_nothing_to_do_came_through() -> None:
     run, _ = reporter("quiet")
     run.settled(bad(FAILED))
@@ -432,6 +307,5 @@ def test_templates_with_nothing_to_do_came_through() -> None:
 @pytest.mark.parametrize("kind", ["tty", "plain", "json", "quiet"])
 def test_a_screen_may_be_closed_twice(kind: Kind) -> None:
     run, _ = reporter(kind)
-    close: Callable[[], None] = run.close
-    close()
-    close()
+    for _ in range(2):
+        run.close()

@@ -1,0 +1,178 @@
+"""Where a run is shown: as plain lines, as JSON lines, or not at all but for what went wrong."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, TextIO
+
+from sandboxfile import console
+from sandboxfile.graph import Status
+from sandboxfile.summary import template_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A job began or ended. `seconds` it took, `elapsed` is since the run began."""
+
+    job: str
+    state: Literal["started"] | Status
+    seconds: float
+    elapsed: float
+    because: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> str:
+        return self.job.partition(":")[0]
+
+    @property
+    def template(self) -> str:
+        return template_of(self.job)
+
+    @property
+    def text(self) -> str:
+        """What happened, in a few words."""
+        match self.state:
+            case "started" | "up to date":
+                return f"{self.step} {self.state}"
+            case "skipped":
+                return f"{self.step} skipped, since {', '.join(self.because)} failed"
+            case _:
+                return f"{self.step} {self.state} in {console.duration(self.seconds)}"
+
+
+class Screen(Protocol):
+    """Where a run is shown. Text is ready to be shown; calls never overlap."""
+
+    def change(self, change: Change) -> None:
+        """Show that a job began or ended."""
+
+    def step(self, job: str, text: str) -> None:
+        """Show that a build step began."""
+
+    def doing(self, job: str, text: str) -> None:
+        """Show the last line of a job's log, where that costs no line."""
+
+    def log(self, job: str, text: str) -> None:
+        """Show a line of a log, which was asked for."""
+
+    def notice(self, job: str, level: str, text: str) -> None:
+        """Show a sentence for the user."""
+
+    def failure(self, job: str, text: str, data: Mapping[str, object]) -> None:
+        """Show why a job failed."""
+
+    def group(self, title: str, lines: Iterable[str]) -> None:
+        """Show lines that GitHub folds under a title."""
+
+    def end(self, text: str, data: Mapping[str, object]) -> None:
+        """Show the summary."""
+
+    def close(self) -> None:
+        """Leave the screen in order; a second time does nothing."""
+
+
+class Quiet:
+    """Only what went wrong."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def change(self, change: Change) -> None:
+        """Say nothing."""
+
+    def step(self, job: str, text: str) -> None:
+        """Say nothing."""
+
+    def doing(self, job: str, text: str) -> None:
+        """Say nothing."""
+
+    def log(self, job: str, text: str) -> None:
+        """Say nothing."""
+
+    def notice(self, job: str, level: str, text: str) -> None:
+        if level == "warning":
+            self.line(f"warning: {about(job)}{text}")
+
+    def failure(self, job: str, text: str, data: Mapping[str, object]) -> None:
+        del data
+        step, _, template = job.partition(":")
+        self.line(f"\n{template}: {step} failed\n{text}")
+
+    def group(self, title: str, lines: Iterable[str]) -> None:
+        self.line("\n".join([f"::group::{title}", *lines, "::endgroup::"]))
+
+    def end(self, text: str, data: Mapping[str, object]) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Leave everything as it is."""
+
+    def line(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+class Plain(Quiet):
+    """One line for each job that begins or ends: for CI and for files."""
+
+    def change(self, change: Change) -> None:
+        if change.state == "waiting":
+            return  # told in full at the end
+        self.line(f"{console.duration(change.elapsed):>7}  {change.template}: {change.text}")
+
+    def log(self, job: str, text: str) -> None:
+        self.line(f"         {template_of(job)}: {text}")
+
+    def notice(self, job: str, level: str, text: str) -> None:
+        word = "warning: " if level == "warning" else ""
+        self.line(f"         {about(job)}{word}{text}")
+
+    def end(self, text: str, data: Mapping[str, object]) -> None:
+        del data
+        self.line(text)
+
+
+class Json:
+    """One JSON object a line: for programs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def change(self, change: Change) -> None:
+        more = {"because": list(change.because)} if change.because else {}
+        self._write(change.state.replace(" ", "_"), change.job, seconds=change.seconds, **more)
+
+    def step(self, job: str, text: str) -> None:
+        self._write("step", job, text=text)
+
+    def doing(self, job: str, text: str) -> None:
+        """Say nothing: `log` does if it is asked for."""
+
+    def log(self, job: str, text: str) -> None:
+        self._write("log", job, text=text)
+
+    def notice(self, job: str, level: str, text: str) -> None:
+        self._write("notice", job, level=level, text=text)
+
+    def failure(self, job: str, text: str, data: Mapping[str, object]) -> None:
+        self._write("error", job, text=text, **data)
+
+    def group(self, title: str, lines: Iterable[str]) -> None:
+        """Say nothing: programs find the log by its path."""
+
+    def end(self, text: str, data: Mapping[str, object]) -> None:
+        self._write("summary", "", text=text, **data)
+
+    def close(self) -> None:
+        """Leave everything as it is."""
+
+    def _write(self, event: str, job: str, **values: object) -> None:
+        where = {"job": job, "template": template_of(job)} if job else {}
+        rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in values.items()}
+        self._stream.write(json.dumps({"event": event, **where, **rounded}) + "\n")
+        self._stream.flush()
+
+
+def about(job: str) -> str:
+    """Return how a sentence about a job begins: with its template, if it has one."""
+    return f"{template_of(job)}: " if job else ""
