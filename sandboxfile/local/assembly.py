@@ -169,7 +169,7 @@ class Assembly:
             store=store,
             engine=self._workshop.engine,
             template=self._build.template,
-            keys=chain(store.scope, base.image, base.setting, script, recipe.steps),
+            keys=chain(store.layers.scope, base.image, base.setting, script, recipe.steps),
             steps=recipe.steps,
             forced=0 if whole else min(numbers, default=len(recipe.steps) + 1),
         )

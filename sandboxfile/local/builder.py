@@ -84,7 +84,7 @@ class Builder:
     def tidy(self) -> None:
         """Take away layers that are too old or too many, and what was pushed for ended builds."""
         store = self._workshop.store
-        spare = store.spare_layers(keep=KEPT_LAYERS, unused_s=LAYER_LIFE_S)
+        spare = store.layers.spare(keep=KEPT_LAYERS, unused_s=LAYER_LIFE_S)
         discard(store, self._workshop.engine, spare)
         if self._workshop.pushes is not None:
             self._workshop.pushes.sweep(untag=self._workshop.engine.untag)

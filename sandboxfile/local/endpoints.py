@@ -357,7 +357,7 @@ class Api:
 
     def delete(self, _request: Request, args: list[str]) -> Answer:
         template = self._named(args[0])
-        layers = self._store.layers_of(template.id)
+        layers = self._store.layers.only_of(template.id)
         images = self._store.delete(template.id)
         self._builder.look()
         self._builder.discard(images, layers)

@@ -64,7 +64,7 @@ class Layers:
 
     def __post_init__(self) -> None:
         """Look up what is known of the steps before the first forced one."""
-        self.known = self.store.layers(self.keys[: self.forced])
+        self.known = self.store.layers.known(self.keys[: self.forced])
 
     def resume(self, enter: Callable[[str], Guest]) -> tuple[int, Held | None]:
         """Enter the box of the last step that an image is there for; its number, and all else.
@@ -77,7 +77,7 @@ class Layers:
                 continue
             guest = self._entered(layer.image, enter)
             if guest is not None:
-                self.store.use_layers(self.keys[: number + 1], self.template)
+                self.store.layers.use(self.keys[: number + 1], self.template)
                 return number, (guest, layer.setting, layer.image)
         return 0, None
 
@@ -117,17 +117,17 @@ class Layers:
 
     def _is_made(self, key: str) -> bool:
         """Whether another build has made this layer meanwhile."""
-        layer = self.store.layers((key,)).get(key)
+        layer = self.store.layers.known((key,)).get(key)
         return layer is not None and layer.image is not None and bool(self.engine.find(layer.image))
 
     def _remember(self, layer: Layer) -> None:
-        self.store.keep_layer(layer)
-        self.store.use_layers((layer.key,), self.template)
+        self.store.layers.keep(layer)
+        self.store.layers.use((layer.key,), self.template)
 
 
 def discard(store: Store, engine: Engine, keys: Iterable[str]) -> None:
     """Forget layers, and take them from the engine; as far as it lets us."""
     for key in keys:
-        store.drop_layer(key)
+        store.layers.drop(key)
         with suppress(SandboxfileError):
             engine.untag(tag(key))

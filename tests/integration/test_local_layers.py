@@ -148,7 +148,8 @@ def test_what_is_gone_from_the_engine_is_built_again(
     running.build("a", base, "v1")
     store = running.service._store
     keys = [
-        key for (key,) in store._rows("SELECT key FROM layer WHERE image IS NOT NULL ORDER BY used")
+        key
+        for (key,) in store._db.rows("SELECT key FROM layer WHERE image IS NOT NULL ORDER BY used")
     ]
     assert len(keys) == 2
     # An image with the tag of a layer is nothing by itself: only the id in the row counts.
@@ -164,7 +165,7 @@ def test_what_is_gone_from_the_engine_is_built_again(
     assert engine.find(layers.tag(keys[1])) is None
     calls.delete(running.url, "k", "b")
     assert engine.find(layers.tag(keys[0])) is None
-    assert store.layers(keys) == {}
+    assert store.layers.known(keys) == {}
 
 
 def test_two_builds_of_one_layer_both_end_right(running: Running, busybox: str) -> None:

@@ -43,11 +43,11 @@ DOORS = {
     "yaml": {"config.document"},
     "httpx": {"web"},
     "docker": {"engines.docker"},
-    "fcntl": {"flock", "local.presence", "local.store"},
+    "fcntl": {"flock", "local.presence", "local.database"},
     "structlog": {"logs"},
     "rich": {"livetable"},
     "http.server": {"local.server"},
-    "sqlite3": {"local.store"},
+    "sqlite3": {"local.claims", "local.database", "local.rows", "local.store"},
 }
 
 

@@ -42,50 +42,50 @@ def test_force_is_in_no_key() -> None:
 def test_a_layer_is_remembered_with_its_setting(store: Store) -> None:
     setting = Setting(user="bob", workdir="/srv", env={"A": "ä"})
     layer = Layer(key="k1", image="sha256:1", setting=setting)
-    store.keep_layer(layer)
-    store.keep_layer(Layer(key="k2", image=None, setting=USER))
+    store.layers.keep(layer)
+    store.layers.keep(Layer(key="k2", image=None, setting=USER))
 
-    assert store.layers(("k1", "k2", "k3")) == {
+    assert store.layers.known(("k1", "k2", "k3")) == {
         "k1": layer,
         "k2": Layer(key="k2", image=None, setting=USER),
     }
-    store.keep_layer(Layer(key="k1", image="sha256:2", setting=setting))
-    assert store.layers(("k1",))["k1"].image == "sha256:2"
-    store.drop_layer("k1")
-    assert store.layers(("k1",)) == {}
-    assert store.layers(()) == {}
+    store.layers.keep(Layer(key="k1", image="sha256:2", setting=setting))
+    assert store.layers.known(("k1",))["k1"].image == "sha256:2"
+    store.layers.drop("k1")
+    assert store.layers.known(("k1",)) == {}
+    assert store.layers.known(()) == {}
 
 
 def test_layers_that_are_old_or_too_many_are_spare(store: Store, clock: Clock) -> None:
     for key in ("a", "b", "c", "d"):
-        store.keep_layer(Layer(key=key, image=None, setting=USER))
+        store.layers.keep(Layer(key=key, image=None, setting=USER))
         clock.now += 10
-    assert store.spare_layers(keep=9, unused_s=100) == []
-    assert store.spare_layers(keep=2, unused_s=100) == ["a", "b"]
-    assert store.spare_layers(keep=9, unused_s=25) == ["a", "b"]
+    assert store.layers.spare(keep=9, unused_s=100) == []
+    assert store.layers.spare(keep=2, unused_s=100) == ["a", "b"]
+    assert store.layers.spare(keep=9, unused_s=25) == ["a", "b"]
 
-    store.use_layers(("a",), "t")
-    assert store.spare_layers(keep=2, unused_s=100) == ["b", "c"]
+    store.layers.use(("a",), "t")
+    assert store.layers.spare(keep=2, unused_s=100) == ["b", "c"]
 
 
 def test_a_template_takes_the_layers_with_it_that_no_other_needs(store: Store) -> None:
     one, two = finish(store, register(store, "one")), finish(store, register(store, "two"))
     for key in ("base", "mine", "yours"):
-        store.keep_layer(Layer(key=key, image=None, setting=USER))
-    store.use_layers(("base", "mine"), one.template)
-    store.use_layers(("base", "yours"), two.template)
+        store.layers.keep(Layer(key=key, image=None, setting=USER))
+    store.layers.use(("base", "mine"), one.template)
+    store.layers.use(("base", "yours"), two.template)
 
-    assert store.layers_of(one.template) == ["mine"]
+    assert store.layers.only_of(one.template) == ["mine"]
     store.delete(one.template)
-    assert store.layers_of(one.template) == []
-    assert sorted(store.layers_of(two.template)) == ["base", "yours"]
+    assert store.layers.only_of(one.template) == []
+    assert sorted(store.layers.only_of(two.template)) == ["base", "yours"]
 
 
 def test_each_store_has_a_scope_of_its_own_that_stays(tmp_path: Path) -> None:
     scopes = []
     for name in ("one", "two", "one"):
         opened = Store(tmp_path / name)
-        scopes.append(opened.scope)
+        scopes.append(opened.layers.scope)
         opened.close()
     assert scopes[0] == scopes[2] != scopes[1]
 
@@ -108,7 +108,7 @@ def test_data_of_the_first_version_are_brought_forward(tmp_path: Path) -> None:
     build = again.build(made.template, made.build)
     assert build is not None
     assert build.result is not None
-    assert (build.result.user, again.layers(("x",))) == ("", {})
+    assert (build.result.user, again.layers.known(("x",))) == ("", {})
     again.close()
 
 

@@ -1,0 +1,93 @@
+"""The local service's SQLite file: several processes share it, and kill -9 spares it."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.local import schema
+
+
+class Database:
+    """One connection for all threads; everything may be called from any of them.
+
+    Reads of more than one statement take `lock` around them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Open the file, making its tables. Raises OSError, sqlite3.Error, SandboxfileError."""
+        self.lock = RLock()
+        self._connection = _open(directory)
+
+    def close(self) -> None:
+        with self.lock:
+            self._connection.close()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For those who hold `lock`."""
+        return self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        with self.lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def update(self, statement: str, *values: object) -> bool:
+        with self.lock:
+            return self._connection.execute(statement, values).rowcount > 0
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        with self.lock:
+            return self._connection.execute(query, values).fetchall()
+
+    def row(self, query: str, *values: object) -> sqlite3.Row | None:
+        return next(iter(self.rows(query, *values)), None)
+
+
+def _open(directory: Path) -> sqlite3.Connection:
+    """Connect, and make the tables; one process at a time, for switching to WAL cannot wait."""
+    gate = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        db = sqlite3.connect(
+            directory / "templates.db", timeout=30, isolation_level=None, check_same_thread=False
+        )
+        db.row_factory = sqlite3.Row
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > schema.VERSION:
+            db.close()
+            raise SandboxfileError(
+                f"the local service's data in `{directory}` was written by a newer sandboxfile",
+                hint="upgrade sandboxfile",
+            )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # a process may die at any point, all stays
+        for number, change in enumerate(schema.CHANGES[version:], version + 1):
+            db.execute("BEGIN IMMEDIATE")
+            for statement in change:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+            db.execute("COMMIT")
+        return db
+    finally:
+        os.close(gate)
+
+
+def one(db: sqlite3.Connection, query: str, *values: object) -> sqlite3.Row | None:
+    return next(db.execute(query, values), None)
+
+
+def number(db: sqlite3.Connection, query: str, *values: object) -> int:
+    """Return the one number that a query of one row and one column gives."""
+    return int(db.execute(query, values).fetchone()[0])
