@@ -44,5 +44,19 @@ _STATES = (  # every request looks for builds that have to be ended
     "CREATE INDEX build_status ON build(status, template)",
 )
 
-CHANGES = (_FIRST, _LAYERS, _STATES)  # each from the version before it, the first from nothing
+_READY = (  # which assignments are of ready builds: found without a look at all that went wrong
+    "ALTER TABLE assignment ADD COLUMN ready INTEGER NOT NULL DEFAULT 0",
+    """UPDATE assignment SET ready = 1
+        WHERE build IN (SELECT id FROM build WHERE status = 'ready')""",
+    "CREATE INDEX assignment_ready ON assignment(template, tag) WHERE ready = 1",
+    """CREATE TRIGGER build_is_ready AFTER UPDATE OF status ON build
+        WHEN (NEW.status = 'ready') <> (OLD.status = 'ready')
+        BEGIN UPDATE assignment SET ready = (NEW.status = 'ready') WHERE build = NEW.id; END""",
+    """CREATE TRIGGER assigned_to_ready AFTER INSERT ON assignment
+        WHEN (SELECT status FROM build WHERE id = NEW.build) = 'ready'
+        BEGIN UPDATE assignment SET ready = 1 WHERE seq = NEW.seq; END""",
+)
+
+# Each from the version before it, the first from nothing.
+CHANGES = (_FIRST, _LAYERS, _STATES, _READY)
 VERSION = len(CHANGES)  # what is newer is refused

@@ -258,7 +258,7 @@ class Store:
             row = one(
                 self._db.connection,
                 "SELECT build.* FROM assignment JOIN build ON build.id = assignment.build"
-                f" WHERE assignment.template = ? AND {by_id} AND build.status = 'ready'"
+                f" WHERE assignment.template = ? AND {by_id} AND assignment.ready = 1"
                 " ORDER BY assignment.seq DESC LIMIT 1",
                 template["id"], tag,
             )  # fmt: skip
@@ -364,7 +364,7 @@ class Store:
         )
         default = (row["id"], names.DEFAULT_TAG)
         latest = one(self._db.connection, newest.format(""), *default)
-        current = one(self._db.connection, newest.format("AND build.status = 'ready'"), *default)
+        current = one(self._db.connection, newest.format("AND assignment.ready = 1"), *default)
         return Template(
             id=row["id"],
             public=bool(row["public"]),

@@ -99,6 +99,10 @@ def test_data_of_the_first_version_are_brought_forward(tmp_path: Path) -> None:
             db.execute(f"DROP TABLE {table}")
         for column in ("sandbox_user", "sandbox_workdir"):
             db.execute(f"ALTER TABLE build DROP COLUMN {column}")
+        for trigger in ("build_is_ready", "assigned_to_ready"):
+            db.execute(f"DROP TRIGGER {trigger}")
+        db.execute("DROP INDEX assignment_ready")
+        db.execute("ALTER TABLE assignment DROP COLUMN ready")
         db.execute("DROP INDEX build_status")
         db.execute("CREATE INDEX build_active ON build(status)")
         db.execute("PRAGMA user_version = 1")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.local import names
+from sandboxfile.local import names, schema
 from sandboxfile.local import store as stores
 from sandboxfile.local.records import Reason, Refusal, Registered, Registration, Result, Setting
 from sandboxfile.local.store import Store
@@ -417,6 +417,55 @@ def test_everything_is_there_after_closing(tmp_path: Path) -> None:
     with closing(Store(tmp_path)) as second:
         assert second.resolve(names.parse("app:v1")).id == made.build
         assert len(second.entries(made.build, level="debug", offset=0, limit=9)) == 1
+
+
+def test_data_of_an_older_version_keep_what_their_tags_resolve_to(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "templates.db", isolation_level=None)) as db:
+        older = schema.CHANGES[:3]
+        for statement in (each for change in older for each in change):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(older)}")
+        db.execute("INSERT INTO template(id, created, updated) VALUES ('t', 1, 1)")
+        db.execute("INSERT INTO alias VALUES ('app', 't')")
+        for build, status in (("ok", "ready"), ("bad", "error")):
+            db.execute(
+                "INSERT INTO build(id, template, flow, status, cpu, memory, start, ready, created,"
+                " updated) VALUES (?, 't', 'v2', ?, 1, 128, '', '', 1, 1)",
+                (build, status),
+            )
+            db.execute(
+                "INSERT INTO assignment(template, tag, build, created) VALUES ('t', 'v1', ?, 1)",
+                (build,),
+            )
+    with closing(Store(tmp_path)) as found:
+        assert found.resolve(names.parse("app:v1")).id == "ok"
+        newer = finish(found, register(found, "app", "v1"))
+        assert found.resolve(names.parse("app:v1")).id == newer.build
+
+
+def test_a_template_is_found_as_fast_after_a_long_history(tmp_path: Path) -> None:
+    with closing(Store(tmp_path)) as store:
+        finish(store, register(store, "app"))
+        short = _work(store, "app")
+        for _ in range(300):  # each ends the one before
+            register(store, "app")
+        assert _work(store, "app") < 2 * short
+
+
+def _work(store: Store, name: str) -> int:
+    """Return how many tens of steps of its machine the database takes to find a template."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    store._db.connection.set_progress_handler(step, 10)
+    store.template(name)
+    store.resolve(names.parse(name))
+    store._db.connection.set_progress_handler(None, 0)
+    return steps
 
 
 def test_data_of_a_newer_version_are_refused(tmp_path: Path) -> None:
