@@ -6,11 +6,9 @@ keeps what is costly to make, SF_TEST_REQUIRE_ENGINE=1 turns a missing engine in
 
 import functools
 import hashlib
-import io
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,18 +24,14 @@ from typing import Any, NoReturn
 
 import pytest
 
+from dev import private
+from dev.private import LackingError, PrivateEngine
 from sandboxfile.engines import Engine
 from sandboxfile.model import EngineChoice
 
 FOREIGN = ("DOCKER_", "BUILDX_", "BUILDKIT_", "NOVITA_", "E2B_", "SANDBOXFILE_", "XDG_")
 FOREIGN_NAMES = ("CI", "GITHUB_ACTIONS", "FORCE_COLOR", "CLICOLOR_FORCE")
 USER, PASSWORD = "alice", "secret"
-PASSWD = (
-    "root:x:0:0:root:/root:/bin/sh\n"
-    "user:x:1000:1000::/home/user:/bin/sh\n"
-    "nobody:x:65534:65534::/:/bin/false\n"
-)
-GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
 
 
 # --- guards ----------------------------------------------------------------------------------
@@ -129,35 +122,17 @@ def _check_local(host: str) -> None:
 # --- a private engine ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivateEngine:
-    """A dockerd that belongs to the tests; `stop` kills it without warning."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What docker clients need to find it."""
-        return {"DOCKER_HOST": self.url, "PATH": os.environ["PATH"]}
-
-    def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
 StartEngine = Callable[..., AbstractContextManager[PrivateEngine]]
 
 
 @pytest.fixture(scope="session")
 def start_engine() -> StartEngine:
     """Start more engines, for tests that stop them; skipped where none can be started."""
-    missing = [each for each in ("dockerd", "containerd", "runc", "ip") if not shutil.which(each)]
-    if os.geteuid() != 0:
-        lacking("a private engine needs root; set SF_TEST_DOCKER_HOST to use another")
-    if missing:
-        lacking(f"a private engine needs {', '.join(missing)}")
-    return _private_engine
+    try:
+        private.check_engine()
+    except LackingError as error:
+        lacking(f"{error}; set SF_TEST_DOCKER_HOST to use another")
+    return private.engine
 
 
 @pytest.fixture(scope="session")
@@ -167,8 +142,8 @@ def docker_host(request: pytest.FixtureRequest) -> Iterator[str]:
         yield named
         return
     start: StartEngine = request.getfixturevalue("start_engine")
-    with start() as private:
-        yield private.url
+    with start() as own:
+        yield own.url
 
 
 def lacking(reason: str) -> NoReturn:
@@ -176,98 +151,6 @@ def lacking(reason: str) -> NoReturn:
     if os.environ.get("SF_TEST_REQUIRE_ENGINE"):
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-@contextmanager
-def _private_engine(hosts: str = "") -> Iterator[PrivateEngine]:
-    """Run a dockerd with nothing in common with any other on this machine.
-
-    `hosts` is an /etc/hosts that it alone sees.
-
-    It gets a bridge of its own: `--bridge=none` would delete the docker0 of every other dockerd.
-    Containers use the host's network, so no firewall rule is touched.
-    """
-    with ExitStack() as stack:
-        directory = Path(tempfile.mkdtemp(prefix="sf-", dir="/tmp"))  # socket paths are short
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        stack.callback(_unmount, directory)
-        bridge = stack.enter_context(_bridge())
-        # Of that name, containerd takes no underscore at the end, nor two of them.
-        namespace = directory.name.replace("_", "0")
-        (directory / "daemon.json").write_text("{}")
-        log = stack.enter_context((directory / "log").open("wb"))
-        command = [
-            "dockerd", "--config-file", str(directory / "daemon.json"),
-            "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
-            "--pidfile", str(directory / "pid"), "--host", f"unix://{directory}/d.sock",
-            f"--bridge={bridge}", "--iptables=false", "--ip6tables=false", "--ip-masq=false",
-            "--containerd-namespace", namespace, "--containerd-plugins-namespace", f"{namespace}-p",
-        ]  # fmt: skip
-        if hosts:
-            (directory / "hosts").write_text(hosts)
-            script = 'mount --bind "$1" /etc/hosts; shift; exec "$@"'
-            command = [
-                "unshare", "--mount", "/bin/sh", "-ec", script, "sh", str(directory / "hosts"),
-                *command,
-            ]  # fmt: skip
-        process = subprocess.Popen(
-            command,
-            env={"PATH": os.environ["PATH"]},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        stack.callback(_end, process)
-        _wait(lambda: _ping(directory / "d.sock"), process, directory / "log")
-        yield PrivateEngine(url=f"unix://{directory}/d.sock", process=process)
-
-
-@contextmanager
-def _bridge() -> Iterator[str]:
-    name = f"sf{os.urandom(4).hex()}"
-    subnet = os.urandom(1)[0]
-    subprocess.run(["ip", "link", "add", "name", name, "type", "bridge"], check=True)
-    try:
-        subprocess.run(["ip", "addr", "add", f"172.29.{subnet}.1/24", "dev", name], check=True)
-        yield name
-    finally:
-        subprocess.run(["ip", "link", "del", name], check=True)
-
-
-def _ping(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
-        client.connect(str(path))
-        client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-        return b" 200 " in client.recv(64)
-
-
-def _wait(ready: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end and process.poll() is None:
-        with suppress(OSError):
-            if ready():
-                return
-        time.sleep(0.02)
-    said = log.read_text(errors="replace")[-3000:]
-    pytest.fail(f"{process.args!r} did not become ready:\n{said}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    # Also whatever it left in its process group (its containerd, when it was killed).
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _unmount(directory: Path) -> None:
-    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for mount in reversed(mounts):
-        if mount.startswith(f"{directory}/"):
-            subprocess.run(["umount", "-l", mount], check=False)
 
 
 @pytest.fixture(scope="session")
@@ -296,7 +179,7 @@ def engine(engine_environ: Mapping[str, str]) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of a registry that lets everybody in."""
-    with _registry(tmp_path_factory.mktemp("registry"), "") as address:
+    with _registry(tmp_path_factory.mktemp("registry")) as address:
         yield address
 
 
@@ -315,36 +198,13 @@ def secured_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def _registry(directory: Path, auth: str) -> Iterator[str]:
-    program = shutil.which("docker-registry")
-    if program is None:
-        lacking("a registry needs docker-registry (Debian: the package docker-registry)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (directory / "config.yml").write_text(
-        "version: 0.1\n"
-        "log: {level: warn}\n"
-        f"storage: {{filesystem: {{rootdirectory: {directory}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n{auth}"
-    )
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "serve", str(directory / "config.yml")],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait(lambda: _listens(port), process, directory / "log")
-        yield f"127.0.0.1:{port}"
-    finally:
-        _end(process)
-
-
-def _listens(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), 1):
-        return True
+def _registry(directory: Path, auth: str = "") -> Iterator[str]:
+    with ExitStack() as stack:
+        try:
+            address = stack.enter_context(private.registry(directory, auth))
+        except LackingError as error:
+            lacking(str(error))
+        yield address
 
 
 # --- programs of others ----------------------------------------------------------------------
@@ -472,25 +332,7 @@ def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _add_busybox(tar: tarfile.TarFile, there: set[str], *, binaries: str = "bin") -> None:
-    program = shutil.which("busybox")
-    if program is None:
-        lacking("the images of the tests need busybox (Debian: the package busybox-static)")
-    _add_file(tar, f"{binaries}/busybox", Path(program).read_bytes(), 0o755)
-    for name in _output(program, "--list").split():
-        if name not in there and name != "busybox":
-            link = tarfile.TarInfo(f"{binaries}/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(link)
-    for name, mode in (("tmp", 0o1777), ("root", 0o700), ("home", 0o755), ("home/user", 0o755)):
-        directory = tarfile.TarInfo(name)
-        directory.type, directory.mode = tarfile.DIRTYPE, mode
-        directory.uid = directory.gid = 1000 if name == "home/user" else 0
-        tar.addfile(directory)
-    _add_file(tar, "etc/passwd", PASSWD.encode(), 0o644)
-    _add_file(tar, "etc/group", GROUP.encode(), 0o644)
-
-
-def _add_file(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(content), mode
-    tar.addfile(member, io.BytesIO(content))
+    try:
+        private.add_busybox(tar, there, binaries=binaries)
+    except LackingError as error:
+        lacking(str(error))

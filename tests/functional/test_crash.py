@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dev.private import PrivateEngine
 from sandboxfile.engines import Engine
 from sandboxfile.engines.choose import choose
 from sandboxfile.model import EngineChoice
-from tests.conftest import PrivateEngine, StartEngine
+from tests.conftest import StartEngine
 from tests.fakes.program import wait_until
 from tests.fakes.scene import Scene, scene
 from tests.fakes.tripwire import Moment

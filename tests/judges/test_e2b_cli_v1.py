@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from dev.private import PrivateEngine
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.engines.choose import choose
@@ -26,7 +27,7 @@ from sandboxfile.local.assembly import REPOSITORY
 from sandboxfile.model import EngineChoice, Secret
 from sandboxfile.service import TemplateService
 from sandboxfile.web import Web
-from tests.conftest import PrivateEngine, StartEngine, lacking
+from tests.conftest import StartEngine, lacking
 from tests.fakes.served import serving
 from tests.fakes.shell import measured
 

@@ -1,0 +1,1 @@
+"""What tests and benchmarks need of the machine that they run on."""
