@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from sandboxfile import lockfile, model
+from sandboxfile import lockcheck, lockfile, model
 from sandboxfile.config import document
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.lockfile import HEADER, Entry, Lock, parse, read, render, update
@@ -98,14 +98,14 @@ def test_every_text_comes_back_as_text_from_any_yaml_reader(tag: str) -> None:
 KEYS = st.integers(0, 2**256 - 1).map(lambda number: f"sf1:{number:064x}")
 ENTRIES = st.builds(
     Entry,
-    template_id=pattern(lockfile.ID),
-    build_id=pattern(lockfile.ID),
+    template_id=pattern(lockcheck.ID),
+    build_id=pattern(lockcheck.ID),
     image_key=KEYS,
     template_key=KEYS,
-    image=st.one_of(st.just(""), pattern(lockfile.IMAGE)),
+    image=st.one_of(st.just(""), pattern(lockcheck.IMAGE)),
     parts=st.dictionaries(
-        pattern(lockfile.PART_NAME),
-        pattern(lockfile.PART),
+        pattern(lockcheck.PART_NAME),
+        pattern(lockcheck.PART),
         max_size=3,
     ),
     parent=st.one_of(st.none(), pattern(model.NAME)),
@@ -120,7 +120,7 @@ NAMES = pattern(model.NAME)
 LOCKS = st.builds(
     Lock,
     resolved=st.dictionaries(
-        pattern(lockfile.RESOLVED),
+        pattern(lockcheck.RESOLVED),
         KEYS.map(lambda key: "sha256:" + key[-64:]),
         max_size=2,
     ),
