@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sandboxfile import app, lockfile, plan, tags
+from sandboxfile import app, durations, lockfile, plan, tags
 from sandboxfile.app import Session
+from sandboxfile.durations import History
 from sandboxfile.errors import ConfigError, LockStale
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding
@@ -82,6 +83,11 @@ def findings(session: Session, planned: Planned) -> Mapping[str, tuple[Finding, 
     from sandboxfile import asking
 
     return asking.findings(session, planned.survey, planned.resolved, names)
+
+
+def history(session: Session) -> History:
+    """Return what earlier runs of this workspace took, for `estimate`."""
+    return durations.read(session.workspace.root / app.STATE / durations.FILE)
 
 
 def check_possible(

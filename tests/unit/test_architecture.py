@@ -9,10 +9,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
-    ("places", "fresh", "reading"),
+    ("places", "fresh", "reading", "schedule"),
     ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact", "drawing"),
-    ("logs", "process", "web", "statcache", "graph", "reference", "ready", "journal", "tags"),
+    (
+        "logs",
+        "process",
+        "web",
+        "statcache",
+        "graph",
+        "reference",
+        "ready",
+        "journal",
+        "tags",
+        "durations",
+    ),
     ("answers", "moves"),
     ("listing", "imageconfig", "inherit", "distribution"),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries"),
@@ -23,7 +34,7 @@ LAYERS = (
     ("translation", "livetable"),
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),
-    ("targets", "resolve", "account", "configs", "changes"),
+    ("targets", "resolve", "account", "configs", "changes", "estimate"),
     ("recipes",),
     ("pipeline",),
     ("app",),
