@@ -5,11 +5,13 @@ import sys
 
 from sandboxfile import console, errors, journal
 from sandboxfile.app import Session
+from sandboxfile.buildstatus import BuildStatus, Registration
+from sandboxfile.declined import Rejected
 from sandboxfile.errors import BuildFailed, SandboxfileError
 from sandboxfile.events import Event, Log, Notice
 from sandboxfile.model import UUID
 from sandboxfile.parts import Parts
-from sandboxfile.service import BuildStatus, Registration, Rejected, TemplateService
+from sandboxfile.service import TemplateService
 from sandboxfile.targets.follow import Following
 from sandboxfile.targets.known import Gaps, find, ids_of, newest
 from sandboxfile.targets.patience import Patience

@@ -7,10 +7,11 @@ from typing import Literal
 
 from sandboxfile import journal, tags
 from sandboxfile.app import Session
+from sandboxfile.buildstatus import Registration
+from sandboxfile.declined import Rejected
 from sandboxfile.journal import Record
 from sandboxfile.plan import Decision
-from sandboxfile.service import Registration, Rejected, TemplateService
-from sandboxfile.targets.follow import is_gone
+from sandboxfile.service import TemplateService
 
 State = Literal["asked for", "registered", "building", "ready", "failed", "gone"]
 
@@ -129,7 +130,7 @@ def _asked(service: TemplateService, build: Running) -> Running:
     try:
         page = service.status(ids)
     except Rejected as error:
-        if error.is_missing or not is_gone(error):
+        if error.is_missing or not error.is_gone:
             raise
         return replace(build, asked=True, state="gone")
     return replace(build, asked=True, state=_OF_SERVICE[page.state], reason=page.reason)

@@ -8,13 +8,14 @@ from functools import partial
 
 from sandboxfile import journal, lockfile
 from sandboxfile.app import Session
+from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
 from sandboxfile.journal import Journal
 from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.lockfile import Lock
 from sandboxfile.parts import Parts
 from sandboxfile.releasing import find
-from sandboxfile.service import Denied, Failing, Rejected, TagEntry
+from sandboxfile.service import TagEntry
 
 AT_ONCE = 8
 

@@ -6,22 +6,17 @@ from functools import partial
 
 from sandboxfile import lockfile, moves, releases
 from sandboxfile.app import Session
+from sandboxfile.buildstatus import Registration
+from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
 from sandboxfile.listing import ListedBuild
 from sandboxfile.lockfile import Change, Entry, Lock
 from sandboxfile.moves import Move
 from sandboxfile.parts import Parts
 from sandboxfile.releases import DEFAULT, Published
-from sandboxfile.service import (
-    Denied,
-    Failing,
-    Registration,
-    Rejected,
-    TemplateService,
-)
+from sandboxfile.service import TemplateService
 from sandboxfile.tags import is_content
 from sandboxfile.targets import Snapshot
-from sandboxfile.targets.follow import is_gone
 from sandboxfile.targets.tagging import Tagging
 
 
@@ -91,7 +86,7 @@ class Releases:
         try:
             return ListedBuild(build_id=build_id, state=self._service.status(ids).state)
         except Rejected as error:
-            if is_gone(error):
+            if error.is_gone:
                 return None
             raise
 

@@ -7,119 +7,25 @@ coming from a stranger: an ID that does not look like one never reaches a URL, a
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
-from sandboxfile import __version__, answers, listing
-from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
-from sandboxfile.listing import ListedTemplate, State, TemplateBuilds
-from sandboxfile.model import (
-    UUID,
-    AwsCredentials,
-    GcpCredentials,
-    HuaweiCredentials,
-    Login,
-    OciCredentials,
-    RegistryCredentials,
-    Secret,
-)
+from sandboxfile import __version__, answers, buildstatus, declined, listing
+from sandboxfile.buildstatus import BuildStatus, Registration
+from sandboxfile.declined import Denied, Failing, Rejected
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.listing import ListedTemplate, TemplateBuilds
+from sandboxfile.model import UUID, Secret
 from sandboxfile.redact import sanitise
-from sandboxfile.web import REDIRECTS, Body, Reply, Retry, Web, shown
+from sandboxfile.triggers import Start, given
+from sandboxfile.web import Body, Reply, Retry, Web
 
 USER_AGENT = f"sandboxfile/{__version__}"
-_THING = re.compile(r"\b(template|tag|build|alias)\b", re.IGNORECASE)
 GET_TIMEOUT_S = 60.0
 _FILES_HASH = re.compile(r"[0-9a-f]{64}")
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
 POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
 PAGE = 100
 MAX_PAGES = 1000  # nobody has 100,000 templates; what goes on longer goes round in circles
-
-
-# --- what goes wrong -------------------------------------------------------------------------
-
-
-class _Answered(SandboxfileError):  # noqa: N818 - named for what it says
-    """An HTTP answer that is not what was asked for; `text` is the service's own message."""
-
-    status: int = 0
-    text: str = ""
-
-    def says(self, *words: str) -> bool:
-        """Tell whether the service's message contains one of these."""
-        return any(word in self.text.lower() for word in words)
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether the service does not have this call at all.
-
-        404 is also what it says of things that are not there, but then it names the thing.
-        """
-        if self.status in {405, 501}:
-            return True
-        return self.status == 404 and not _THING.search(self.text)  # noqa: PLR2004 - HTTP statuses
-
-
-class Rejected(_Answered):
-    """The service understood and says no: 400, 404, 409 and the like. Never repeated as is."""
-
-
-class NameTaken(Rejected):
-    """The template's name belongs to another template or team (403 and 409 when registering)."""
-
-
-class InUse(Rejected):
-    """The template is not deleted: sandboxes run, or are paused, on it."""
-
-
-class Denied(_Answered, NotAllowed):
-    """401 or 403: the credential is missing, wrong, or not for this."""
-
-
-class Busy(_Answered, NotAllowed):
-    """429 after all waiting: a rate limit, or as many builds at once as the account may run."""
-
-
-class Failing(_Answered, Unreachable):
-    """The service has a fault of its own (5xx); the request may have been carried out."""
-
-
-# --- what comes back -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
-    """The IDs that the service gave to a build."""
-
-    template_id: str
-    build_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
-    """One line of a build's log; `timestamp` as the service wrote it."""
-
-    message: str
-    timestamp: str = ""
-    level: str = "info"
-    step: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildStatus:
-    """A build as the service sees it, with one page of its log.
-
-    `state` is "building" for every status unknown to us. `count` is how far this page moves the
-    log's offset. `reason` and `step` are empty unless the build failed.
-    """
-
-    template_id: str
-    build_id: str
-    state: State
-    entries: tuple[LogEntry, ...] = ()
-    count: int = 0
-    reason: str = ""
-    step: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,86 +46,6 @@ class FileLink:
 
     present: bool
     url: Secret
-
-
-# --- what is sent ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildStep:
-    """An instruction that the service carries out: USER, WORKDIR, RUN, ENV, COPY."""
-
-    type: str
-    args: tuple[str, ...]
-    force: bool = False
-    files_hash: str = ""
-
-    @property
-    def body(self) -> Mapping[str, object]:
-        """The step as it is sent."""
-        step = {"type": self.type, "args": list(self.args), "force": self.force}
-        return {**step, "filesHash": self.files_hash} if self.files_hash else step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """The body of a v2 trigger; exactly one of `image` and `template` is given."""
-
-    image: str | None = None
-    template: str | None = None
-    login: RegistryCredentials | None = None
-    steps: tuple[BuildStep, ...] = ()
-    start: str | None = None
-    ready: str | None = None
-    pre_boot: str | None = None
-    force: bool = False
-
-    def body(self) -> Mapping[str, object]:
-        return _given(
-            fromImage=self.image,
-            fromTemplate=self.template,
-            fromImageRegistry=_credentials(self.login) if self.login else None,
-            steps=[step.body for step in self.steps],
-            force=self.force,
-            startCmd=self.start,
-            readyCmd=self.ready,
-            preBootScript=self.pre_boot,
-        )
-
-
-def _credentials(given: RegistryCredentials) -> Mapping[str, str]:
-    """Write registry credentials as section 3.6 has them."""
-    match given:
-        case Login():
-            fields = {"username": given.username, "password": given.password.reveal()}
-            return {"type": "registry", **fields}
-        case AwsCredentials():
-            return {
-                "type": "aws",
-                "awsAccessKeyId": given.access_key_id,
-                "awsSecretAccessKey": given.secret_access_key.reveal(),
-                "awsRegion": given.region,
-            }
-        case GcpCredentials():
-            return {"type": "gcp", "serviceAccountJson": given.service_account.reveal()}
-        case OciCredentials():
-            return {
-                "type": "oci",
-                "tenancyOcid": given.tenancy,
-                "userOcid": given.user,
-                "fingerprint": given.fingerprint,
-                "privateKey": given.private_key.reveal(),
-                "region": given.region,
-            }
-        case HuaweiCredentials():
-            return {
-                "type": "huawei",
-                "accessKeyId": given.access_key_id,
-                "secretAccessKey": given.secret_access_key.reveal(),
-                "region": given.region,
-            }
-        case _:
-            assert_never(given)
 
 
 class TemplateService:
@@ -253,12 +79,12 @@ class TemplateService:
         Not idempotent: each call makes a build, and fails waiting ones that share a tag.
         """
         body = {"name": name, "tags": list(tags), "cpuCount": cpu, "memoryMB": memory}
-        return _registration(self._post("/v3/templates", body))
+        return buildstatus.registration(self._post("/v3/templates", body))
 
     def register_v2(self, alias: str, *, cpu: int, memory: int) -> Registration:
         """Ask for a new build as services without v3 know it (`POST /v2/templates`)."""
         body = {"alias": alias, "cpuCount": cpu, "memoryMB": memory}
-        return _registration(self._post("/v2/templates", body))
+        return buildstatus.registration(self._post("/v2/templates", body))
 
     def register_v1(
         self,
@@ -272,7 +98,7 @@ class TemplateService:
         memory: int,
     ) -> Registration:
         """Ask for a new build of a v1 template, of `template_id` if given (section 2.3)."""
-        body = _given(
+        body = given(
             dockerfile=dockerfile,
             alias=alias,
             startCmd=start,
@@ -281,7 +107,7 @@ class TemplateService:
             memoryMB=memory,
         )
         path = f"/templates/{_checked(template_id)}" if template_id else "/templates"
-        return _registration(self._post(path, body, bearer=True))
+        return buildstatus.registration(self._post(path, body, bearer=True))
 
     def trigger(
         self, ids: Registration, start: Start, *, timeout_s: float = POST_TIMEOUT_S
@@ -329,23 +155,7 @@ class TemplateService:
         """Return a build's state and its log from `offset` on, at most `limit` entries."""
         path = f"{_build_path(ids)}/status?logsOffset={offset}&limit={limit}"
         reply = self._get(path, bearer=True)
-        answer = answers.fields(reply)
-        entries = _entries(reply, answer)
-        reason = answer.get("reason")
-        failed = reason if isinstance(reason, dict) else {}
-        if answer.get("buildID", ids.build_id) != ids.build_id:
-            raise answers.nonsense(reply, "it is about another build than asked for")
-        return BuildStatus(
-            template_id=ids.template_id,
-            build_id=ids.build_id,
-            state=listing.state(answers.text(reply, answer, "status")),
-            entries=entries,
-            count=len(entries),
-            reason=answers.clean(
-                failed.get("message") or (reason if isinstance(reason, str) else "")
-            ),
-            step=answers.clean(failed.get("step")),
-        )
+        return buildstatus.read(reply, ids)
 
     # --- names and tags ----------------------------------------------------------------------
 
@@ -485,7 +295,7 @@ class TemplateService:
             if error.status == 404 and not error.is_missing:  # noqa: PLR2004 - an HTTP status
                 return False
             if error.says("running sandboxes", "paused sandboxes"):
-                raise _in_use(error, template_id) from None
+                raise declined.in_use(error, template_id) from None
             raise
         return True
 
@@ -526,7 +336,11 @@ class TemplateService:
             grace_s=POST_GRACE_S if is_effect else 0.0,
         )
         if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP statuses
-            raise self._error(reply)
+            raise declined.error(
+                reply,
+                has_key=bool(self._key or self._token),
+                key_source=self._key_source,
+            )
         return reply
 
     def _headers(self, *, bearer: bool) -> Mapping[str, str]:
@@ -536,128 +350,6 @@ class TemplateService:
         if self._token and (bearer or not self._key):
             headers["authorization"] = f"Bearer {self._token.reveal()}"
         return headers
-
-    def _error(self, reply: Reply) -> SandboxfileError:
-        """Map an answer to one clear message (section 7)."""
-        text, status = _message(reply), reply.status
-        host = urlsplit(reply.url).netloc.rpartition("@")[2]
-        where = f"`{shown(reply.url)}` answered {status}" + (f": {text}" if text else "")
-        error: _Answered
-        if status in REDIRECTS:
-            return _redirected(reply, host)
-        if status in {403, 409} and "already used" in text.lower():
-            error = NameTaken(
-                f"the template name is taken: {text}",
-                hint="it belongs to another template or team at this service: choose another name",
-            )
-        elif status in {401, 403}:
-            error = self._denied(status, host, text)
-        elif status == 429:  # noqa: PLR2004 - an HTTP status
-            hint = "wait for running builds to end, or lower -j"
-            error = Busy(f"`{host}` has no room for more requests: {text or status}", hint=hint)
-        elif status >= 500:  # noqa: PLR2004 - an HTTP status
-            hint = "this is the service's own fault; run the command again later"
-            error = Failing(where, hint=hint)
-        else:
-            error = Rejected(where)
-        error.status, error.text = status, text
-        return error
-
-    def _denied(self, status: int, host: str, text: str) -> Denied:
-        said = f": {text}" if text else ""
-        if not (self._key or self._token):
-            return Denied(f"`{host}` wants a key{said}", hint=f"set {self._key_source}")
-        if status == 401:  # noqa: PLR2004 - an HTTP status
-            return Denied(
-                f"`{host}` does not accept the key from {self._key_source}{said}",
-                hint=f"check {self._key_source}, and that the target's domain is the key's",
-            )
-        return Denied(
-            f"the key from {self._key_source} may not do this at `{host}`{said}",
-            hint="it may belong to another team, or lack the permission",
-        )
-
-
-# --- reading strangers' answers --------------------------------------------------------------
-
-
-def _redirected(reply: Reply, host: str) -> Unreachable:
-    hint = "check the target's domain or api_url"
-    try:
-        location = reply.headers.get("location", "")
-        url = urljoin(reply.url, location) if location else ""
-        target = urlsplit(url).hostname or "elsewhere"
-    except ValueError:
-        return Unreachable(f"`{host}` redirects to what is no address", hint=hint)
-    if url == reply.url:
-        return Unreachable(f"`{shown(url)}` redirects to itself", hint=hint)
-    return Unreachable(
-        f"`{host}` redirects to `{sanitise(target)}`; a key is not sent along a redirect",
-        hint=hint,
-    )
-
-
-def _message(reply: Reply) -> str:
-    """Return the service's own words, fit to be shown, at most 2 KiB."""
-    try:
-        answer = reply.json()
-    except Unreachable:
-        answer = None
-    if isinstance(answer, dict):
-        return answers.clean(answer.get("message") or answer.get("error"))
-    if "html" in reply.headers.get("content-type", ""):
-        return ""
-    return answers.clean(reply.body[: answers.MAX_TEXT * 2].decode(errors="replace"))
-
-
-def _registration(reply: Reply) -> Registration:
-    answer = answers.fields(reply)
-    return Registration(
-        template_id=answers.template_id(reply, answer), build_id=answers.build_id(reply, answer)
-    )
-
-
-def _entries(reply: Reply, answer: Mapping[str, object]) -> tuple[LogEntry, ...]:
-    """Return a page of the log: `logEntries`, else the strings that v1 builds have."""
-    rows = answer.get("logEntries")
-    if rows:
-        return tuple(_entry(answers.mapping(reply, row)) for row in answers.array(reply, rows))
-    lines = answers.array(reply, answer.get("logs") or [])
-    return tuple(_line(line) for line in lines if isinstance(line, str))
-
-
-def _entry(row: Mapping[str, object]) -> LogEntry:
-    def text(name: str) -> str:
-        value = row.get(name)
-        return value if isinstance(value, str) else ""
-
-    return LogEntry(
-        message=text("message").rstrip("\n"),
-        timestamp=text("timestamp"),
-        level=text("level") or "info",
-        step=text("step"),
-    )
-
-
-def _line(line: str) -> LogEntry:
-    found = re.fullmatch(r"\[(\d{4}-\d\d-\d\dT[^\]]*)\] (.*)", line.rstrip("\n"), re.DOTALL)
-    if found:
-        return LogEntry(timestamp=found[1], message=found[2])
-    return LogEntry(message=line.rstrip("\n"))
-
-
-def _in_use(error: Rejected, template_id: str) -> InUse:
-    kind = "paused" if error.says("paused sandboxes") else "running"
-    found = InUse(
-        f"template {template_id} is in use by {kind} sandboxes",
-        hint="end them, or wait until they end, and run the command again",
-    )
-    found.status, found.text = error.status, error.text
-    return found
-
-
-def _given(**fields: Any) -> Mapping[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _checked(template_id: str) -> str:

@@ -5,10 +5,10 @@ import json
 import sys
 
 from sandboxfile import app, errors
+from sandboxfile.declined import InUse
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.inventory import Doomed, Inventory
 from sandboxfile.opening import Opened, opened
-from sandboxfile.service import InUse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 from sandboxfile import errors, pruning
+from sandboxfile.declined import InUse
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.inventory import Doomed, Inventory
 from sandboxfile.listing import ListedTemplate
 from sandboxfile.opening import Opened, opened
 from sandboxfile.pruning import Rules, Verdict
-from sandboxfile.service import InUse
 
 DAYS = 7.0
 DAYS_LIMIT = 36_500  # dates go back no further than the year 1

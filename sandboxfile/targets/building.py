@@ -17,19 +17,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import Busy, Failing, Rejected
 from sandboxfile.errors import Cancelled, Left, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, StepDone, StepStarted
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
 from sandboxfile.places import Position
-from sandboxfile.service import (
-    BuildStatus,
-    Busy,
-    Failing,
-    Registration,
-    Rejected,
-    TemplateService,
-)
+from sandboxfile.service import TemplateService
 from sandboxfile.targets import Release, Snapshot, failures
 from sandboxfile.targets.follow import RESUME, Following, Gone
 from sandboxfile.targets.known import ids_of, is_ready

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+from sandboxfile.buildstatus import BuildStatus
 from sandboxfile.errors import BuildFailed, NotAllowed, SandboxfileError
 from sandboxfile.model import Template
 from sandboxfile.places import Position
-from sandboxfile.service import BuildStatus
 
 Kind = Literal["superseded", "service", "user"]
 

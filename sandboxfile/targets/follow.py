@@ -2,19 +2,12 @@
 
 from collections import deque
 
+from sandboxfile.buildstatus import BuildStatus, LogEntry, Registration
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import Busy, Failing, Rejected
 from sandboxfile.errors import Left, SandboxfileError, Unreachable, Unsupported
 from sandboxfile.events import Emit, Log, Notice
-from sandboxfile.service import (
-    PAGE,
-    BuildStatus,
-    Busy,
-    Failing,
-    LogEntry,
-    Registration,
-    Rejected,
-    TemplateService,
-)
+from sandboxfile.service import PAGE, TemplateService
 from sandboxfile.targets.patience import Patience
 
 TAIL = 20
@@ -139,7 +132,7 @@ class Following:
                 f"this service does not tell how builds are: {error.message}",
                 hint="is the target's `api` the right one?",
             )
-        return self.gone() if isinstance(error, Rejected) and is_gone(error) else error
+        return self.gone() if isinstance(error, Rejected) and error.is_gone else error
 
     def _noted(self, page: BuildStatus) -> BuildStatus:
         # The status is cached at the service and may step back; once moved, it is not waiting.
@@ -195,8 +188,3 @@ def left(ids: Registration, patience: Patience) -> Left:
         build_id=ids.build_id,
         in_time=patience.detach,
     )
-
-
-def is_gone(error: Rejected) -> bool:
-    """Tell whether the service says that a build is not there (400 "not found", or 404)."""
-    return error.status == 404 or (error.status == 400 and error.says("not found"))  # noqa: PLR2004

@@ -4,16 +4,11 @@ import threading
 from dataclasses import replace
 from typing import Literal
 
+from sandboxfile.buildstatus import BuildStatus, Registration
+from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal, Record
-from sandboxfile.service import (
-    BuildStatus,
-    Denied,
-    Failing,
-    Registration,
-    Rejected,
-    TemplateService,
-)
+from sandboxfile.service import TemplateService
 from sandboxfile.targets import Release, Snapshot
 
 MISSING = frozenset({404, 405, 501})

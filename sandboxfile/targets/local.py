@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Lock
 
 from sandboxfile import __version__
+from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
@@ -15,7 +16,7 @@ from sandboxfile.local.assembly import REPOSITORY
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Login, Secret, Target
 from sandboxfile.registry import Registry
-from sandboxfile.service import Registration, TemplateService
+from sandboxfile.service import TemplateService
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.novita_v3 import NovitaV3
 from sandboxfile.targets.patience import Patience

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from sandboxfile import ready
+from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import Failing, NameTaken, Rejected
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
@@ -13,7 +15,7 @@ from sandboxfile.journal import Journal
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import Login, Secret, Target, Template
 from sandboxfile.registry import Registry
-from sandboxfile.service import Failing, NameTaken, Registration, Rejected, TemplateService
+from sandboxfile.service import TemplateService
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building
 from sandboxfile.targets.known import Gaps, find_v1, is_ready

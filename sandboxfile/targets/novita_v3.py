@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from sandboxfile import ready
+from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import Failing, Rejected
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError, Unsupported
 from sandboxfile.events import Emit, Notice
@@ -11,14 +13,7 @@ from sandboxfile.journal import Journal
 from sandboxfile.model import Login, RegistryCredentials, RemoteBase, Target, Template, TemplateBase
 from sandboxfile.places import Position
 from sandboxfile.registry import Registry
-from sandboxfile.service import (
-    BuildStep,
-    Failing,
-    Registration,
-    Rejected,
-    Start,
-    TemplateService,
-)
+from sandboxfile.service import TemplateService
 from sandboxfile.steps import Step
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building
@@ -27,6 +22,7 @@ from sandboxfile.targets.patience import Patience
 from sandboxfile.targets.room import Room
 from sandboxfile.targets.tagging import Tagging
 from sandboxfile.targets.uploading import Uploader
+from sandboxfile.triggers import BuildStep, Start
 
 
 class NovitaV3:

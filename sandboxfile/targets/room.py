@@ -4,8 +4,8 @@ import math
 import threading
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import Busy
 from sandboxfile.events import Emit, Notice
-from sandboxfile.service import Busy
 from sandboxfile.targets.patience import Patience
 
 TICK_S = 0.5  # how often somebody in the line looks whether it is their turn

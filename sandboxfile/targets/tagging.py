@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import Failing, Rejected
 from sandboxfile.errors import Unreachable
 from sandboxfile.events import Emit, Notice
-from sandboxfile.service import Failing, Rejected, TemplateService
+from sandboxfile.service import TemplateService
 from sandboxfile.targets import Snapshot
 from sandboxfile.web import AnswerLost
 

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 
-from sandboxfile.service import Busy, Failing, Rejected
-from sandboxfile.targets.follow import Following, is_gone, left
+from sandboxfile.declined import Busy, Failing, Rejected
+from sandboxfile.targets.follow import Following, left
 from sandboxfile.targets.patience import Patience
 from sandboxfile.web import AnswerLost
 
@@ -57,7 +57,7 @@ class Trigger:
             except Rejected as error:
                 if error.says("not in waiting state"):
                     return True
-                raise self._following.gone() if is_gone(error) else error from None
+                raise self._following.gone() if error.is_gone else error from None
             self._following.sleep(pause)
             pause = self._following.longer(pause)
             if self._following.poll().state != "waiting":

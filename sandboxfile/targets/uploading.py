@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sandboxfile.buildstatus import Registration
+from sandboxfile.declined import Failing, Rejected
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, StepDone, StepStarted
-from sandboxfile.service import Failing, FileLink, Registration, Rejected, TemplateService
+from sandboxfile.service import FileLink, TemplateService
 from sandboxfile.uploads import Upload
 from sandboxfile.web import Body, Reply, host
 

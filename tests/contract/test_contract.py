@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
+from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local.endpoints import ROUTES
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Secret
-from sandboxfile.service import BuildStep, Registration, Start, TemplateService
+from sandboxfile.service import TemplateService
+from sandboxfile.triggers import BuildStep, Start
 from sandboxfile.web import Retries, Web
 from tests.contract.contract import OURS, Exchange, faults, read
 from tests.contract.recording import Connection, exchanges, recorded

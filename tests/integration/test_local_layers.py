@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile.buildstatus import BuildStatus
 from sandboxfile.engines import Engine
 from sandboxfile.local import layers
 from sandboxfile.local.service import LocalService, open_box
 from sandboxfile.model import Secret
-from sandboxfile.service import BuildStatus, BuildStep, Start, TemplateService
+from sandboxfile.service import TemplateService
+from sandboxfile.triggers import BuildStep, Start
 from sandboxfile.web import Web
 from tests.fakes import calls
 from tests.integration.test_local_service import Running, step

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import pytest
 
+from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import BuildFailed, Cancelled, NotAllowed, SandboxfileError
@@ -23,9 +24,10 @@ from sandboxfile.events import Event
 from sandboxfile.local.service import LocalBuild, LocalService, open_box
 from sandboxfile.model import ImageBase, Login, Ready, Resources, Secret, Target, Template
 from sandboxfile.places import Position
-from sandboxfile.service import BuildStatus, BuildStep, Registration, Start, TemplateService
+from sandboxfile.service import TemplateService
 from sandboxfile.targets import Release
 from sandboxfile.targets.local import LocalPublisher
+from sandboxfile.triggers import BuildStep, Start
 from sandboxfile.web import Web
 from tests.fakes import calls, push
 

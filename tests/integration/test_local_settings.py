@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.commands.run import LOGIN
 from sandboxfile.engines import Engine
 from sandboxfile.local import layers
 from sandboxfile.local.service import LocalService, open_box
 from sandboxfile.model import Secret
-from sandboxfile.service import BuildStatus, Registration, Start, TemplateService
+from sandboxfile.service import TemplateService
+from sandboxfile.triggers import Start
 from sandboxfile.web import Web
 from tests.integration.test_local_service import Running, step
 

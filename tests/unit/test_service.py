@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sandboxfile import __version__
+from sandboxfile.buildstatus import LogEntry, Registration
+from sandboxfile.declined import Busy, Denied, Failing, InUse, NameTaken, Rejected
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import (
     AwsCredentials,
@@ -14,20 +16,8 @@ from sandboxfile.model import (
     RegistryCredentials,
     Secret,
 )
-from sandboxfile.service import (
-    BuildStep,
-    Busy,
-    Denied,
-    Failing,
-    InUse,
-    LogEntry,
-    NameTaken,
-    Registration,
-    Rejected,
-    Start,
-    TagEntry,
-    TemplateService,
-)
+from sandboxfile.service import TagEntry, TemplateService
+from sandboxfile.triggers import BuildStep, Start
 from sandboxfile.web import AnswerLost, Reply, Web
 from tests.fakes.service import Answer, FakeService, error, serving
 

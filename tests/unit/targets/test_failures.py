@@ -1,7 +1,7 @@
 import pytest
 
+from sandboxfile.buildstatus import BuildStatus
 from sandboxfile.errors import BuildFailed, NotAllowed
-from sandboxfile.service import BuildStatus
 from sandboxfile.targets import failures
 from tests.fakes.publishing import AT, PLACES, release
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.context import select
 from sandboxfile.events import Event, Log
@@ -19,7 +20,7 @@ from sandboxfile.journal import Journal
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Copy, Secret, Target
 from sandboxfile.registry import Registry
-from sandboxfile.service import Registration, TemplateService
+from sandboxfile.service import TemplateService
 from sandboxfile.statcache import NoCache
 from sandboxfile.targets import Recipe
 from sandboxfile.targets.novita_v3 import NovitaV3

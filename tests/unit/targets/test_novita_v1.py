@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import NameTaken
 from sandboxfile.errors import BuildFailed, Cancelled, NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.journal import Journal, Record, Step
 from sandboxfile.model import Login, RemoteBase, Secret, Target
-from sandboxfile.service import NameTaken
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.novita_v1 import registry_host, registry_login
 from tests.fakes.publishing import AT, CONTENT, PLACES, World, release

@@ -9,6 +9,7 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.context import select
+from sandboxfile.declined import Busy, NameTaken
 from sandboxfile.errors import (
     BuildFailed,
     Cancelled,
@@ -28,7 +29,6 @@ from sandboxfile.model import (
     Secret,
     Target,
 )
-from sandboxfile.service import Busy, NameTaken
 from sandboxfile.statcache import NoCache
 from sandboxfile.targets import Recipe, Release, Snapshot
 from sandboxfile.uploads import upload

@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.declined import Busy
 from sandboxfile.errors import Cancelled
-from sandboxfile.service import Busy
 from sandboxfile.targets.room import Room
 from tests.fakes.publishing import Clock
 

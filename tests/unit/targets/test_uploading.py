@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.context import select
+from sandboxfile.declined import Rejected
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Event, Notice
 from sandboxfile.model import Copy, Secret
 from sandboxfile.places import Position
-from sandboxfile.service import Registration, Rejected, TemplateService
+from sandboxfile.service import TemplateService
 from sandboxfile.statcache import NoCache
 from sandboxfile.targets.uploading import AT_ONCE, Uploader
 from sandboxfile.uploads import Upload, upload
