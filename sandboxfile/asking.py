@@ -109,7 +109,7 @@ class _Bases:
     def __init__(self, session: Session, survey: Survey, resolved: Mapping[str, str]) -> None:
         self._survey = survey
         self._parts = Parts(session)
-        self._pipeline = self._parts.pipeline(survey, resolved)
+        self._images = self._parts.images(survey, resolved)
         self._target = session.target
         self._is_local = session.target.provider == "local"
 
@@ -132,11 +132,11 @@ class _Bases:
         return fidelity.findings(subject)
 
     def _asked(self, subject: Subject, surveyed: Surveyed) -> Subject:
-        config = self._pipeline.base_config(surveyed, self._of_image)
+        config = self._images.base_config(surveyed, self._of_image)
         parsed = surveyed.dockerfile
         origin = None
         if config is None and parsed is not None and parsed.base:
-            origin = self._of_image(self._pipeline.pinned(parsed.base))
+            origin = self._of_image(self._images.pinned(parsed.base))
         return replace(subject, config=config, origin=origin, os_release=self._os_release(surveyed))
 
     def _os_release(self, surveyed: Surveyed) -> str:
@@ -144,9 +144,9 @@ class _Bases:
         base = surveyed.template.base
         image = ""
         if isinstance(base, DockerfileBase) and self._target.builder == "docker":
-            image = self._pipeline.dockerfile_tag(surveyed)
+            image = self._images.dockerfile_tag(surveyed)
         elif isinstance(base, ImageBase):
-            image = self._pipeline.pinned(base.image)
+            image = self._images.pinned(base.image)
         if not image or self._is_local or "@sha256:" in image:
             return ""
         engine = self._parts.engine()

@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandboxfile import __version__, account, app, credentials, fidelity, logs, pulling
+from sandboxfile import __version__, account, app, credentials, fidelity, logs, pipeline, pulling
 from sandboxfile.account import Account
 from sandboxfile.app import Session
 from sandboxfile.configs import Configs
 from sandboxfile.engines import Engine, choose
 from sandboxfile.errors import NotAllowed
+from sandboxfile.images import Images
 from sandboxfile.journal import Journal
 from sandboxfile.loopback import is_loopback
 from sandboxfile.manifests import Manifests
@@ -148,6 +149,30 @@ class Parts:
             elsewhere=session.target.builder == "remote",
         )
 
+    def images(
+        self, survey: Survey, resolved: Mapping[str, str], *, no_cache: bool = False
+    ) -> Images:
+        """Return what makes the images of templates."""
+        session = self.session
+        known, builder = session.entries(), session.target.builder
+        return Images(
+            survey=survey,
+            resolved=resolved,
+            generated=session.state / "generated",
+            engine=self.engine,
+            published=lambda surveyed: pipeline.published(
+                surveyed, known.get(surveyed.template.name), builder, self.publisher
+            ),
+            resolver=self.resolver(),
+            configs=self.configs(),
+            digests=session.digests(),
+            secrets=session.secret,
+            no_cache=no_cache,
+            builder=builder,
+            emit=session.emit,
+            cancel=session.cancel,
+        )
+
     def pipeline(
         self, survey: Survey, resolved: Mapping[str, str], *, no_cache: bool = False
     ) -> Pipeline:
@@ -155,19 +180,15 @@ class Parts:
         session = self.session
         return Pipeline(
             survey=survey,
-            resolved=resolved,
+            images=self.images(survey, resolved, no_cache=no_cache),
             target=session.target.name,
             tags=session.target.tags,
             lock=session.lock_path,
-            known=session.entries(),
             generated=session.state / "generated",
             manifests=self.manifests(),
-            engine=self.engine,
             publisher=self.publisher,
-            resolver=self.resolver(),
             configs=self.configs(),
             digests=session.digests(),
-            secrets=session.secret,
             no_cache=no_cache,
             builder=session.target.builder,
             emit=session.emit,

@@ -146,7 +146,7 @@ def _sent(session: Session, name: str) -> object:
 
 def _dockerfile(session: Session, name: str) -> str:
     pipeline, surveyed = _planned(session, name)
-    text: str = pipeline.rendered(surveyed).text
+    text: str = pipeline.images.rendered(surveyed).text
     return text
 
 

@@ -36,7 +36,7 @@ LAYERS = (
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),
     ("targets", "resolve", "account", "configs", "changes", "estimate"),
-    ("recipes",),
+    ("recipes", "images"),
     ("pipeline",),
     ("app",),
     ("show", "parts"),
