@@ -3,6 +3,7 @@
 import json
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from threading import Lock
@@ -21,6 +22,7 @@ from sandboxfile.process import LineSplitter
 
 MIB = 1024 * 1024
 SETTLE_S = 10.0  # a start takes a tenth of a second
+OUTPUT_LIMIT = 1 << 20  # bytes of a command's output that are kept, the last ones
 STDERR, HEADER = 2, 8  # of a multiplexed stream: its number, its header's size
 # Works with every shell, reaps nothing (init does), and ends at once when told to.
 IDLE = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"]
@@ -136,9 +138,10 @@ class DockerBox:
     ) -> Executed:
         """Run a command to its end; each output line goes to `on_line` as it comes.
 
-        Lines of standard error go to `on_error` if it is given.
+        Lines of standard error go to `on_error` if it is given. Of a long output the last MiB is
+        kept: a command may write for ever.
         """
-        output = []
+        output = Tail(OUTPUT_LIMIT)
         tell = {1: on_line, STDERR: on_error or on_line}
         splitters = {1: LineSplitter(), STDERR: LineSplitter()}
         with ExitStack() as stack:
@@ -153,14 +156,13 @@ class DockerBox:
                 )
                 response = stack.enter_context(started)
             for stream, data in frames(response.raw.read):
-                output.append(data)
+                output.add(data)
                 for line in splitters[stream].feed(data):
                     _tell(tell[stream], line)
         for stream, splitter in splitters.items():
             for line in splitter.flush():
                 _tell(tell[stream], line)
-        text = b"".join(output).decode("utf-8", "replace")
-        return Executed(status=self._status(exec_id), output=text)
+        return Executed(status=self._status(exec_id), output=output.text)
 
     def spawn(
         self,
@@ -291,6 +293,26 @@ class DockerBox:
         if status is None:
             raise SandboxfileError("the connection to the command in the container broke")
         return status
+
+
+class Tail:
+    """The last `limit` bytes of what is added, at least as long as that much has come."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        while self._size - len(self._pieces[0]) >= self._limit:
+            self._size -= len(self._pieces.popleft())
+
+    @property
+    def text(self) -> str:
+        """What is kept, as UTF-8 with replacement."""
+        return b"".join(self._pieces)[-self._limit :].decode("utf-8", "replace")
 
 
 def quoted(value: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
@@ -39,6 +40,7 @@ OWNER = "sandboxfile.owner"  # label of containers: the process that has to remo
 ROOT = "root"  # whose steps are those of older clients
 BASE = "base"
 FINALIZE = "finalize"
+LOG_LIMIT = 32 << 20  # characters of one build's log: a command may write for ever
 INTERNAL = "An internal error occurred. Please try again or contact support with the build ID."
 _ENGINE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -83,9 +85,10 @@ class Assembly:
         self._hash = ""
         self._from: tuple[str, str] | None = None
         self._boxes = ExitStack()
+        self._allowance = Allowance(LOG_LIMIT)
 
     def carry_out(self) -> None:
-        """Build, and leave the outcome in the store."""
+        """Build, and leave the outcome in the store; raises Unkept where that takes nothing."""
         began = time.monotonic()
         self._say(f"Building template {self._build.template}/{self._build.id}")
         try:
@@ -95,8 +98,12 @@ class Assembly:
             return
         self._step = None
         self._say(f"Build finished, took {duration(round(time.monotonic() - began))}")
-        if not self._workshop.store.finish(self._build.id, result):
-            self._workshop.engine.untag(result.image)
+        is_kept = False
+        try:
+            is_kept = self._workshop.store.finish(self._build.id, result)
+        finally:
+            if not is_kept:
+                self._workshop.engine.untag(result.image)
 
     def _end(self, reason: Reason) -> None:
         self._announce_base()
@@ -366,7 +373,27 @@ class Assembly:
         self._say(" ".join(filter(None, words)))
 
     def _say(self, message: str, *, level: Level = "info") -> None:
-        self._workshop.store.log(self._build.id, message, level=level, step=self._step)
+        is_wrong = level in {"warn", "error"}  # that is told even where the log is full
+        allowed = message if is_wrong else self._allowance.cut(message)
+        if allowed is not None:
+            self._workshop.store.log(self._build.id, allowed, level=level, step=self._step)
+
+
+class Allowance:
+    """How much more may be said, in characters; any thread may speak."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = Lock()
+        self._said = 0
+
+    def cut(self, message: str) -> str | None:
+        """Return the message; in place of the first that is too much, a word of that; then None."""
+        with self._lock:
+            before, self._said = self._said, self._said + len(message) + 1
+        if self._said <= self._limit:
+            return message
+        return f"(the log is cut at {self._limit >> 20} MiB)" if before <= self._limit else None
 
 
 def _check_reference(image: str) -> None:

@@ -15,6 +15,7 @@ from sandboxfile.local.guest import Guest
 from sandboxfile.local.records import Level, Setting
 
 DEFAULT_READY = "sleep 0"
+SAID = 2048  # characters that are told of what a ready command said
 DEFAULT_READY_AFTER_START = "sleep 20"  # docs/protocol.md, 5.5
 
 
@@ -96,13 +97,17 @@ def _poll(  # noqa: PLR0917
         if done.status == 0:
             return
         if is_first and guest.try_out(what.setting).status != 0:  # nothing will ever run there
-            raise NotReady(f"ready command failed: exit status {done.status} {done.output.strip()}")
-        say(f"Template is not ready: exit status {done.status} {done.output.strip()}".rstrip(),
-            level="debug")  # fmt: skip
+            raise NotReady(f"ready command failed: exit status {_outcome(done)}")
+        say(f"Template is not ready: exit status {_outcome(done)}", level="debug")
         again = time.monotonic() + patience.interval_s
         while (rest := again - time.monotonic()) > 0:
             _wait(set(watched), min(rest, deadline - time.monotonic()), patience)
             _check(watched, cancel)
+
+
+def _outcome(done: Executed) -> str:
+    """Return the status with the end of the output, which comes again with each attempt."""
+    return f"{done.status} {done.output[-SAID:].strip()}".rstrip()
 
 
 def _wait(futures: set[Future[Executed]], seconds: float, patience: Patience) -> None:
