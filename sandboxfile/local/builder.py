@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.local.assembly import OWNER, Assembly, Workshop
+from sandboxfile.local.assembly import INTERNAL, OWNER, Assembly, Workshop
 from sandboxfile.local.layers import discard
 from sandboxfile.local.records import Build, Reason, Recipe
 from sandboxfile.local.store import CANCELLED
@@ -36,6 +36,7 @@ class Builder:
         self._parallel = parallel
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._jobs: dict[str, _Job] = {}
+        self._unended: dict[str, Reason] = {}  # by a build's ID: the store did not take its end
         self._workers = 0
         self._is_watched = False
         self._lock = Lock()
@@ -116,9 +117,10 @@ class Builder:
 
     def _watch(self) -> None:
         while not self._stopped:
-            self._look.wait(LOOK_S if self._jobs else None)
+            self._look.wait(LOOK_S if self._jobs or self._unended else None)
             self._look.clear()
-            with suppress(Exception):  # a store that is closed while we stop
+            with suppress(Exception):  # a store that is full, or closed while we stop
+                self._end_unended()
                 self.settle()
                 self._cancel_ended()
 
@@ -127,6 +129,11 @@ class Builder:
             if not job.cancel.is_set and not self._workshop.store.is_building(job.build.id):
                 Thread(target=job.cancel.set, daemon=True).start()
 
+    def _end_unended(self) -> None:
+        for build, reason in list(self._unended.items()):
+            self._workshop.store.fail(build, reason)
+            del self._unended[build]
+
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
             self._look.set()
@@ -134,8 +141,9 @@ class Builder:
                 if not self._stopped and self._workshop.store.begin(job.build.id):
                     Assembly(self._workshop, job.build, job.recipe, job.cancel).carry_out()
                     self.tidy()
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - this thread has others to build
+                text = error.message if isinstance(error, SandboxfileError) else INTERNAL
                 if not self._stopped:  # then the store is closed, and the build long ended
-                    raise
+                    self._unended[job.build.id] = Reason(message=text)
             finally:
                 self._jobs.pop(job.build.id, None)

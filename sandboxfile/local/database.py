@@ -12,6 +12,10 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.local import schema
 
 
+class Unkept(SandboxfileError):  # noqa: N818 - named for what it says
+    """The database takes or gives nothing: a full disk, as a rule."""
+
+
 class Database:
     """One connection for all threads; everything may be called from any of them.
 
@@ -34,25 +38,39 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        with self.lock:
+        """Keep all of the block or nothing. Raises Unkept."""
+        with self.lock, _told():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk has ended it already
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def update(self, statement: str, *values: object) -> bool:
-        with self.lock:
+        """Carry out one statement; whether it changed anything. Raises Unkept."""
+        with self.lock, _told():
             return self._connection.execute(statement, values).rowcount > 0
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with self.lock:
+        with self.lock, _told():
             return self._connection.execute(query, values).fetchall()
 
     def row(self, query: str, *values: object) -> sqlite3.Row | None:
         return next(iter(self.rows(query, *values)), None)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Unkept(
+            f"the local service cannot keep its data: {error}",
+            hint="see whether its disk is full (`--data`, XDG_DATA_HOME)",
+        ) from error
 
 
 def _open(directory: Path) -> sqlite3.Connection:

@@ -13,7 +13,8 @@ from sandboxfile.local import names, parameters, shapes
 from sandboxfile.local.admission import Admission, Allowed
 from sandboxfile.local.builder import Builder
 from sandboxfile.local.clients import runs_as_root
-from sandboxfile.local.files import HASH, Files
+from sandboxfile.local.database import Unkept
+from sandboxfile.local.files import ARCHIVE_LIMIT, HASH, Files
 from sandboxfile.local.names import Name
 from sandboxfile.local.records import (
     Build,
@@ -92,6 +93,8 @@ class Api:
             return route.endpoint(self, request, args)
         except Refusal as declined:
             return refusal(declined.status, declined.message)
+        except Unkept as error:
+            return refusal(500, error.message)
 
     def streams(self, method: str, path: str) -> bool:
         """Tell whether the body of such a request is handled while it comes."""
@@ -177,6 +180,8 @@ class Api:
             return storage_error(403, "AccessDenied", wrong)
         if request.length is None:
             return storage_error(501, "NotImplemented", "a chunked upload is not implemented")
+        if request.length > ARCHIVE_LIMIT:
+            return storage_error(400, "EntityTooLarge", "no archive is larger than a disk")
         try:
             self._files.save(files_hash, request.content)
         except OSError as error:

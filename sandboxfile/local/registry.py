@@ -9,6 +9,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import unquote
 
+from sandboxfile.local.database import Unkept
 from sandboxfile.local.repositories import (
     DIGEST,
     MANIFEST_LIMIT,
@@ -61,6 +62,8 @@ class Registry:
             return Answer(status=denied.status, body=denied.message.encode(), headers=VERSION)
         except Invalid as invalid:
             return error(HTTPStatus.BAD_REQUEST, invalid.code, str(invalid))
+        except Unkept as failed:
+            return error(HTTPStatus.INTERNAL_SERVER_ERROR, "UNKNOWN", failed.message)
         except OSError as failed:
             return error(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "UNKNOWN", f"not kept: {failed.strerror}"
