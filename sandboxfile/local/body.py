@@ -8,6 +8,7 @@ from io import BufferedIOBase
 
 WHOLE_LIMIT = 16 * 1024 * 1024  # of a body that is held in memory (docs/protocol.md, 6)
 PIECE = 256 * 1024
+TRAILERS = 100  # as many as the base class takes headers
 _LINE_LIMIT = 4096
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _SINGLE = ("Host", "Origin", "Content-Length", "Transfer-Encoding")
@@ -64,8 +65,10 @@ class Body:
             yield size
             if self._line().strip():
                 raise Unacceptable(HTTPStatus.BAD_REQUEST, "a chunk is longer than its size")
-        while self._line().strip():
-            pass  # trailers
+        for _ in range(TRAILERS):
+            if not self._line().strip():
+                return
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, "a body has too many trailers")
 
     def _chunk_size(self) -> int:
         text = self._line().partition(b";")[0].strip()

@@ -30,7 +30,7 @@ from tarfile import (
     TarFile,
     TarInfo,
 )
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 CHUNK = 1 << 20
 GZIP = b"\x1f\x8b"
@@ -38,6 +38,8 @@ LIMIT = 20_480 << 20  # bytes unpacked: the disk of a sandbox (docs/protocol.md,
 DIRECTORY = 0o755  # mode of directories that the archive does not name
 NAME_LIMIT = 4096  # characters (limits.h, PATH_MAX): each directory of a name costs an entry
 HEADER_LIMIT = 1 << 20  # bytes of one header about a member, which the library holds in memory
+HEADERS_LIMIT = 2 * HEADER_LIMIT  # of all that is said of a member, a sparse file's map too
+MEMBER_LIMIT = LIMIT >> 14  # files of such a disk: mke2fs(8) makes an inode for each 16 KiB
 TRAILER_LIMIT = 16 << 20  # bytes behind the end of the archive, which pads to its block
 _TIME_LIMIT = 1 << 40
 _ABOUT = frozenset({XHDTYPE, XGLTYPE, SOLARIS_XHDTYPE, GNUTYPE_LONGNAME, GNUTYPE_LONGLINK})
@@ -135,6 +137,32 @@ class _Member(TarInfo):
         return found
 
 
+class _Metered:
+    """A file that counts what is read of it; `room` is how much may be, None for any amount.
+
+    The library reads all that a member's headers say before it tells of the member: a map of a
+    sparse file goes on for as long as each block says that another follows.
+    """
+
+    def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
+        self._file = file
+        self.room: int | None = HEADERS_LIMIT
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        if self.room is not None:
+            self.room -= len(data)
+            if self.room < 0:
+                raise ReadError("the headers of a member are too large")
+        return data
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 @contextmanager
 def _opened(archive: Path) -> Iterator[TarFile]:
     """Read an archive from its start to its end, packed by gzip or not."""
@@ -145,7 +173,8 @@ def _opened(archive: Path) -> Iterator[TarFile]:
             file.seek(0)
             if magic == GZIP:
                 file = stack.enter_context(gzip.GzipFile(fileobj=file))
-            begin = partial(TarFile, fileobj=file, mode="r", tarinfo=_Member)
+            metered = cast("BinaryIO", _Metered(file))
+            begin = partial(TarFile, fileobj=metered, mode="r", tarinfo=_Member)
             yield stack.enter_context(_understood(begin))
             _read_out(file)
         except BROKEN as error:
@@ -165,13 +194,22 @@ def _read_out(file: BinaryIO | gzip.GzipFile) -> None:
 
 def _each(tar: TarFile) -> Iterator[TarInfo]:
     """Read members as they come, keeping none. Raises ReadError."""
+    file = cast("_Metered", tar.fileobj)
+    number, size = 0, 0
     while member := _understood(tar.next):
         tar.members = []  # type: ignore[attr-defined] # else every member is kept
+        number, size = number + 1, size + HEADERS_LIMIT - (file.room or 0)
+        if number > MEMBER_LIMIT:
+            raise ReadError(f"it has more than {MEMBER_LIMIT} members")
+        if size > LIMIT:
+            raise ReadError(f"its headers have more than {LIMIT >> 20} MiB")
+        file.room = None  # for the content
         if member.size < 0 or not abs(member.mtime) < _TIME_LIMIT:
             raise ReadError("a header has an impossible size or time")
         if len(member.name) > NAME_LIMIT:
             raise ReadError(f"a name has more than {NAME_LIMIT} characters")
         yield member
+        file.room = HEADERS_LIMIT
 
 
 def _understood(read: Callable[[], _Read]) -> _Read:

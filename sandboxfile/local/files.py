@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 HASH = re.compile(r"[0-9a-f]{64}")
+ARCHIVE_LIMIT = 20 << 30  # bytes: the disk of a sandbox (docs/protocol.md, 6)
 LINK_LIFE_S = 30 * 60  # docs/protocol.md, 3.3
 KEEP_S = 30 * 24 * 3600  # since an archive was last asked for
 PART_LIFE_S = 24 * 3600  # of what an upload left behind that never came to its end

@@ -53,3 +53,13 @@ def test_trailers_are_passed_over() -> None:
         io.BytesIO(b"1;a=b\r\nx\r\n0\r\nDigest: x\r\n\r\nnext"), Transfer_Encoding="chunked"
     )
     assert made.whole() == b"x"
+
+
+def test_trailers_have_an_end() -> None:
+    head, trailer = b"1\r\nx\r\n0\r\n", b"Digest: x\r\n"
+    most = body(io.BytesIO(head + trailer * 99 + b"\r\n"), Transfer_Encoding="chunked")
+    assert most.whole() == b"x"
+    more = body(io.BytesIO(head + trailer * 100_000), Transfer_Encoding="chunked")
+    with pytest.raises(Unacceptable, match="too many trailers"):
+        more.whole()
+    assert not more.is_read

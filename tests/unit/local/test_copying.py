@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile.local import copying
 from sandboxfile.local.copying import Copy, Place, packed
 
 HOME = Place(path="/home/user", there="/home/user", uid=1000, gid=1001)
@@ -272,9 +273,23 @@ FILE = headed(tarfile.REGTYPE, b"hi")
 LINKS = headed(tarfile.GNUTYPE_LONGNAME, b"long\0") * 2000
 
 
+def sparse(blocks: int) -> bytes:
+    """Return an old GNU header of a sparse file whose map goes on for that many blocks."""
+    header = bytearray(headed(tarfile.GNUTYPE_SPARSE, b""))
+    header[482] = 1
+    header[483:495] = b"%011o\0" % 1
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    block = bytearray((b"%011o\0" % 0) * 2 * 21 + bytes(8))
+    block[504] = 1
+    return bytes(header + block * blocks)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
+        (sparse(5000) + bytes(1024), "headers of a member are too large"),
+        (FILE + sparse(5000) + bytes(1024), "headers of a member are too large"),
         (extended("mtime=inf") + FILE, "impossible size or time"),
         (extended("size=-2048") + FILE, "impossible size or time"),
         (headed(tarfile.REGTYPE, b"", -512) + FILE, "impossible size"),
@@ -296,3 +311,21 @@ def test_an_archive_that_costs_more_than_it_holds_is_refused_in_one_sentence(
 
     with pytest.raises(ValueError, match=f"^failed to unpack files: .*{reason}"):
         read(path, copy(source, "."))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "reason"),
+    [("MEMBER_LIMIT", 3, "more than 3 members"), ("LIMIT", 1024, "headers have more than 0 MiB")],
+)
+def test_members_and_their_headers_count_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, reason: str
+) -> None:
+    """Empty files cost the disk an inode each, and us a name."""
+    monkeypatch.setattr(copying, limit, value)
+    empty = headed(tarfile.REGTYPE, b"")
+    path = tmp_path / "archive"
+    path.write_bytes(empty * 2 + bytes(1024))
+    assert read(path, copy(".", "."))
+    path.write_bytes(empty * 4 + bytes(1024))
+    with pytest.raises(ValueError, match=f"^failed to unpack files: .*{reason}"):
+        read(path, copy(".", "."))

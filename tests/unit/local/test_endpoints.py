@@ -452,6 +452,16 @@ def test_a_chunked_upload_is_501_as_at_a_storage(client: Client) -> None:
     assert (status, "NotImplemented" in said) == (501, True)
 
 
+def test_an_archive_larger_than_a_disk_is_refused_before_it_comes(client: Client) -> None:
+    _, target = link(client)
+    path, _, query = target.partition("?")
+    request = Request(
+        method="PUT", path=path, query=dict(parse_qsl(query)), content=[b"x"], length=(20 << 30) + 1
+    )
+    answer = client.api.handle(request)
+    assert (answer.status, b"EntityTooLarge" in answer.body) == (400, True)
+
+
 def test_an_archive_that_the_disk_does_not_take_is_said(client: Client, tmp_path: Path) -> None:
     _, target = link(client)
     shutil.rmtree(tmp_path / "data" / "files")
