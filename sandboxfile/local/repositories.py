@@ -11,10 +11,13 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any
+
+from sandboxfile import flock
 
 REPOSITORY = "e2b/custom-envs"  # the one above all of them (docs/protocol.md, 2.3)
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -81,7 +84,7 @@ class Repositories:
 
     def append(self, template: str, upload: str, content: Iterable[bytes]) -> int:
         """Add to an upload, return its size. Raises Invalid, OSError, and what `content` raises."""
-        with self._upload(template, upload).open("r+b") as file:
+        with self._alone(template, upload) as file:
             size = file.seek(0, os.SEEK_END)
             for piece in content:
                 size += len(piece)
@@ -93,13 +96,30 @@ class Repositories:
     def finish(self, template: str, upload: str, digest: str) -> None:
         """Make a blob of an upload. Raises Invalid when it has another digest, OSError."""
         path = self._upload(template, upload)
-        with path.open("r+b") as file:
+        with self._alone(template, upload) as file:
             found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
             os.fsync(file.fileno())
-        if found != digest:
-            path.unlink()
-            raise Invalid("DIGEST_INVALID", f"what came has the digest {found}, not {digest}")
-        _into(path, self._blob(template, digest))
+            if found != digest:
+                path.unlink()
+                raise Invalid("DIGEST_INVALID", f"what came has the digest {found}, not {digest}")
+            _into(path, self._blob(template, digest))
+
+    @contextmanager
+    def _alone(self, template: str, upload: str) -> Iterator[BufferedRandom]:
+        """Open an upload, for one request at a time: what was checked must not change any more.
+
+        Raises Invalid when another one has it, or has made a blob of it.
+        """
+        path = self._upload(template, upload)
+        try:
+            with path.open("r+b") as file:
+                if not flock.attempt(file.fileno()):
+                    raise Invalid("BLOB_UPLOAD_INVALID", "another request writes to this upload")
+                if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    raise Invalid("BLOB_UPLOAD_UNKNOWN", "there is no such upload any more")
+                yield file
+        except FileNotFoundError:
+            raise Invalid("BLOB_UPLOAD_UNKNOWN", "there is no such upload any more") from None
 
     def abandon(self, template: str, upload: str) -> None:
         self._upload(template, upload).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from sandboxfile.local import repositories as limits
 from sandboxfile.local.pushed import Pushes
 from sandboxfile.local.records import Failed
 from sandboxfile.local.registry import Registry
-from sandboxfile.local.repositories import Repositories
+from sandboxfile.local.repositories import Invalid, Repositories
 from sandboxfile.local.server import Server
 from sandboxfile.local.tokens import Tokens
 from tests.fakes import push
@@ -208,6 +208,36 @@ def test_a_piece_that_does_not_follow_is_416_and_an_upload_can_be_given_up(world
         assert (status, headers["range"]) == (416, "0-2")
     assert world.ask(f"DELETE {place}")[0] == 204
     assert world.error(f"PATCH {place}", b"x") == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+def test_nobody_writes_to_an_upload_that_another_request_has_or_has_finished(world: World) -> None:
+    """Else what was checked against its digest would change afterwards."""
+    place, digest = world.begin(), push.digest(b"whole")
+    upload = place.rpartition("/")[2]
+    said = []
+
+    def pieces() -> Iterator[bytes]:
+        yield b"who"
+        for line, content in ((f"PATCH {place}", b"bad"), (f"PUT {place}?digest={digest}", b"")):
+            said.append(world.error(line, content))
+        yield b"le"
+
+    assert world.repositories.append(TEMPLATE, upload, pieces()) == 5
+    assert said == [(400, "BLOB_UPLOAD_INVALID")] * 2
+
+    def late() -> Iterator[bytes]:
+        world.repositories.finish(TEMPLATE, upload, digest)
+        yield b"bad"
+
+    with pytest.raises(Invalid, match="another request"):
+        world.repositories.append(TEMPLATE, upload, late())
+    assert world.ask(f"PUT {place}?digest={digest}")[0] == 201
+    assert world.error(f"PATCH {place}", b"bad") == (404, "BLOB_UPLOAD_UNKNOWN")
+    with pytest.raises(Invalid, match="any more"):
+        world.repositories.append(TEMPLATE, upload, [b"bad"])
+    blob = world.repositories.blob(TEMPLATE, digest)
+    assert blob is not None
+    assert blob.read_bytes() == b"whole"
 
 
 def test_a_push_that_breaks_off_leaves_no_blob(world: World) -> None:
