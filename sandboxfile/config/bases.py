@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from sandboxfile.config import values
+from sandboxfile.config import addresses, specifiers, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import KINDS
 from sandboxfile.config.problems import Fault, near
@@ -50,7 +50,7 @@ def _refuse_strangers(node: Node, kind: str, scope: Scope) -> None:
 
 
 def _image(written: Node, node: Node, scope: Scope) -> Base | None:
-    image = scope.text(written, values.image)
+    image = scope.text(written, addresses.image)
     return ImageBase(image=image, at=node.at) if image else None
 
 
@@ -76,7 +76,7 @@ def _template(written: Node, _: Node, scope: Scope) -> Base | None:
 
 
 def _remote(written: Node, _: Node, scope: Scope) -> Base | None:
-    name = scope.text(written, values.remote)
+    name = scope.text(written, addresses.remote)
     return RemoteBase(remote=name, at=written.at) if name else None
 
 
@@ -120,7 +120,7 @@ def _args(node: Node | None, scope: Scope) -> dict[str, str]:
 def _bootstrap(distribution: Literal["debian", "ubuntu"]) -> "_Reader":
     def read_bootstrap(written: Node, node: Node, scope: Scope) -> Base | None:
         suite = scope.text(written, values.suite)
-        mirror = scope.text(value(node, "mirror"), values.service_url)
+        mirror = scope.text(value(node, "mirror"), addresses.service_url)
         components, include = value(node, "components"), value(node, "include")
         names = scope.texts(components.items, values.component) if components else ()
         packages = scope.texts(include.items, _apt) if include else ()
@@ -144,7 +144,7 @@ def _bootstrap(distribution: Literal["debian", "ubuntu"]) -> "_Reader":
 
 
 def _apt(text: str) -> Fault | None:
-    return values.package("apt", text)
+    return specifiers.package("apt", text)
 
 
 _Reader = Callable[[Node, Node, Scope], Base | None]

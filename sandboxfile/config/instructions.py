@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import get_args
 
-from sandboxfile.config import projects, values
+from sandboxfile.config import projects, specifiers, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Fault, near
 from sandboxfile.config.scope import Grammar, Scope, value
@@ -172,7 +172,7 @@ def _packages(
         return
     packages: list[str] = []
     for item in node.items:
-        text = scope.text(item, partial(values.package, manager))
+        text = scope.text(item, partial(specifiers.package, manager))
         if text is not None and text in packages:
             scope.problems.add(item, f"{quoted(text)} is listed twice", "remove one")
         elif text is not None:

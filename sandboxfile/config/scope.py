@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from sandboxfile.config import expand, values
+from sandboxfile.config import expand, numbers
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.names import Names
 from sandboxfile.config.problems import Fault, Problems
@@ -84,7 +84,7 @@ def number(node: Node | None, scope: Scope) -> int | None:
     """Return a whole number; where a reference was written, text of digits is one."""
     if node is None or node.text is None or not expand.is_put_in(node):
         return node.number if node else None
-    if not values.is_whole(node.text):
+    if not numbers.is_whole(node.text):
         scope.problems.add(node, f"{quoted(node.text)} is not a whole number")
         return None
     return int(node.text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from sandboxfile.config import bases, instructions, values
+from sandboxfile.config import addresses, bases, instructions, numbers, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import KINDS, SUGAR, is_put_in
 from sandboxfile.config.problems import Fault
@@ -121,7 +121,7 @@ def _resources(node: Node | None, scope: Scope) -> Resources:
     memory = value(node, "memory") if node else None
     default = Resources()
     return Resources(
-        cpu=_number(cpu, values.cpu, scope) or default.cpu,
+        cpu=_number(cpu, numbers.cpu, scope) or default.cpu,
         memory=_memory(memory, scope) or default.memory,
     )
 
@@ -138,13 +138,13 @@ def _number(node: Node | None, grammar: Callable[[int], Fault | None], scope: Sc
 
 
 def _memory(node: Node | None, scope: Scope) -> int | None:
-    if node is None or node.text is None or (is_put_in(node) and values.is_whole(node.text)):
-        return _number(node, values.memory, scope)
-    size = values.mebibytes(node.text)
+    if node is None or node.text is None or (is_put_in(node) and numbers.is_whole(node.text)):
+        return _number(node, numbers.memory, scope)
+    size = numbers.mebibytes(node.text)
     if isinstance(size, Fault):
         scope.problems.fault(node, size)
         return None
-    return None if scope.problems.fault(node, values.memory(size)) else size
+    return None if scope.problems.fault(node, numbers.memory(size)) else size
 
 
 # --- ready -----------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def _status(number: int) -> Fault | None:
 
 
 def _port(node: Node, scope: Scope) -> str | None:
-    number = _number(node, values.port, scope)
+    number = _number(node, numbers.port, scope)
     return None if number is None else str(number)
 
 
@@ -199,7 +199,7 @@ def _delay(node: Node, scope: Scope) -> str | None:
             message = f"`delay` needs a unit, {quoted(node.raw)} has none"
             scope.problems.add(node, message, f"write `{node.raw}s`")
         return None
-    seconds = values.seconds(node.text)
+    seconds = numbers.seconds(node.text)
     if isinstance(seconds, Fault):
         scope.problems.fault(node, seconds)
         return None
@@ -212,7 +212,7 @@ def _text(grammar: Callable[[str], Fault | None]) -> Callable[[Node, Scope], str
 
 _READERS: Mapping[str, Callable[[Node, Scope], str | None]] = {
     "command": _text(values.command),
-    "url": _text(values.url),
+    "url": _text(addresses.url),
     "port": _port,
     "file": _text(values.image_path),
     "process": _text(values.process),

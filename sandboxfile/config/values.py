@@ -6,22 +6,16 @@ compiled by `re` at first use: most files need few of them.
 """
 
 import re
-from urllib.parse import SplitResult, urlsplit
 
 from sandboxfile.config import leaks
 from sandboxfile.config.document import INVISIBLE, quoted
 from sandboxfile.config.problems import Fault
 from sandboxfile.model import NAME, TAG, UUID
-from sandboxfile.reference import ImageReference, is_authority
 from sandboxfile.tags import is_content
 
 COMMAND_LIMIT = 8 << 10  # bytes of a start or ready command
 VALUE_LIMIT = 32 << 10  # characters of a variable's value
 SCRIPT_LIMIT = 64 << 10  # bytes of a script that runs while building
-CPU_LIMIT = 32  # docs/protocol.md, 6
-MEMORY_LEAST = 128  # MiB
-MEMORY_LIMIT = 1 << 20  # MiB: a slip of the pen, since the service gives far less
-DELAY_LIMIT = 600  # seconds after which the service stops waiting for readiness
 
 _NAME_LIMIT = 128
 _CONTROL = r"[\x00-\x1f]"
@@ -42,34 +36,11 @@ _MODE = r"0?[0-7]{3,4}"
 _IN_IMAGE = r"/[A-Za-z0-9._/@+ -]*"
 _IN_WORKSPACE = r"[A-Za-z0-9._/@+ -]+"
 _GLOB = r"[A-Za-z0-9._/@+ *?\[\]^!-]+"
-_APT = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+](?::[a-z0-9]+)?(?:=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?"
-# The plain majority, without the import of a whole parser.
-_SIMPLE_PIP = (
-    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[a-z0-9]+(?:,[a-z0-9]+)*\])?"
-    r"(?:(?:==|>=|<=|~=|!=)[0-9]+\.[0-9]+(?:\.[0-9]+)*)?"
-)
-_NPM = (
-    r"(?:@[a-z0-9~][a-z0-9._~-]*/)?[a-z0-9~][a-z0-9._~-]*"
-    r"(?:@[A-Za-z0-9^~*<>=][A-Za-z0-9^~*<>=|.+_ -]*)?"
-)
-_NPM_LIMIT = 214
-_DIRECT = r"://|^(?:git|file|https?|npm|github)[+:]|^\.{0,2}/|@ *\w+:|\.(?:deb|whl|tgz)$"
-_HOST = (
-    r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
-)
-_REGISTRY = (
-    r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
-    r"(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
-)
-_REMOTE = r"(?:[a-z0-9][a-z0-9_-]*/)?[a-z0-9][a-z0-9_-]{0,127}(?::[a-z0-9._-]{1,128})?"
 _STAGE = r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]{1,3}"
 _SUITE = r"[a-z][a-z0-9-]*"
 _COMPONENT = r"[a-z][a-z0-9-]*"
 _SNAPSHOT = r"[0-9]{8}T[0-9]{6}Z"
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
-_MEMORY = r"([0-9]{1,9})(MiB|GiB)"
-_LOOSE_MEMORY = r"([0-9]{1,9}) *([KMGT]?i?B?|[kmgt]i?b?)"
-_DELAY = r"([0-9]{1,6})(ms|s|m)"
 # Unknown names are complained of where `$` is replaced.
 _INTERPOLATED = r"\$\{(?:key|[A-Za-z_][\w-]*(?:\.[\w-]+)+)\}"
 
@@ -130,11 +101,6 @@ def environment_variable(text: str) -> Fault | None:
         hint = "a variable's value stays in images and logs: declare it under `secrets:`"
         return Fault(f"{quoted(text)} is the name of a secret", hint)
     return None
-
-
-def is_whole(text: str) -> bool:
-    """Say whether a text is a whole number as it is written in YAML."""
-    return re.fullmatch(r"-?(?:0|[1-9][0-9]{0,17})", text) is not None
 
 
 def tag(text: str) -> Fault | None:
@@ -295,51 +261,6 @@ def is_glob(text: str) -> bool:
     return any(character in text for character in "*?[")
 
 
-# --- packages --------------------------------------------------------------------------------
-
-
-def package(manager: str, text: str) -> Fault | None:
-    """Check a package as it is given to its manager on a command line."""
-    if fault := invisible(text):
-        return fault
-    if text.startswith("-"):
-        return Fault(f"{quoted(text)} is an option, not a package", "use a step in `run` for it")
-    if re.search(_DIRECT, text):
-        hint = "copy files with `files`, or install it in `run`"
-        return Fault(f"{quoted(text)} is a file or a URL, not a package", hint)
-    match manager:
-        case "apt":
-            return (
-                None
-                if re.fullmatch(_APT, text)
-                else _not_a_package(text, "an apt", "`git` or `git=1:2.39.5-0`")
-            )
-        case "pip" | "uv":
-            return _pip(text)
-        case _:
-            fits = re.fullmatch(_NPM, text) and len(text.rpartition("@")[0] or text) <= _NPM_LIMIT
-            return None if fits else _not_a_package(text, "an npm", "`typescript@5.6.3`")
-
-
-def _not_a_package(text: str, kind: str, example: str) -> Fault:
-    return Fault(f"{quoted(text)} is not the name of {kind} package", f"write it like {example}")
-
-
-def _pip(text: str) -> Fault | None:
-    if re.fullmatch(_SIMPLE_PIP, text):
-        return None
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        return _not_a_package(text, "a pip", "`requests==2.32.3`")
-    if requirement.url:
-        hint = "copy files with `files`, or install it in `run`"
-        return Fault(f"{quoted(text)} is a URL, not a package", hint)
-    return None
-
-
 # --- commands --------------------------------------------------------------------------------
 
 
@@ -367,22 +288,6 @@ def _text(text: str) -> Fault | None:
 
 
 # --- bases -----------------------------------------------------------------------------------
-
-
-def image(text: str) -> Fault | None:
-    """Check the reference of a container image."""
-    try:
-        ImageReference.parse(text)
-    except ValueError as error:
-        return Fault(f"this is not an image reference: {error}")
-    return None
-
-
-def remote(text: str) -> Fault | None:
-    """Check `name` or `name:tag` of a template at a target."""
-    if re.fullmatch(_REMOTE, text):
-        return None
-    return Fault(f"{quoted(text)} is not a template at a target", "write `name` or `name:tag`")
 
 
 def stage(text: str) -> Fault | None:
@@ -426,82 +331,6 @@ def build_argument(text: str) -> Fault | None:
     return variable_value("", text)
 
 
-# --- addresses -------------------------------------------------------------------------------
-
-
-def url(text: str) -> Fault | None:
-    """Check an http or https URL without credentials, query and fragment."""
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return Fault(f"{quoted(text)} is not a URL", "write `https://host:port/path`")
-    if "@" in parts.netloc:
-        shown = f"{parts.scheme}://***@{parts.netloc.rpartition('@')[2]}"
-        hint = "credentials are never in this file"
-        return Fault(f"the URL `{shown}` contains credentials", hint)
-    if parts.scheme not in ("http", "https") or not is_authority(parts.netloc):
-        return Fault(f"{quoted(text)} is not a URL", "write `https://host:port/path`")
-    return _url_rest(text)
-
-
-def _url_rest(text: str) -> Fault | None:
-    if fault := invisible(text):
-        return fault
-    if " " in text:
-        return Fault(f"{quoted(text)} contains a space", "write it as %20")
-    return None
-
-
-def service_url(text: str) -> Fault | None:
-    """Check the address of a service: a URL without query and fragment."""
-    if fault := url(text):
-        return fault
-    parts: SplitResult = urlsplit(text)
-    if parts.query or parts.fragment:
-        return Fault(f"{quoted(text)} has a query or a fragment", "write the address alone")
-    return None
-
-
-def domain(text: str) -> Fault | None:
-    """Check a domain of the service."""
-    if re.fullmatch(_HOST, text):
-        return None
-    bare = text.partition("://")[2] or text
-    bare = bare.partition("/")[0].rpartition("@")[2].lower()
-    if "@" in text:
-        return Fault("this domain contains credentials", f"write `{bare}`")
-    if "://" in text or "/" in text:
-        hint = f"write `{bare.removeprefix('api.')}`, or use `api_url`"
-        return Fault(f"{quoted(text)} is a URL, not a domain", hint)
-    hint = f"write `{bare}`" if re.fullmatch(_HOST, bare) else "write `host.example.com`"
-    return Fault(f"{quoted(text)} is not a domain", hint)
-
-
-def registry(text: str) -> Fault | None:
-    """Check `host[:port][/repository]` of a registry."""
-    if "@" in text:
-        if "sha256:" in text:
-            return Fault(f"{quoted(text)} has a digest", "write registry and repository alone")
-        hint = "log in with `docker login`, credentials are never in this file"
-        return Fault("this registry contains credentials", hint)
-    if "://" in text:
-        return Fault(f"{quoted(text)} is a URL", f"write `{text.partition('://')[2].rstrip('/')}`")
-    host = text.partition("/")[0]
-    if re.fullmatch(_REGISTRY, text):
-        if not is_authority(host):
-            message = f"{quoted(host)} is not a host, or a host and a port from 1 to 65535"
-            return Fault(message, "write `host:port/repository`", host)
-        if "." in host or ":" in host or host == "localhost":
-            return None
-        hint = f"write `docker.io/{text}` for Docker Hub"
-        return Fault(f"{quoted(text)} names no registry", hint)
-    bare = text.rstrip("/").lower()
-    head, _, last = bare.rpartition("/")
-    bare = f"{head}/{last.partition(':')[0]}" if head else bare
-    message = f"{quoted(text)} is not a registry and a repository"
-    return Fault(message, f"write `{bare}`" if re.fullmatch(_REGISTRY, bare) else "")
-
-
 def secret_id(text: str) -> Fault | None:
     """Check the id of a build secret."""
     if re.fullmatch(_WORD, text):
@@ -518,74 +347,6 @@ def secret_variable(text: str) -> Fault | None:
         hint = "a build could send it away: give the build a variable of its own"
         return Fault(f"{quoted(text)} holds a key of the service", hint)
     return None
-
-
-# --- numbers ---------------------------------------------------------------------------------
-
-
-def cpu(number: int) -> Fault | None:
-    """Check a number of CPUs: 1, or even, up to 32."""
-    if number == 1 or (number % 2 == 0 and 0 < number <= CPU_LIMIT):
-        return None
-    if number < 1:
-        hint = "write 1 or 2"
-    elif number > CPU_LIMIT:
-        hint = f"write {CPU_LIMIT}"
-    else:
-        hint = f"write {number - 1} or {number + 1}"
-        hint = "write 2 or 4" if number == 3 else hint  # noqa: PLR2004 - its neighbours
-    return Fault(f"`cpu` is 1 or an even number up to {CPU_LIMIT}, not {number}", hint)
-
-
-def memory(number: int) -> Fault | None:
-    """Check a memory size in MiB: even, at least 128, at most a tebibyte."""
-    if number < MEMORY_LEAST:
-        hint = f"write {MEMORY_LEAST}"
-        return Fault(f"`memory` is at least {MEMORY_LEAST} MiB, not {number}", hint)
-    if number > MEMORY_LIMIT:
-        message = f"`memory` is at most {MEMORY_LIMIT} MiB (1 TiB), not {number}"
-        return Fault(message, "write a size that the target gives, like `4GiB`")
-    if number % 2:
-        hint = f"write {number - 1} or {number + 1}"
-        return Fault(f"`memory` is an even number of MiB, not {number}", hint)
-    return None
-
-
-def mebibytes(text: str) -> int | Fault:
-    """Read a memory size with its unit as MiB."""
-    if match := re.fullmatch(_MEMORY, text):
-        return int(match[1]) * (1024 if match[2] == "GiB" else 1)
-    message = f"{quoted(text)} is not a size of memory"
-    if match := re.fullmatch(_LOOSE_MEMORY, text):
-        unit = match[2][:1].upper()
-        if unit in ("M", "G"):
-            return Fault(message, f"write `{match[1]}{unit}iB`")
-        if not unit:
-            return Fault(message, f"write {match[1]} without quotes, or `{match[1]}MiB`")
-    return Fault(message, "write a number of MiB, or a size like `512MiB` or `2GiB`")
-
-
-def seconds(text: str) -> int | Fault:
-    """Read a delay with its unit as whole seconds."""
-    match = re.fullmatch(_DELAY, text)
-    if match is None:
-        hint = f"write `{text}s`" if text.isascii() and text.isdigit() else "write `20s` or `2m`"
-        return Fault(f"{quoted(text)} is not a delay", hint)
-    number = int(match[1]) * {"ms": 1, "s": 1000, "m": 60_000}[match[2]]
-    if number % 1000 or not number:
-        least = max(1, round(number / 1000))
-        return Fault(f"{quoted(text)} is not a whole number of seconds", f"write `{least}s`")
-    if number >= DELAY_LIMIT * 1000:
-        hint = "the service waits 10 minutes: check for something that happens earlier"
-        return Fault(f"{quoted(text)} is too long a delay", hint)
-    return number // 1000
-
-
-def port(number: int) -> Fault | None:
-    """Check a TCP port."""
-    if 0 < number <= 65535:  # noqa: PLR2004 - 16 bits
-        return None
-    return Fault(f"{number} is not a port", "ports are 1 to 65535")
 
 
 def process(text: str) -> Fault | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sandboxfile.config import leaks, values
+from sandboxfile.config import leaks, numbers, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Fault, Problems, near
 from sandboxfile.config.scope import value
@@ -123,7 +123,7 @@ def _fault(text: str, wanted: _Type) -> Fault | None:
     if (leak := leaks.find_value(text)) is not None:
         hint = "a variable's value stays in images and logs: declare it under `secrets:`"
         return Fault(f"this looks like {leak.kind}", hint, leak.text)
-    if wanted.kind == "integer" and not values.is_whole(text):
+    if wanted.kind == "integer" and not numbers.is_whole(text):
         return Fault(f"{quoted(text)} is not a whole number")
     if wanted.kind == "boolean" and text not in {"true", "false"}:
         return Fault(f"{quoted(text)} is neither true nor false")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from sandboxfile.config import template, values
+from sandboxfile.config import addresses, template, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import is_put_in
 from sandboxfile.config.problems import near
@@ -85,9 +85,9 @@ def _target(name: str, node: Node, scope: Scope) -> Target | None:
     if value(node, "provider") is None:
         hint = "write `provider: novita` or `provider: local`"
         scope.problems.add_key(node, f"target `{name}` needs `provider`", hint)
-    domain = scope.text(value(node, "domain"), values.domain)
-    api_url = scope.text(value(node, "api_url"), values.service_url)
-    registry = scope.text(value(node, "registry"), values.registry)
+    domain = scope.text(value(node, "domain"), addresses.domain)
+    api_url = scope.text(value(node, "api_url"), addresses.service_url)
+    registry = scope.text(value(node, "registry"), addresses.registry)
     api = _choice(value(node, "api"), _APIS) or ("v1" if domain in LEGACY_DOMAINS else "v3")
     is_here = provider == "local" or api == "v1" or registry is not None
     builder = _choice(value(node, "builder"), _BUILDERS) or ("docker" if is_here else "remote")

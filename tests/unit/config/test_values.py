@@ -7,22 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from sandboxfile.config import values
+from sandboxfile.config import addresses, specifiers, values
 from sandboxfile.config.problems import Fault
 
 Grammar = Callable[[str], Fault | None]
 
 
 def pip(text: str) -> Fault | None:
-    return values.package("pip", text)
+    return specifiers.package("pip", text)
 
 
 def apt(text: str) -> Fault | None:
-    return values.package("apt", text)
+    return specifiers.package("apt", text)
 
 
 def npm(text: str) -> Fault | None:
-    return values.package("npm", text)
+    return specifiers.package("npm", text)
 
 
 def variable_value(text: str) -> Fault | None:
@@ -68,13 +68,13 @@ GOOD: dict[Grammar, list[str]] = {
     ],
     values.command: ["python -m app", "echo 'é' && true", "x" * values.COMMAND_LIMIT],
     values.script: ["make", "a\nb\n\tc\n", "x" * values.SCRIPT_LIMIT],
-    values.image: [
+    addresses.image: [
         "python",
         "python:3.12-slim",
         "127.0.0.1:5000/a/b",
         "ghcr.io/a@sha256:" + "0" * 64,
     ],
-    values.remote: [
+    addresses.remote: [
         "code-interpreter",
         "a:b",
         "team/a:stable",
@@ -85,10 +85,10 @@ GOOD: dict[Grammar, list[str]] = {
     values.component: ["main", "non-free-firmware"],
     values.snapshot: ["20240115T000000Z"],
     values.argument: ["VERSION", "_x"],
-    values.url: ["http://localhost:8000/health", "https://a.b/c?d=e#f", "http://[::1]:80/"],
-    values.service_url: ["http://127.0.0.1:8080", "https://api.example.com/base/"],
-    values.domain: ["us-phx-1.sandbox.novita.ai", "localhost", "a.b"],
-    values.registry: [
+    addresses.url: ["http://localhost:8000/health", "https://a.b/c?d=e#f", "http://[::1]:80/"],
+    addresses.service_url: ["http://127.0.0.1:8080", "https://api.example.com/base/"],
+    addresses.domain: ["us-phx-1.sandbox.novita.ai", "localhost", "a.b"],
+    addresses.registry: [
         "ghcr.io/acme/sandboxes",
         "127.0.0.1:5000",
         "localhost/a",
@@ -225,14 +225,14 @@ BAD: dict[Grammar, list[str]] = {
     ],
     values.command: ["", "  ", "a\nb", "a\tb", "\x00", "x" * (values.COMMAND_LIMIT + 1)],
     values.script: ["", "\n\n", "a\x00", "a\rb", "a\r\nb", "\x1b", "x" * (values.SCRIPT_LIMIT + 1)],
-    values.image: ["", "Python", "a b", "python:", "python@sha256:12", "https://a/b", "a/"],
-    values.remote: ["", "A", "a:B", "a:", "a/b/c", "a b"],
+    addresses.image: ["", "Python", "a b", "python:", "python@sha256:12", "https://a/b", "a/"],
+    addresses.remote: ["", "A", "a:B", "a:", "a/b/c", "a b"],
     values.stage: ["", "a b", "-a", "1000"],
     values.suite: ["", "12", "Bookworm", "a b"],
     values.component: ["", "Main", "a/b"],
     values.snapshot: ["", "2024-01-15", "20240115T000000"],
     values.argument: ["", "a-b", "1"],
-    values.url: [
+    addresses.url: [
         "",
         "localhost",
         "ftp://a",
@@ -253,9 +253,19 @@ BAD: dict[Grammar, list[str]] = {
         "https://evil.com\xa0.novita.ai",
         "https://b\xfccher.de",
     ],
-    values.service_url: ["https://a/?b", "https://a/#b", "a"],
-    values.domain: ["", "A.b", "https://a.b", "a.b/c", "a:80", "me:pw@a.b", "a b", "-a", "a" * 254],
-    values.registry: [
+    addresses.service_url: ["https://a/?b", "https://a/#b", "a"],
+    addresses.domain: [
+        "",
+        "A.b",
+        "https://a.b",
+        "a.b/c",
+        "a:80",
+        "me:pw@a.b",
+        "a b",
+        "-a",
+        "a" * 254,
+    ],
+    addresses.registry: [
         "",
         "acme/x",
         "https://ghcr.io/a",
@@ -306,14 +316,14 @@ SUGGESTED: list[tuple[Grammar, str, str]] = [
     (values.user, "user:user", "write the user without its group"),
     (values.image_path, "~/a", "write the home directory out"),
     (values.image_path, "a", "begin it with `/`"),
-    (values.domain, "https://api.example.com/x", "write `example.com`, or use `api_url`"),
-    (values.domain, "Example.com", "write `example.com`"),
-    (values.domain, "me:pw@example.com", "write `example.com`"),
-    (values.registry, "https://ghcr.io/acme/", "write `ghcr.io/acme`"),
-    (values.registry, "ghcr.io/Acme", "write `ghcr.io/acme`"),
-    (values.registry, "ghcr.io/a:b", "write `ghcr.io/a`"),
-    (values.registry, "acme/x", "write `docker.io/acme/x` for Docker Hub"),
-    (values.registry, "!", ""),
+    (addresses.domain, "https://api.example.com/x", "write `example.com`, or use `api_url`"),
+    (addresses.domain, "Example.com", "write `example.com`"),
+    (addresses.domain, "me:pw@example.com", "write `example.com`"),
+    (addresses.registry, "https://ghcr.io/acme/", "write `ghcr.io/acme`"),
+    (addresses.registry, "ghcr.io/Acme", "write `ghcr.io/acme`"),
+    (addresses.registry, "ghcr.io/a:b", "write `ghcr.io/a`"),
+    (addresses.registry, "acme/x", "write `docker.io/acme/x` for Docker Hub"),
+    (addresses.registry, "!", ""),
     (values.process, "/usr/sbin/nginx -g", "write `nginx`"),
     (values.process, "/", ""),
 ]
@@ -327,7 +337,13 @@ def test_the_nearest_good_value_is_offered(grammar: Grammar, text: str, hint: st
 
 
 def test_no_message_repeats_a_password() -> None:
-    for grammar in (values.url, values.service_url, values.domain, values.registry, values.image):
+    for grammar in (
+        addresses.url,
+        addresses.service_url,
+        addresses.domain,
+        addresses.registry,
+        addresses.image,
+    ):
         fault = grammar("https://me:hunter2@example.com/a")
         assert fault is not None
         assert "hunter2" not in f"{fault.message}{fault.hint}"
@@ -340,94 +356,7 @@ def test_a_path_variable_is_not_expanded() -> None:
     assert fault.token == "$"
 
 
-@pytest.mark.parametrize(
-    ("number", "hint"),
-    [
-        (-1, "write 1 or 2"), (0, "write 1 or 2"), (3, "write 2 or 4"), (31, "write 30 or 32"),
-        (33, "write 32"), (34, "write 32"),
-    ],
-)  # fmt: skip
-def test_a_number_of_cpus_is_one_or_even(number: int, hint: str) -> None:
-    fault = values.cpu(number)
-    assert fault is not None
-    assert fault.hint == hint
-
-
-def test_the_numbers_of_cpus_that_exist() -> None:
-    assert [n for n in range(-2, 40) if values.cpu(n) is None] == [1, *range(2, 33, 2)]
-
-
-@pytest.mark.parametrize(
-    ("number", "hint"), [(0, "write 128"), (127, "write 128"), (129, "write 128 or 130")]
-)
-def test_memory_is_even_and_at_least_128(number: int, hint: str) -> None:
-    fault = values.memory(number)
-    assert fault is not None
-    assert fault.hint == hint
-    assert values.memory(128) is None
-
-
-@pytest.mark.parametrize("number", [2**20 + 2, 999_999_999 * 1024])
-def test_memory_has_a_limit_that_only_a_slip_exceeds(number: int) -> None:
-    fault = values.memory(number)
-    assert fault is not None
-    assert fault.message == f"`memory` is at most 1048576 MiB (1 TiB), not {number}"
-    assert values.memory(2**20) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("512MiB", 512), ("2GiB", 2048), ("1GiB", 1024), ("0MiB", 0)]
-)
-def test_a_size_of_memory_is_read_exactly(text: str, size: int) -> None:
-    assert values.mebibytes(text) == size
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("1GB", "write `1GiB`"),
-        ("512 mb", "write `512MiB`"),
-        ("2g", "write `2GiB`"),
-        ("1024", "write 1024 without quotes, or `1024MiB`"),
-        ("1TiB", "write a number of MiB, or a size like `512MiB` or `2GiB`"),
-        ("1.5GiB", "write a number of MiB, or a size like `512MiB` or `2GiB`"),
-        ("", "write a number of MiB, or a size like `512MiB` or `2GiB`"),
-    ],
-)
-def test_another_size_of_memory_is_not_guessed(text: str, hint: str) -> None:
-    fault = values.mebibytes(text)
-    assert isinstance(fault, Fault)
-    assert fault.hint == hint
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("1s", 1), ("20s", 20), ("2m", 120), ("3000ms", 3)])
-def test_a_delay_is_read_as_seconds(text: str, seconds: int) -> None:
-    assert values.seconds(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("20", "write `20s`"),
-        ("500ms", "write `1s`"),
-        ("1500ms", "write `2s`"),
-        ("0s", "write `1s`"),
-        ("1h", "write `20s` or `2m`"),
-        ("1.5s", "write `20s` or `2m`"),
-        ("10m", "the service waits 10 minutes: check for something that happens earlier"),
-    ],
-)
-def test_a_delay_is_whole_seconds_within_what_the_service_waits(text: str, hint: str) -> None:
-    fault = values.seconds(text)
-    assert isinstance(fault, Fault)
-    assert fault.hint == hint
-
-
-def test_the_ports_that_exist() -> None:
-    assert [n for n in (-1, 0, 1, 80, 65535, 65536) if values.port(n) is None] == [1, 80, 65535]
-
-
-@given(st.from_regex(values._SIMPLE_PIP, fullmatch=True))
+@given(st.from_regex(specifiers._SIMPLE_PIP, fullmatch=True))
 def test_what_is_accepted_without_the_parser_the_parser_accepts(text: str) -> None:
     assert Requirement(text).url is None
 
@@ -441,6 +370,6 @@ def test_no_text_breaks_a_grammar(text: str) -> None:
 @given(st.text(alphabet="abAB09-=;$(`'\" /.:@\n", max_size=12))
 def test_an_accepted_package_is_one_word_of_a_shell_or_harmless_in_quotes(text: str) -> None:
     for manager in ("apt", "npm"):
-        if values.package(manager, text) is None:
+        if specifiers.package(manager, text) is None:
             assert not text.startswith("-")
             assert not set(text) & set(";$(`'\"\n")
