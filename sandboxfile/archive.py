@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
-from sandboxfile.context import Entry, Selection, as_bytes, shown
+from sandboxfile.contents import Entry, Selection, as_bytes, shown
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.statcache import Digests
 

@@ -18,7 +18,7 @@ from sandboxfile import context, dockerfile, git
 from sandboxfile.config import load, projects
 from sandboxfile.config.names import is_glob
 from sandboxfile.config.variables import Given
-from sandboxfile.context import Selection
+from sandboxfile.contents import Selection
 from sandboxfile.errors import ConfigError, UsageError
 from sandboxfile.model import (
     Copy,

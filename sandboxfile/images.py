@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sandboxfile import archive, context, dockerfile, inherit, keys
+from sandboxfile import archive, contents, dockerfile, inherit, keys
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.dockerfile import Rendered
@@ -116,7 +116,7 @@ class Images:
             single_files=frozenset(
                 number
                 for number, selection in surveyed.selections.items()
-                if context.is_single_file(selection)
+                if contents.is_single_file(selection)
             ),
         )
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import assert_never
 
-from sandboxfile.context import FileRecord, Manifest, Selection, shown
+from sandboxfile.contents import FileRecord, Manifest, Selection, shown
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import (
     INHERIT,

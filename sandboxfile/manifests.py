@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from sandboxfile import reading
-from sandboxfile.context import Manifest
+from sandboxfile.contents import Manifest
 
 What = Literal["added", "removed", "changed", "mode"]
 

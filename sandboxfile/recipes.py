@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sandboxfile import inherit, steps, uploads
-from sandboxfile.context import Selection
+from sandboxfile.contents import Selection
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import (
     Copy,

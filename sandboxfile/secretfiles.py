@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from sandboxfile.context import Entry, Selection, shown
+from sandboxfile.contents import Entry, Selection, shown
 from sandboxfile.ignore import Ignore
 from sandboxfile.places import Problem
 

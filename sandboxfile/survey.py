@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from sandboxfile import (
+    contents,
     context,
     dockerfile,
     inherit,
@@ -18,7 +19,7 @@ from sandboxfile import (
     userdockerfile,
 )
 from sandboxfile.config.document import complaint
-from sandboxfile.context import Manifest, Selection
+from sandboxfile.contents import Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.keys import Keys
 from sandboxfile.lockfile import ENGINE_PREFIX
@@ -280,11 +281,11 @@ def _for_service(workspace: Workspace, surveyed: Surveyed) -> Surveyed:
 def _untrue(below: Mapping[int, Selection], unpacking: frozenset[int]) -> Iterator[Problem]:
     """Complain of copies whose files would arrive otherwise than in an image."""
     for number, selection in below.items():
-        packed = context.packed(selection) if number in unpacking else None
+        packed = contents.packed(selection) if number in unpacking else None
         if packed is not None:
             text = f"the service cannot unpack `{packed}`, as `ADD` does"
             yield Problem(selection.at, text, f"unpack it with `RUN`, or {translation.HINT}")
-        if context.is_shut(selection):
+        if contents.is_shut(selection):
             text = "the service would let everybody enter directories, with this `--chmod`"
             yield Problem(selection.at, text, "give directories `x` wherever they have `r`")
 
@@ -350,7 +351,7 @@ def _near(path: Path, root: Path) -> str:
     near += [name for name in beside if "dockerfile" in name.lower() and name not in near]
     near = [name for name in near if not name.endswith(".dockerignore")]
     paths = (_shown(path.with_name(name), root) for name in near[:3])
-    named = " or ".join(f"`{context.shown(each)}`" for each in paths)
+    named = " or ".join(f"`{contents.shown(each)}`" for each in paths)
     return f"did you mean {named}?" if named else "write it, or correct the path"
 
 

@@ -16,7 +16,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG
 
 from sandboxfile import archive
 from sandboxfile.archive import Member
-from sandboxfile.context import Selection, as_bytes
+from sandboxfile.contents import Selection, as_bytes
 from sandboxfile.statcache import Digests
 from sandboxfile.steps import Sent
 

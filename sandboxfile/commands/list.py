@@ -5,7 +5,7 @@ import json
 import sys
 
 from sandboxfile import app, errors, selection
-from sandboxfile.context import shown as printable
+from sandboxfile.contents import shown as printable
 from sandboxfile.errors import UsageError
 from sandboxfile.model import (
     Base,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import archive, context, dockerfile, userdockerfile
+from sandboxfile import archive, contents, context, dockerfile, userdockerfile
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, BuildSpec, Engine
 from sandboxfile.errors import BuildFailed
@@ -110,7 +110,7 @@ class Builder:
             single_files=frozenset(
                 number
                 for number, selection in selections.items()
-                if context.is_single_file(selection)
+                if contents.is_single_file(selection)
             ),
         )
         members = archive.members(rendered.text, selections, NoCache())

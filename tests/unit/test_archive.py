@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sandboxfile import archive
 from sandboxfile.archive import Member, stream
-from sandboxfile.context import Selection, select, select_context
+from sandboxfile.contents import Selection
+from sandboxfile.context import select, select_context
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model import Copy, DockerfileBase
 from sandboxfile.places import Position

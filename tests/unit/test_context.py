@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import context
-from sandboxfile.context import Selection, select, select_context
+from sandboxfile import contents, context
+from sandboxfile.contents import Selection
+from sandboxfile.context import select, select_context
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Copy, DockerfileBase
 from sandboxfile.places import Position
@@ -107,7 +108,7 @@ def test_one_file_named_as_such_is_single(
     tree: Tree, sources: tuple[str, ...], *, single: bool
 ) -> None:
     root = tree("one.txt", "two.txt", "app/a.py")
-    assert context.is_single_file(take(root, *sources)) is single
+    assert contents.is_single_file(take(root, *sources)) is single
 
 
 def test_directories_of_several_sources_merge(tree: Tree) -> None:
@@ -128,18 +129,18 @@ def test_a_file_and_a_directory_of_one_name_are_an_error(tree: Tree) -> None:
 def test_an_archive_is_told_by_its_content(tree: Tree) -> None:
     root = tree("a", "b")
     selection = take(root, "a", "b")
-    assert context.packed(selection) is None
+    assert contents.packed(selection) is None
     (root / "b").write_bytes(b"\x1f\x8b\x08")
-    assert context.packed(selection) == "b"
+    assert contents.packed(selection) == "b"
     (root / "b").unlink()  # who sends it will say so
-    assert context.packed(selection) is None
+    assert contents.packed(selection) is None
 
 
 def test_names_are_sorted_by_their_bytes(tree: Tree) -> None:
     root = tree("d/é", "d/Z", "d/a.b", "d/a/b", "d/\uffee", "d/\U0001f600")
     (root / "d" / os.fsdecode(b"\xc3")).write_text("")
     (root / "d" / os.fsdecode(b"\xff")).write_text("")
-    found = [context.as_bytes(entry.name) for entry in take(root, "d").entries]
+    found = [contents.as_bytes(entry.name) for entry in take(root, "d").entries]
     assert found == sorted(found)
     assert found[-1] == b"\xff"
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandboxfile import keys
-from sandboxfile.context import FileRecord, Kind, Manifest, select
+from sandboxfile.contents import FileRecord, Kind, Manifest
+from sandboxfile.context import select
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import (
     Account,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile.context import FileRecord, Manifest
+from sandboxfile.contents import FileRecord, Manifest
 from sandboxfile.manifests import Change, Manifests
 
 KEY = "sf1:" + "ab" * 32

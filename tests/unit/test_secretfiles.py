@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import secretfiles
-from sandboxfile.context import Selection, select
+from sandboxfile.contents import Selection
+from sandboxfile.context import select
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
 

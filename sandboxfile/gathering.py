@@ -1,0 +1,227 @@
+"""Gathers the entries of one selection from the tree, and everything that is wrong with them."""
+
+import os
+import stat as filemode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxfile import reading
+from sandboxfile.contents import Entry, as_bytes, shown, utf8
+from sandboxfile.errors import ConfigError
+from sandboxfile.ignore import Ignore, Rule
+from sandboxfile.places import Position, Problem
+
+STATE = ".sandboxfile"
+# Tags are in the first, results in the others: neither may decide what an image is.
+OWN = ("novita.yaml", "novita.yml", "novita.lock", "novita.local.lock")
+_OURS = frozenset({STATE, *OWN})
+_WHITEOUT = ".wh."
+_LISTED = 20  # unreadable files named in one error
+_SPECIAL = {
+    filemode.S_IFIFO: "a FIFO",
+    filemode.S_IFSOCK: "a socket",
+    filemode.S_IFCHR: "a device",
+    filemode.S_IFBLK: "a device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Somewhere in the tree: its path, and what it is called by the ignore rules that apply."""
+
+    path: str
+    relative: str
+    ignore: Ignore
+
+    def below(self, name: str) -> "Place":
+        relative = f"{self.relative}/{utf8(name)}" if self.relative else utf8(name)
+        return Place(f"{self.path}/{name}", relative, self.ignore)
+
+    @property
+    def rule(self) -> Rule | None:
+        return self.ignore.rule(self.relative) if self.relative else None
+
+
+class Gathered:
+    """The entries and problems of one selection, as they are found."""
+
+    def __init__(self, root: Path, at: Position, names: Ignore, own: Iterable[Path]) -> None:
+        self.root = os.fspath(root)
+        self._real = os.path.realpath(root)
+        self._at = at
+        self._names = names
+        self._ignores: dict[Path, Ignore] = {}
+        self._entries: dict[str, Entry] = {}
+        self._waiting: dict[str, Entry] = {}  # directories left out, while nothing in them stays
+        self._left_out = {f"{self.root}/{name}" for name in OWN} | {os.fspath(p) for p in own}
+        self._ours = _OURS | {path.rpartition("/")[2] for path in self._left_out}
+        self._problems: list[Problem] = []
+        self._unreadable: list[str] = []
+        self._looked_at: set[str] = set()
+
+    @property
+    def looked_at(self) -> frozenset[str]:
+        return frozenset(self._looked_at)
+
+    def finish(self) -> tuple[Entry, ...]:
+        """Return all entries, sorted by the bytes of their names, or raise all problems."""
+        if self._unreadable:
+            listed = ", ".join(f"`{each}`" for each in sorted(self._unreadable)[:_LISTED])
+            more = len(self._unreadable) - _LISTED
+            self.problem(f"cannot read {listed}" + (f" and {more} more" if more > 0 else ""))
+        if self._problems:
+            raise ConfigError(self._problems)
+        return tuple(sorted(self._entries.values(), key=lambda entry: as_bytes(entry.name)))
+
+    def problem(self, message: str, hint: str = "") -> None:
+        self._problems.append(Problem(self._at, message, hint))
+
+    def unreadable(self, path: str, error: OSError) -> None:
+        self._unreadable.append(f"{self.shown(path)}: {error.strerror}")
+
+    def shown(self, path: str) -> str:
+        """Return a path as the user would write it, from the root of the workspace."""
+        return shown(os.path.relpath(path, self.root))
+
+    def ignore(self, file: Path) -> Ignore:
+        """Read an ignore file once; absent, nothing is ignored."""
+        if file not in self._ignores:
+            self._looked_at |= {os.fspath(file), os.path.realpath(file)}
+            try:
+                text = reading.regular(file).decode("utf-8", "surrogateescape")
+            except FileNotFoundError:
+                text = ""
+            except OSError as error:
+                self.unreadable(os.fspath(file), error)
+                text = ""
+            self._ignores[file] = Ignore.parse(text, self.shown(os.fspath(file)))
+        return self._ignores[file]
+
+    def prefer(self, file: Path, other: Path) -> None:
+        """Read the ignore file `file`, where there is one, wherever `other` is asked for."""
+        ignore = self.ignore(file)
+        if file.exists():
+            self._ignores[other] = ignore
+
+    def inside(self, path: str) -> str | None:
+        """Return a path relative to the workspace, all links resolved; None if it leads out."""
+        real = os.path.relpath(os.path.realpath(path), self._real)
+        return None if f"{real}/".startswith("../") else real
+
+    def is_inside(self, path: str, what: str) -> bool:
+        """Say whether a path is in the workspace, links in it resolved; a problem if not."""
+        if self.inside(path) is not None:
+            return True
+        self.problem(
+            f"{what} is outside the workspace: `{shown(os.path.realpath(path))}`",
+            "paths may not leave the directory of the root `novita.yaml`",
+        )
+        return False
+
+    def is_ours(self, path: str) -> bool:
+        """Say whether it is something that sandboxfile itself writes."""
+        return path in self._left_out or f"/{STATE}/" in f"{path[len(self.root) :]}/"
+
+    def file(self, place: Place, stat: os.stat_result) -> Rule | None:
+        """Take one file or link under its own name, or return the rule that leaves it out."""
+        name = utf8(place.path.rpartition("/")[2])
+        rule = place.rule or self._names.rule(name)
+        if rule is None:
+            self._add(place.path, name, stat)
+        return rule
+
+    def contents(self, top: Place) -> Rule | None:
+        """Take everything below a directory that no pattern leaves out.
+
+        Returns the rule that leaves out the directory itself, if nothing in it was taken back.
+        """
+        before = len(self._entries)
+        stack = [(top.path, f"{top.relative}/" if top.relative else "", "")]
+        while stack:
+            directory, above, prefix = stack.pop()
+            for found in self.listed(directory):
+                text, path = utf8(found.name), f"{directory}/{found.name}"
+                if found.name in self._ours and self.is_ours(path):
+                    continue
+                relative, name = above + text, prefix + text
+                dropped = top.ignore.excludes(relative) or self._names.excludes(name)
+                if found.is_dir(follow_symlinks=False):
+                    if not dropped or self._may_stay(top.ignore, relative, name):
+                        stack.append((path, f"{relative}/", f"{name}/"))
+                        self._add_found(found, path, name, waits=dropped)
+                elif not dropped:
+                    self._add_found(found, path, name)
+        return top.rule if len(self._entries) == before else None
+
+    def listed(self, directory: str) -> Iterator["os.DirEntry[str]"]:
+        """Yield what is in a directory; unreadable ones are noted."""
+        self._looked_at.add(directory)
+        try:
+            with os.scandir(directory) as found:
+                yield from found
+        except OSError as error:
+            self.unreadable(directory, error)
+
+    def _may_stay(self, ignore: Ignore, relative: str, name: str) -> bool:
+        """Say whether something in a directory that is left out may be taken back."""
+        return all(
+            not patterns.excludes(path) or patterns.keeps_below(path)
+            for patterns, path in ((ignore, relative), (self._names, name))
+        )
+
+    def _add_found(
+        self, found: "os.DirEntry[str]", path: str, name: str, *, waits: bool = False
+    ) -> None:
+        try:
+            self._add(path, name, found.stat(follow_symlinks=False), waits=waits)
+        except OSError as error:
+            self.unreadable(path, error)
+
+    def _add(self, path: str, name: str, stat: os.stat_result, *, waits: bool = False) -> None:
+        """Take one thing; a directory that `waits` only once something below it is taken."""
+        entry = self._entry(path, name, stat)
+        if entry is None or waits:
+            if entry:
+                self._waiting[name] = entry
+            return
+        other = self._entries.setdefault(name, entry)
+        if other is not entry:
+            self._collide(other, entry)
+        if self._waiting:
+            self._release(name)
+
+    def _release(self, name: str) -> None:
+        """Take the directories that lead to `name` and were left out themselves."""
+        parent = name.rpartition("/")[0]
+        while parent in self._waiting:
+            self._entries.setdefault(parent, self._waiting.pop(parent))
+            parent = parent.rpartition("/")[0]
+
+    def _collide(self, one: Entry, other: Entry) -> None:
+        if one.path == other.path or one.kind == other.kind == "directory":
+            return
+        self.problem(
+            f"both `{self.shown(one.path)}` and `{self.shown(other.path)}` "
+            f"would become `{shown(one.name)}`",
+            "copy them to different directories",
+        )
+
+    def _entry(self, path: str, name: str, stat: os.stat_result) -> Entry | None:
+        """Return the entry for one thing; None with a problem for what no image can have."""
+        mode = stat.st_mode
+        if name.startswith(_WHITEOUT) or "/" + _WHITEOUT in name:
+            what = "its name begins with `.wh.`, which deletes files in an image"
+        elif filemode.S_ISREG(mode):
+            return Entry(name, path, "file", stat, executable=bool(mode & filemode.S_IXUSR))
+        elif filemode.S_ISDIR(mode):
+            return Entry(name, path, "directory", stat)
+        elif filemode.S_ISLNK(mode):
+            link = os.readlink(path)  # noqa: PTH115 - a Path would tidy the text up
+            return Entry(name, path, "link", stat, link=utf8(link))
+        else:
+            what = f"it is {_SPECIAL.get(filemode.S_IFMT(mode), 'special')}"
+        self.problem(
+            f"`{self.shown(path)}` cannot be copied: {what}", "leave it out in `.dockerignore`"
+        )
+        return None
