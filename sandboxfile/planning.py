@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sandboxfile import app, durations, lockfile, plan, tags
+from sandboxfile import app, durations, lockfile, plan, sharding, tags
 from sandboxfile.app import Session
 from sandboxfile.durations import History
 from sandboxfile.errors import ConfigError, LockStale
@@ -14,6 +14,7 @@ from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, ImageBase
 from sandboxfile.places import Problem
 from sandboxfile.plan import Decision, Known
+from sandboxfile.sharding import Shard
 from sandboxfile.survey import Survey, Surveyed, drawn, pin_name, pinned, survey
 
 
@@ -70,6 +71,21 @@ def make(
             decisions = asking.refined(session, surveyed, decisions, strict=True)
     session.digests().save(whole=surveyed.templates.keys() == session.workspace.templates.keys())
     return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
+
+
+def in_shard(
+    session: Session, names: Iterable[str], shard: Shard, *, force: bool = False
+) -> tuple[str, ...]:
+    """Return which of the named templates, and of what they are based on, a shard has to build.
+
+    Files and lock decide, nobody is asked: what one shard has pushed must not change the others.
+    """
+    names = tuple(names)
+    planned = make(session, names, force=force, resolve=False)
+    weights = sharding.weights(planned.stale, planned.survey)
+    mine = sharding.split(weights, planned.survey, shard.of)[shard.number - 1]
+    # What is forced is what was named; what it is based on comes along where it is stale.
+    return tuple(name for name in mine if name in names) if force else mine
 
 
 def findings(session: Session, planned: Planned) -> Mapping[str, tuple[Finding, ...]]:

@@ -2,9 +2,10 @@
 
 import argparse
 
-from sandboxfile import app
+from sandboxfile import app, sharding
 from sandboxfile.errors import UsageError
 from sandboxfile.model import Workspace
+from sandboxfile.sharding import Shard
 
 
 def add_since(parser: argparse.ArgumentParser) -> None:
@@ -39,3 +40,20 @@ def head(args: argparse.Namespace) -> None:
         raise UsageError("`--changed` is `--since HEAD`: give one of the two")
     if args.changed:
         args.ref = "HEAD"
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves one of several machines its part of what is stale."""
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="only the Ith of N parts of what is to be done; chains of templates stay whole",
+    )
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return sharding.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

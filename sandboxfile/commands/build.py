@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names, globs or groups (default: the group `default`, else all)",
     )
     selection.add_since(parser)
+    selection.add_shard(parser)
     add("-j", "--jobs", type=int, metavar="N", help="images built at once (default: 2 per core, 4)")
     add("--keep-going", action="store_true", help="exit 7 instead of 1 when some came through")
     add("--force", action="store_true", help="build even what is up to date")
@@ -62,6 +63,12 @@ def run(args: argparse.Namespace) -> int:
         if args.ref:
             count = f"{len(names)} of {len(it.session.workspace.templates)} templates"
             it.show.say(f"changed since {args.ref}: {count}\n")
+        if args.shard:
+            names = planning.in_shard(it.session, names, args.shard, force=args.force)
+            it.show.say(f"shard {args.shard}: {_listed(names)}\n")
+            if not names:
+                _nothing(args, it.show, [], began)
+                return errors.DONE
         if args.frozen:
             entries = planning.frozen(it.session, names)
             found = results.of_lock(it.session.target.name, entries)
@@ -80,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"`-j {args.jobs}`: at least one image is built at a time")
-    if args.frozen and (args.force or args.dry_run or args.locked or args.detach):
+    if args.frozen and (args.force or args.dry_run or args.locked or args.detach or args.shard):
         raise UsageError("`--frozen` computes nothing: it goes with no other way to build")
     if args.locked and args.force:
         raise UsageError("`--locked` allows no change and `--force` makes one")
@@ -154,6 +161,10 @@ def _nothing(
     return text
 
 
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "nothing to do in this one"
+
+
 def _heading(it: Opened) -> str:
     return f"target {it.session.target.name}: {it.why}\n"
 
@@ -163,7 +174,7 @@ def _remember(args: argparse.Namespace, session: Session, planned: Planned, text
     workspace, target = session.workspace, session.target
     wanted = [*target.tags, *(tag for t in workspace.templates.values() for tag in t.tags)]
     spoken = not (args.json or args.quiet or args.progress in {"quiet", "json"})
-    if not spoken or args.ref or tags.uses_git(wanted):
+    if not spoken or args.ref or args.shard or tags.uses_git(wanted):
         return
     if args.directory or Path.cwd() != workspace.root:
         return  # the first stage looks for its record where the command is given

@@ -5,31 +5,78 @@ import json
 import sys
 from collections.abc import Mapping
 
-from sandboxfile import errors, fidelity, planning, selection
+from sandboxfile import errors, fidelity, planning, selection, sharding
 from sandboxfile import plan as decide
+from sandboxfile.errors import UsageError
 from sandboxfile.fidelity import Finding
-from sandboxfile.opening import opened
+from sandboxfile.opening import Opened, opened
 from sandboxfile.plan import Decision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
     selection.add_since(parser)
+    selection.add_shard(parser)
     parser.add_argument("--force", action="store_true", help="as `build --force` would")
     parser.add_argument(
         "--detailed-exitcode", action="store_true", help="exit 2 if there is something to do"
     )
+    parser.add_argument(
+        "--matrix",
+        choices=["github"],
+        help="print shards as the matrix of jobs of a CI, on one line",
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="the most jobs in the matrix (default: one for five minutes of work, at most 20)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    _check(args)
     with opened(args) as it:
-        names = selection.chosen(args, it.session.workspace)
+        names = tuple(selection.chosen(args, it.session.workspace))
+        if args.matrix:
+            sys.stdout.write(_matrix(args, it, names))
+            return errors.DONE
+        if args.shard:
+            names = planning.in_shard(it.session, names, args.shard, force=args.force)
         planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
         found = planning.findings(it.session, planned)
     sys.stdout.write(text(planned.decisions, found, as_json=args.json))
     if args.detailed_exitcode and planned.stale:
         return errors.DIFFERENCES
     return errors.DONE
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.shards is not None and not args.matrix:
+        raise UsageError("`--shards` is the size of a `--matrix`", hint="give that, or `--shard`")
+    if args.shards is not None and not 1 <= args.shards <= sharding.MOST:
+        raise UsageError(f"`--shards {args.shards}`: a matrix has 1 to {sharding.MOST} jobs")
+    if args.matrix and args.shard:
+        raise UsageError("`--matrix` is all shards, and `--shard` is one of them")
+
+
+def _matrix(args: argparse.Namespace, it: Opened, names: tuple[str, ...]) -> str:
+    """Return what `strategy.matrix: ${{ fromJSON(...) }}` takes, made as `--shard` splits.
+
+    Without work `include` is empty, which GitHub refuses: the job is then to be left out by `if`.
+    """
+    planned = planning.make(it.session, names, force=args.force, resolve=False)
+    weights = sharding.weights(planned.stale, planned.survey)
+    number = sharding.count(weights, planned.survey, args.shards)
+    include = [
+        {
+            "shard": f"{index}/{number}",
+            "templates": " ".join(shard),
+            "estimate_seconds": sum(weights[name] for name in shard),
+        }
+        for index, shard in enumerate(sharding.split(weights, planned.survey, number), 1)
+    ]
+    return json.dumps({"include": include}, separators=(",", ":")) + "\n"
 
 
 def text(

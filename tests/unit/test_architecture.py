@@ -35,7 +35,7 @@ LAYERS = (
     ("translation", "livetable"),
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),
-    ("targets", "resolve", "account", "configs", "changes", "estimate"),
+    ("targets", "resolve", "account", "configs", "changes", "estimate", "sharding"),
     ("recipes", "images"),
     ("pipeline",),
     ("app",),

@@ -1,0 +1,120 @@
+"""A plan split over several machines, as `plan` and `build` tell of it."""
+
+import json
+import shutil
+
+import pytest
+
+from sandboxfile import lockfile
+from tests.fakes import built
+from tests.fakes.shell import User
+
+CONFIG = """\
+version: 1
+templates:
+  python: {base: "debian:12", packages: {apt: [python3]}}
+  api: {base: {template: python}, run: [make api]}
+  web: {base: {template: python}, run: [make web]}
+  one: {base: "debian:12", run: [a, b]}
+  two: {base: "debian:12", run: [c]}
+groups: {default: [api, web, one, two]}
+"""
+
+
+@pytest.fixture
+def team(user: User) -> User:
+    user.write("novita.yaml", CONFIG)
+    lockfile.update(user.root / "novita.lock", lambda lock: lock.with_resolved(built.PINS))
+    return user
+
+
+def planned(user: User, *argv: str) -> list[str]:
+    ran = user.run("plan", "--offline", "--json", *argv)
+    assert (ran.code, ran.err) == (0, "")
+    return [each["name"] for each in ran.data["templates"] if each["action"] != "up to date"]
+
+
+def matrix(user: User, *argv: str) -> list[dict[str, object]]:
+    ran = user.run("plan", "--offline", "--matrix", "github", *argv)
+    assert (ran.code, ran.err, ran.out.count("\n")) == (0, "", 1)
+    document = json.loads(ran.out)
+    assert list(document) == ["include"]
+    include: list[dict[str, object]] = document["include"]
+    return include
+
+
+def test_each_template_is_in_one_shard_and_chains_stay_whole(team: User) -> None:
+    assert planned(team, "--shard", "1/2") == ["python", "api", "web"]
+    assert planned(team, "--shard", "2/2") == ["one", "two"]
+    assert planned(team, "--shard", "3/3") == ["two"]
+    assert planned(team, "--shard", "4/4") == []
+    assert planned(team, "--shard", "2/2", "api", "two") == ["two"]
+    ran = team.run("build", "--dry-run", "--offline", "--shard", "2/2")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "2 to build")
+    assert "shard 2/2: one, two\n" in ran.err
+
+
+def test_what_is_up_to_date_is_in_no_shard_and_splits_chains(team: User) -> None:
+    built.pretend(team.root)
+    assert matrix(team) == []
+    team.write("novita.yaml", CONFIG.replace("make api", "x").replace("make web", "y"))
+    shards = [planned(team, "--shard", f"{number}/2") for number in (1, 2)]
+    assert shards == [["api"], ["web"]]
+
+
+def test_what_is_forced_is_what_is_named(team: User) -> None:
+    built.pretend(team.root)
+    argv = ["--force", "api", "two"]
+    assert [planned(team, "--shard", f"{n}/2", *argv) for n in (1, 2)] == [["api"], ["two"]]
+
+
+def test_an_empty_shard_succeeds_without_touching_anything(team: User) -> None:
+    before = (team.root / "novita.lock").read_bytes()
+    ran = team.run("build", "--shard", "9/9")
+    assert (ran.code, ran.out) == (0, "")
+    assert "shard 9/9: nothing to do in this one\n0 up to date, nothing to do\n" in ran.err
+    ran = team.run("build", "--shard", "9/9", "--json")
+    assert (ran.code, ran.data["templates"]) == (0, [])
+    assert (team.root / "novita.lock").read_bytes() == before
+
+
+def test_what_one_machine_has_measured_or_kept_does_not_change_the_split(team: User) -> None:
+    split = [planned(team, "--shard", f"{number}/3") for number in (1, 2, 3)]
+    shutil.rmtree(team.root / ".sandboxfile", ignore_errors=True)
+    (team.root / ".sandboxfile").mkdir()
+    known = {f"build:{name}": [900.0, 0] for name in ("one", "two")}
+    text = json.dumps({"version": 1, "jobs": known})
+    (team.root / ".sandboxfile" / "durations.json").write_text(text)
+    assert [planned(team, "--shard", f"{number}/3") for number in (1, 2, 3)] == split
+
+
+def test_the_matrix_of_github_has_the_shards_that_have_work(team: User) -> None:
+    assert matrix(team) == [
+        {"shard": "1/1", "templates": "api one python two web", "estimate_seconds": 215}
+    ]
+    assert matrix(team, "--shards", "9") == [
+        {"shard": "1/3", "templates": "api python web", "estimate_seconds": 125},
+        {"shard": "2/3", "templates": "one", "estimate_seconds": 50},
+        {"shard": "3/3", "templates": "two", "estimate_seconds": 40},
+    ]
+    for each in matrix(team, "--shards", "2"):
+        assert sorted(planned(team, "--shard", str(each["shard"]))) == str(each["templates"]).split(
+            " "
+        )
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["plan", "--shard", "3/2"], "`3/2` is no shard: write `1/4` to `4/4`"),
+        (["build", "--shard", "half"], "`half` is no shard: write `1/4` to `4/4`"),
+        (["plan", "--shards", "2"], "`--shards` is the size of a `--matrix`"),
+        (["plan", "--matrix", "github", "--shards", "0"], "a matrix has 1 to 256 jobs"),
+        (["plan", "--matrix", "github", "--shard", "1/2"], "`--shard` is one of them"),
+        (["build", "--frozen", "--shard", "1/2"], "`--frozen` computes nothing"),
+    ],
+)
+def test_what_goes_with_nothing_is_said(team: User, argv: list[str], said: str) -> None:
+    ran = team.run(*argv)
+    assert ran.code == 64
+    assert said in ran.err
