@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Mapping
 
-from sandboxfile import errors, fidelity, planning, selection, sharding
+from sandboxfile import errors, estimate, fidelity, planning, selection, sharding
 from sandboxfile import plan as decide
 from sandboxfile.errors import UsageError
 from sandboxfile.fidelity import Finding
@@ -68,11 +68,14 @@ def _matrix(args: argparse.Namespace, it: Opened, names: tuple[str, ...]) -> str
     planned = planning.make(it.session, names, force=args.force, resolve=False)
     weights = sharding.weights(planned.stale, planned.survey)
     number = sharding.count(weights, planned.survey, args.shards)
+    history = planning.history(it.session)
+    known = estimate.of_templates(planned.stale, planned.survey, history)
+    seconds = known if history else weights
     include = [
         {
             "shard": f"{index}/{number}",
             "templates": " ".join(shard),
-            "estimate_seconds": sum(weights[name] for name in shard),
+            "estimate_seconds": round(sum(seconds[name] for name in shard)),
         }
         for index, shard in enumerate(sharding.split(weights, planned.survey, number), 1)
     ]

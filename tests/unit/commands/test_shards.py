@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from sandboxfile import lockfile
+from sandboxfile import durations, lockfile
 from tests.fakes import built
 from tests.fakes.shell import User
 
@@ -84,7 +84,8 @@ def test_what_one_machine_has_measured_or_kept_does_not_change_the_split(team: U
     (team.root / ".sandboxfile").mkdir()
     known = {f"build:{name}": [900.0, 0] for name in ("one", "two")}
     text = json.dumps({"version": 1, "jobs": known})
-    (team.root / ".sandboxfile" / "durations.json").write_text(text)
+    (team.root / ".sandboxfile" / durations.FILE).write_text(text)
+    assert matrix(team, "--shards", "3")[1]["estimate_seconds"] > 900  # type: ignore[operator]
     assert [planned(team, "--shard", f"{number}/3") for number in (1, 2, 3)] == split
 
 
