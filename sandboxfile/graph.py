@@ -4,16 +4,16 @@ doit schedules and nothing more: it reads no configuration, keeps no database, a
 check is told the answer. It is imported when there is something to run.
 """
 
+import heapq
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
+from sandboxfile import schedule
 from sandboxfile.cancel import Cancel, signals
 from sandboxfile.errors import Cancelled, Left
 
@@ -33,7 +33,7 @@ class Job(Generic[T]):
 
     @property
     def kind(self) -> str:
-        return self.name.partition(":")[0]
+        return schedule.kind_of(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,8 @@ class Outcome:
     """How one job ended.
 
     detached: its effect goes on elsewhere; waiting: it is for a later run. `because` names the
-    jobs for which it was skipped, or waits.
+    jobs for which it was skipped, or waits. It was `ready` to run and `began` at these times of the
+    monotonic clock, in seconds; both are 0 for a job that never ran.
     """
 
     name: str
@@ -49,6 +50,20 @@ class Outcome:
     error: BaseException | None = None
     because: tuple[str, ...] = ()
     seconds: float = 0.0
+    ready: float = 0.0
+    began: float = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds between being ready and having a place."""
+        return self.began - self.ready
+
+    @property
+    def span(self) -> schedule.Span | None:
+        """When it ran, None if it never did."""
+        if not self.began:
+            return None
+        return schedule.Span(began=self.began, ended=self.began + self.seconds)
 
 
 class Results:
@@ -85,6 +100,62 @@ class _Abandoned(Exception):  # noqa: N818 - never seen outside
     """Workers did not stop in time after the run was cancelled."""
 
 
+class _Places:
+    """What is ready to run, handed to workers in the order of the graph as places allow.
+
+    `limits` says how many jobs of a kind run at once. A place is free again when the main thread
+    says so, which is after it put in what the ended job made ready: that may come first.
+    """
+
+    def __init__(self, jobs: tuple[Job[Any], ...], limits: Mapping[str, int], workers: int) -> None:
+        self._rank = {job: number for number, job in enumerate(jobs)}
+        self._free = {job.kind: limits.get(job.kind, len(jobs)) for job in jobs}
+        self._ready: dict[str, list[tuple[int, float, Job[Any]]]] = {job.kind: [] for job in jobs}
+        self._workers = workers
+        self._changed = threading.Condition()
+        self._is_stopped = self._is_closed = False
+
+    def put(self, job: Job[Any]) -> None:
+        with self._changed:
+            heapq.heappush(self._ready[job.kind], (self._rank[job], time.monotonic(), job))
+            self._changed.notify()
+
+    def take(self) -> tuple[Job[Any], float] | None:
+        """Wait for a job that may run, and since when it could have; None when there is no more."""
+        with self._changed:
+            while not self._is_closed:
+                heaps = [
+                    waiting
+                    for kind, waiting in self._ready.items()
+                    if waiting and (self._is_stopped or (self._free[kind] and self._workers))
+                ]
+                if heaps:
+                    _, since, job = heapq.heappop(min(heaps))
+                    self._free[job.kind] -= 1
+                    self._workers -= 1
+                    return job, since
+                self._changed.wait()
+            return None
+
+    def free(self, kind: str) -> None:
+        with self._changed:
+            self._free[kind] += 1
+            self._workers += 1
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Let through whatever waits, to be cancelled."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Send the workers home."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+
 @dataclass(kw_only=True)
 class _Run:
     """The state of one run, shared by the main thread and the workers."""
@@ -92,29 +163,31 @@ class _Run:
     jobs: tuple[Job[Any], ...]
     settled: Callable[[Outcome], None]
     started: Callable[[str], None]
-    limits: Mapping[str, threading.Semaphore]
     cancel: Cancel
     grace_s: float
     results: Results = field(default_factory=Results)
     ended: dict[str, Outcome] = field(default_factory=dict)
     deadline: float | None = None
-    main: int = field(default_factory=threading.get_ident)
 
-    def work(self, job: Job[Any]) -> bool:
+    def work(self, job: Job[Any], ready: float = 0.0) -> bool:
         """Run one job, on a worker; true if it succeeded."""
         began = time.monotonic()
         error: BaseException | None = None
         try:
-            with self._place(job.kind):
-                self._check()
-                began = time.monotonic()
-                self.started(job.name)
-                self.results.keep(job, job.run(self.results))
+            if self.stopped:
+                raise Cancelled("stopped")  # noqa: TRY301
+            self.started(job.name)
+            self.results.keep(job, job.run(self.results))
         except BaseException as caught:  # noqa: BLE001 - whatever it is, it is this job's failure
             error = caught
-        status = self._status(error)
-        seconds = time.monotonic() - began
-        self.ended[job.name] = Outcome(name=job.name, status=status, error=error, seconds=seconds)
+        self.ended[job.name] = Outcome(
+            name=job.name,
+            status=self._status(error),
+            error=error,
+            seconds=time.monotonic() - began,
+            ready=ready or began,
+            began=began,
+        )
         return error is None
 
     def _status(self, error: BaseException | None) -> Status:
@@ -130,24 +203,6 @@ class _Run:
     def stopped(self) -> bool:
         """Whether the run was stopped, even if the main thread has not seen it yet."""
         return self.cancel.is_set or self.results.interrupted is not None
-
-    def _check(self) -> None:
-        if self.stopped:
-            raise Cancelled("stopped")
-
-    @contextmanager
-    def _place(self, kind: str) -> Iterator[None]:
-        """Wait for one of the places that jobs of this kind share."""
-        limit = self.limits.get(kind)
-        if limit is None:
-            yield
-            return
-        while not limit.acquire(timeout=_POLL_S):
-            self._check()
-        try:
-            yield
-        finally:
-            limit.release()
 
     def settle(self, outcome: Outcome) -> None:
         """Tell of the end of a job, on the main thread, once."""
@@ -196,67 +251,50 @@ def run(
     started: Callable[[str], None] = lambda _: None,
     limits: Mapping[str, int] | None = None,
     workers: int | None = None,
+    seconds: Callable[[str], float] = lambda _: 1.0,
     grace_s: float = 1.5,
 ) -> Results:
     """Run every job whose needs succeed; a failure stops only what depends on it.
 
     `settled` hears of each job on this thread, `started` on a worker's. `limits` says how many
-    jobs of a kind run at once; `workers`, the number of threads, is by default their sum. On
-    SIGINT, SIGTERM or SIGHUP `cancel` is set, and workers have `grace_s` seconds to end; what did
-    not run is cancelled. A second signal raises KeyboardInterrupt. Raises ValueError for jobs that
-    wait for each other.
+    jobs of a kind run at once; `workers`, the number of threads, is by default their sum, so that
+    none waits for a place. The longest chain comes first by the `seconds` that a job of a name is
+    expected to take. On SIGINT, SIGTERM or SIGHUP `cancel` is set, and workers have `grace_s`
+    seconds to end; what did not run is cancelled. A second signal raises KeyboardInterrupt. Raises
+    ValueError for jobs that wait for each other.
     """
     limits = limits or {}
-    state = _Run(
-        jobs=_longest_first(tuple(jobs)),
-        settled=settled,
-        started=started,
-        limits={kind: threading.Semaphore(count) for kind, count in limits.items()},
-        cancel=cancel,
-        grace_s=grace_s,
-    )
+    ordered = _longest_first(tuple(jobs), seconds)
+    state = _Run(jobs=ordered, settled=settled, started=started, cancel=cancel, grace_s=grace_s)
     wanted = workers or sum(limits.values()) or 1
     with signals(state.interrupt):
-        _schedule(state, max(1, min(wanted, len(state.jobs))))
+        _schedule(state, limits, max(1, min(wanted, len(ordered))))
     return state.results
 
 
-def _longest_first(jobs: tuple[Job[Any], ...]) -> tuple[Job[Any], ...]:
-    """Sort so that jobs with the longest chain behind them come first, then begun chains."""
+def _longest_first(
+    jobs: tuple[Job[Any], ...], seconds: Callable[[str], float]
+) -> tuple[Job[Any], ...]:
     by_name = {job.name: job for job in jobs}
-    needs = {job.name: [need.name for need in job.needs] for job in jobs}
-    try:
-        order = list(TopologicalSorter(needs).static_order())
-    except CycleError as error:
-        raise ValueError(f"jobs wait for each other: {' -> '.join(error.args[1])}") from None
-    if len(by_name) < len(jobs) or len(order) > len(jobs):
-        raise ValueError("two jobs have one name, or a job needs one that is not in the graph")
-    before: dict[str, int] = {}
-    for name in order:
-        before[name] = 1 + max((before[need] for need in needs[name]), default=0)
-    behind = dict.fromkeys(order, 0)
-    for name in reversed(order):
-        for need in needs[name]:
-            behind[need] = max(behind[need], behind[name] + 1)
-    return tuple(sorted(jobs, key=lambda job: (-behind[job.name], -before[job.name])))
+    if len(by_name) < len(jobs):
+        raise ValueError("two jobs have one name")
+    needs = {job.name: tuple(need.name for need in job.needs) for job in jobs}
+    return tuple(by_name[name] for name in schedule.longest_first(needs, seconds))
 
 
 # --- doit ------------------------------------------------------------------------------------
 
 
-def _schedule(state: _Run, workers: int) -> None:
+def _schedule(state: _Run, limits: Mapping[str, int], workers: int) -> None:
     from doit.control import TaskControl
     from doit.dependency import Dependency
-    from doit.runner import MThreadRunner
+    from doit.runner import Runner
 
-    control = TaskControl([_task(state, job) for job in state.jobs])
+    control = TaskControl([_task(job) for job in state.jobs])
     control.process(None)
-    runner = MThreadRunner(
-        Dependency(_Forgetful, ""), _Reporter(state), continue_=True, num_process=workers
-    )
-    # doit makes two queues, one to its workers and one from them.
-    queues = [_Queue(state), _Queue(state)]
-    runner.Queue = iter(queues).__next__
+    runner = Runner(Dependency(_Forgetful, ""), _Reporter(state), continue_=True)
+    places = _Places(state.jobs, limits, workers)
+    runner.run_tasks = lambda dispatcher: _run_tasks(runner, dispatcher, state, places, workers)
     try:
         runner.run_all(control.task_dispatcher())
     except _Abandoned:
@@ -266,44 +304,82 @@ def _schedule(state: _Run, workers: int) -> None:
         state.cancel.set()
         raise
     finally:
-        for each in queues:  # workers that still wait for a task end
-            for _ in range(workers):
-                each.put(None)
+        places.close()
 
 
-def _task(state: _Run, job: Job[Any]) -> Any:
+def _run_tasks(runner: Any, dispatcher: Any, state: _Run, places: _Places, workers: int) -> None:
+    """Stand in for doit's own runners, which hand tasks out before there is a place for them."""
     from doit.exceptions import TaskFailed
+
+    done: queue.SimpleQueue[Job[Any]] = queue.SimpleQueue()
+    threads = [
+        threading.Thread(target=_worker, args=(state, places, done), daemon=True)
+        for _ in range(workers)
+    ]
+    for thread in threads:
+        thread.start()
+    jobs = {job.name: job for job in state.jobs}
+    running = 0
+    node = None
+    while True:
+        for name in _ready(runner, dispatcher, node):
+            places.put(jobs[name])
+            running += 1
+        if node is not None:
+            places.free(schedule.kind_of(node.task.name))
+        if not running:
+            break
+        job = _next(state, places, done)
+        running -= 1
+        node = dispatcher.nodes[job.name]
+        succeeded = state.ended[job.name].status == "done"
+        failure = None if succeeded else TaskFailed(job.name, report=False)
+        runner.process_task_result(node, failure)
+    places.close()
+    for thread in threads:
+        thread.join()
+
+
+def _worker(state: _Run, places: _Places, done: "queue.SimpleQueue[Job[Any]]") -> None:
+    while (taken := places.take()) is not None:
+        job, ready = taken
+        state.work(job, ready)
+        done.put(job)
+
+
+def _ready(runner: Any, dispatcher: Any, node: Any) -> Iterator[str]:
+    """Yield the names of all tasks that can run now; `node` has just ended, if any has."""
+    while True:
+        try:
+            node = dispatcher.generator.send(node)
+        except StopIteration:
+            return
+        if node == "hold on":  # what is left waits for what runs
+            return
+        if runner.select_task(node, dispatcher.tasks):
+            yield node.task.name
+            node = None
+
+
+def _next(state: _Run, places: _Places, done: "queue.SimpleQueue[Job[Any]]") -> Job[Any]:
+    """Wait for a job to end, with eyes open for what stops the run."""
+    while True:
+        state.look_up()
+        if state.cancel.is_set:
+            places.stop()
+        try:
+            return done.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+
+
+def _task(job: Job[Any]) -> Any:
+    """Return a task that only stands for the job: the worker runs that, not doit."""
     from doit.task import dict_to_task
 
-    def act() -> Any:
-        return None if state.work(job) else TaskFailed(job.name, report=False)
-
     return dict_to_task(
-        {
-            "name": job.name,
-            "actions": [act],
-            "task_dep": [need.name for need in job.needs],
-            # Capturing would swap sys.stdout for the whole process, under other threads' feet.
-            "io": {"capture": False},
-            "verbosity": 0,
-        }
+        {"name": job.name, "actions": None, "task_dep": [need.name for need in job.needs]}
     )
-
-
-class _Queue(queue.Queue[Any]):
-    """A queue on which the main thread waits with its eyes open."""
-
-    def __init__(self, state: _Run) -> None:
-        super().__init__()
-        self._state = state
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
-        if threading.get_ident() != self._state.main:
-            return super().get(block, timeout)
-        while True:
-            self._state.look_up()
-            with suppress(queue.Empty):
-                return super().get(timeout=_POLL_S)
 
 
 class _Reporter:

@@ -14,7 +14,6 @@ from sandboxfile.results import Ending
 from sandboxfile.show import Reports
 
 SNAPSHOTS_AT_ONCE = 32  # the service does the work; how many it takes is learned (`Room`)
-MAX_WORKERS = 96  # threads: those that wait for a place must not keep others from theirs
 _FIRST: Mapping[str, int] = {"failed": 0, "detached": 1}
 
 
@@ -60,7 +59,6 @@ def run(
     jobs = pipeline.jobs(planned.stale)
     results = graph.run(
         jobs,
-        workers=min(len(jobs), MAX_WORKERS),
         settled=reports.settled,
         started=reports.started,
         cancel=session.cancel,

@@ -194,6 +194,45 @@ def test_each_kind_has_its_own_limit() -> None:
     assert snapshots.most <= 4
 
 
+def test_who_waits_for_a_place_gets_it_by_the_time_of_the_chain() -> None:
+    order: list[str] = []
+    jobs = [Job(f"build:{number}", lambda _: None) for number in range(9)]
+    jobs.append(Job("push:3", lambda _: None, (jobs[3],)))
+    took = {**{f"build:{number}": float(number) for number in range(9)}, "push:3": 100.0}
+    start(*jobs, workers=9, limits={"build": 1}, seconds=took.__getitem__, started=order.append)
+    builds = [name for name in order if name.startswith("build:")]
+    assert builds == [f"build:{number}" for number in (3, 8, 7, 6, 5, 4, 2, 1, 0)]
+
+
+def test_what_a_job_made_ready_may_come_before_what_waits_for_its_thread() -> None:
+    order: list[str] = []
+    jobs: list[Job[Any]] = [Job(f"build:{number}", lambda _: None) for number in range(3)]
+    jobs += [Job(f"push:{number}", lambda _: None, (jobs[number],)) for number in range(3)]
+    took = {"build:0": 1.0, "build:1": 6.0, "build:2": 6.0, "push:0": 9.0, "push:1": 2.0}
+    seconds = lambda name: took.get(name, 1.0)  # noqa: E731
+    start(*jobs, workers=1, started=order.append, seconds=seconds)
+    assert order == ["build:0", "push:0", "build:1", "build:2", "push:1", "push:2"]
+
+
+def test_more_jobs_than_threads_and_a_failure_hold_up_nobody() -> None:
+    bad: Job[Any] = Job("build:bad", fail)
+    behind = [Job(f"push:{number}", lambda _: None, (bad,)) for number in range(50)]
+    others = [Job(f"snapshot:{number}", lambda _: None) for number in range(200)]
+    results = start(bad, *behind, *others, workers=None, limits={"build": 1, "snapshot": 3})
+    assert set(statuses(results).values()) == {"failed", "skipped", "done"}
+    assert [results.outcomes[job.name].status for job in others] == ["done"] * 200
+    assert results.outcomes["push:49"].span is None
+
+
+def test_the_wait_for_a_place_is_told_apart_from_the_work() -> None:
+    jobs = [Job(f"build:{number}", lambda _: time.sleep(0.02)) for number in range(2)]
+    first, second = start(*jobs, limits={"build": 1}).outcomes.values()
+    assert first.span
+    assert second.span
+    assert first.ready <= first.began <= first.span.ended <= second.began <= second.span.ended
+    assert second.waited >= first.seconds
+
+
 def test_jobs_run_at_once() -> None:
     barrier = threading.Barrier(3, timeout=30)
     jobs = [Job(f"build:{number}", lambda _: barrier.wait()) for number in range(3)]
@@ -331,7 +370,7 @@ def test_a_failed_job_explains_what_was_skipped_even_after_a_stop() -> None:
 
 
 def test_a_signal_is_seen_by_workers_before_the_button_is_pressed() -> None:
-    state = _Run(jobs=(), settled=print, started=print, limits={}, cancel=Cancel(), grace_s=1.0)
+    state = _Run(jobs=(), settled=print, started=print, cancel=Cancel(), grace_s=1.0)
     job: Job[None] = Job("build:a", lambda _: None)
     state.interrupt(signal.SIGINT, None)
     assert not state.work(job)
@@ -339,7 +378,7 @@ def test_a_signal_is_seen_by_workers_before_the_button_is_pressed() -> None:
 
 
 def test_doit_refusing_the_graph_would_be_our_bug() -> None:
-    state = _Run(jobs=(), settled=print, started=print, limits={}, cancel=Cancel(), grace_s=1.0)
+    state = _Run(jobs=(), settled=print, started=print, cancel=Cancel(), grace_s=1.0)
     with pytest.raises(RuntimeError, match="bad graph"):
         _Reporter(state).runtime_error("bad graph")
 
