@@ -165,15 +165,17 @@ class Inventory:
         What another run has begun meanwhile under the same name has another ID, and stays.
         """
         session = self._session
-        left = journal.peek(session.journal_path)
-        if all(record.template_id != template_id for record in left.values()):
+        pending = journal.peek(session.journal_path)
+        left = [name for name, each in pending.items() if each.template_id == template_id]
+        if not left:
             return
         kept = Journal.open(session.journal_path, emit=session.emit, cancel=session.cancel)
-        with closing(kept), kept.turn():
+        with closing(kept):
             for name in left:
-                record = kept.pending(name)
-                if record is not None and record.template_id == template_id:
-                    kept.write(replace(record, step="closed"))
+                with kept.turn(name):
+                    record = kept.pending(name)
+                    if record is not None and record.template_id == template_id:
+                        kept.write(replace(record, step="closed"))
 
 
 def _without(target: str, name: str, template_id: str, lock: Lock) -> Lock:

@@ -4,17 +4,19 @@ One file for each target, one JSON object a line. An intent is written before th
 after it, each fsynced before the caller goes on; so whatever kills the program, an ID that the
 service gave is found again, and a build that may have been started is not started twice.
 
-Processes take turns: whoever holds `turn()` writes alone, and what the others wrote meanwhile is
-read first. Two processes with the same template and content therefore meet: the second finds the
-first one's build in the journal and follows it.
+Processes take turns, template by template: whoever has the `turn()` of one acts on it alone, and
+what others wrote meanwhile is read first. Two processes with the same template and content
+therefore meet: the second finds the first one's build in the journal and follows it. The file
+itself is locked only while it is read and appended to.
 """
 
 import json
 import os
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,11 +25,13 @@ from sandboxfile import flock, reading
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
+from sandboxfile.turns import POLL_S, Turns, is_current
 
 Step = Literal["register", "registered", "pushed", "trigger", "triggered", "ready", "closed"]
 
 STEPS: frozenset[str] = frozenset(get_args(Step))
-TURN_POLL_S = 0.05
+BRIEF_S = 2.0  # nobody holds the file itself for longer, unless it is stopped (or an older version)
+_SOON_S = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +69,15 @@ def peek(path: Path) -> Mapping[str, Record]:
 
 
 class Journal:
-    """The journal of one target. Threads may share it; `cancel` ends every wait for the turn."""
+    """The journal of one target. Threads may share it; `cancel` ends every long wait."""
 
     def __init__(self, path: Path, *, emit: Emit, cancel: Cancel) -> None:
         self._path = path
         self._emit = emit
         self._cancel = cancel
         self._lock = threading.RLock()
+        self._turns = Turns(path.with_suffix(".turns"), cancel)
         self._file = -1
-        self._turns = 0
         self._end = 0
         self._seq = 0
         self._last: dict[str, Record] = {}
@@ -86,7 +90,7 @@ class Journal:
         `<path>.bad`, with a Notice. Raises SandboxfileError when the file cannot be used.
         """
         journal = cls(path, emit=emit, cancel=cancel)
-        with journal.turn():
+        with journal._alone():
             return journal
 
     def pending(self, template: str) -> Record | None:
@@ -97,43 +101,47 @@ class Journal:
 
     def write(self, record: Record) -> None:
         """Append a record and wait until it is on disk. Raises JournalFailed, Cancelled."""
-        with self.turn(), self._lock:
+        with self._alone():
             line = _line(self._seq + 1, record)
             try:
                 self._append(line)
+                file = os.dup(self._file)
             except OSError as error:
                 with suppress(OSError):
                     os.ftruncate(self._file, self._end)
                 raise _failed(self._path, record, error) from None
             self._seq += 1
             self._end += len(line)
+        try:
+            os.fsync(file)  # while others append: the disk takes what is there in one go
+        except OSError as error:
+            raise _failed(self._path, record, error) from None
+        finally:
+            os.close(file)
+        with self._lock:
             self._last[record.template] = record
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Keep other processes out while the block runs; threads of this one share the turn.
+    def turn(self, template: str) -> Iterator[None]:
+        """Keep other processes from a template while the block runs; threads share the turn.
 
         Waiting for it raises Cancelled when the run is stopped; a free turn is had even then.
         """
-        with self._lock:
-            if self._turns == 0:
-                self._acquire()
-                self._refresh()
-            self._turns += 1
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._turns.turn(template))
+            except OSError as error:
+                raise self._unusable(error) from None
+            with self._alone():
+                pass  # what others wrote is read
             yield
-        finally:
-            with self._lock:
-                self._turns -= 1
-                if self._turns == 0:
-                    flock.release(self._file)
 
     def close(self) -> None:
         """Keep the last record of each template only, atomically, and close the file."""
         with self._lock:
             if self._file < 0:
                 return
-            with suppress(OSError, SandboxfileError), self.turn():
+            with suppress(OSError, SandboxfileError), self._alone():
                 self._compact()
             os.close(self._file)
             self._file = -1
@@ -143,6 +151,17 @@ class Journal:
         os.lseek(self._file, self._end, os.SEEK_SET)
         _write(self._file, line)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have the file to oneself, and what others wrote to it read."""
+        with self._lock:
+            self._acquire()
+            try:
+                self._refresh()
+                yield
+            finally:
+                flock.release(self._file)
+
     def _acquire(self) -> None:
         """Lock the file that `path` names now: another process may have replaced it meanwhile."""
         try:
@@ -150,34 +169,52 @@ class Journal:
                 if self._file < 0:
                     self._file = _open(self._path)
                     self._end = 0
-                while not flock.attempt(self._file):
-                    self._cancel.wait(TURN_POLL_S)
-                if _is_current(self._file, self._path):
+                self._lock_file()
+                if is_current(self._file, self._path):
                     return
                 os.close(self._file)
                 self._file = -1
         except OSError as error:
-            raise SandboxfileError(
-                f"cannot use the journal `{self._path}`: {error.strerror}",
-                hint="builds at a service are not started without one",
-            ) from None
+            raise self._unusable(error) from None
+
+    def _lock_file(self) -> None:
+        """Wait for the file; a stopped run too waits a moment, for it may have IDs to write."""
+        brief = time.monotonic() + BRIEF_S
+        while not flock.attempt(self._file):
+            if time.monotonic() < brief:
+                time.sleep(_SOON_S)
+            else:
+                self._cancel.wait(POLL_S)
+
+    def _unusable(self, error: OSError) -> SandboxfileError:
+        return SandboxfileError(
+            f"cannot use the journal `{self._path}`: {error.strerror}",
+            hint="builds at a service are not started without one",
+        )
 
     def _refresh(self) -> None:
-        if self._end and self._end == os.fstat(self._file).st_size:
-            return  # every append is fsynced under the lock: same size, same content
+        """Read what was appended since; from the beginning when the file is another one."""
+        size = os.fstat(self._file).st_size
+        if self._end and self._end == size:
+            return  # every append is whole, and under the lock: same size, same content
+        if size < self._end:
+            self._end = 0
+        if self._end == 0:
+            self._seq, self._last = 0, {}
         try:
-            lines, self._end = _read(self._file)
+            lines, read = _read(self._file, self._end)
         except ValueError:
             self._set_aside()
-            lines = []
-        self._seq = max((seq for seq, _ in lines), default=0)
-        self._last = {record.template: record for _, record in lines}
+            return
+        self._end += read
+        self._seq = max((seq for seq, _ in lines), default=self._seq)
+        self._last.update((record.template, record) for _, record in lines)
 
     def _set_aside(self) -> None:
         bad = self._path.with_name(self._path.name + ".bad")
         self._path.replace(bad)
         os.close(self._file)
-        self._file = -1
+        self._file, self._seq, self._last = -1, 0, {}
         self._acquire()
         text = f"the journal `{self._path}` was damaged; it is now `{bad.name}`"
         self._emit(Notice(job="", text=text, level="warning"))
@@ -192,6 +229,7 @@ class Journal:
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write(file, content)
+            os.fsync(file)
         finally:
             os.close(file)
         fresh.replace(self._path)
@@ -208,13 +246,13 @@ def _crc(fields: object) -> str:
     return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
 
 
-def _read(file: int) -> tuple[list[tuple[int, Record]], int]:
-    """Return the records with their numbers, and where the last whole line ends.
+def _read(file: int, start: int) -> tuple[list[tuple[int, Record]], int]:
+    """Return the records from `start` on with their numbers, and how many bytes these are.
 
     Raises ValueError when anything but the last line is damaged.
     """
     with os.fdopen(os.dup(file), "rb") as stream:
-        stream.seek(0)
+        stream.seek(start)
         return _lines(stream.read())
 
 
@@ -253,18 +291,10 @@ def _open(path: Path) -> int:
     return file
 
 
-def _is_current(file: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
 def _write(file: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(file, view) :]
-    os.fsync(file)
 
 
 def _sync_directory(path: Path) -> None:

@@ -2,12 +2,11 @@
 
 The journal is the state: each step reads the last record and does what comes next, so a run that
 was killed anywhere goes on exactly as one that was not. While IDs are asked for and the build is
-triggered, the process has its turn at the journal; a second process with the same template waits,
-then finds the first one's build there and follows it. While the service has no room for another
-build, and while a build is prepared (its files may take an hour to arrive), the turn is left to
-others, and the journal is read anew afterwards. Across machines
-the content tag does the same: whoever is overtaken (the service cancels builds that share a tag)
-follows the other's build.
+triggered, the process has its turn at the template; a second process with the same one waits,
+then finds the first one's build in the journal and follows it. While the service has no room for
+another build, and while a build is prepared (its files may take an hour to arrive), the turn is
+left to others, and the journal is read anew afterwards. Across machines the content tag does the
+same: whoever is overtaken (the service cancels builds that share a tag) follows the other's build.
 """
 
 import json
@@ -225,7 +224,7 @@ class Building:
         asked = self.patience.clock()
         while True:
             try:
-                with self.journal.turn():
+                with self.journal.turn(self._name):
                     return act()
             except _NoRoom as full:
                 if full.busy is not None:
@@ -240,7 +239,7 @@ class Building:
 
     def _take_over(self) -> None:
         """Follow what another process has finished while this one waited, not build it again."""
-        with self.journal.turn():
+        with self.journal.turn(self._name):
             record = self.journal.pending(self._name)
             if record and record.content == self.release.content_tag and record.step == "ready":
                 self._adopted(ids_of(record))

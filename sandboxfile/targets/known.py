@@ -142,7 +142,7 @@ def is_ready(service: TemplateService, journal: Journal, release: Release) -> Sn
 
 
 def _settle(journal: Journal, record: Record) -> None:
-    with journal.turn():
+    with journal.turn(record.template):
         if journal.pending(record.template) == record:  # no other run has gone further
             journal.write(replace(record, step="ready"))
 

@@ -230,12 +230,12 @@ def test_processes_take_turns_and_see_what_the_others_wrote(path: Path) -> None:
     order: list[str] = []
 
     def follow() -> None:
-        with second.turn():
+        with second.turn("api"):
             order.append("second")
             pending = second.pending("api")
             order.append(pending.step if pending else "nothing")
 
-    with first.turn():
+    with first.turn("api"):
         thread = threading.Thread(target=follow)
         thread.start()
         thread.join(0.2)
@@ -248,21 +248,95 @@ def test_processes_take_turns_and_see_what_the_others_wrote(path: Path) -> None:
 def test_a_wait_for_the_turn_ends_when_the_run_is_stopped(path: Path) -> None:
     cancel = Cancel()
     first, second = opened(path), opened(path, cancel)
-    with first.turn():
+    with first.turn("api"):
         threading.Timer(0.05, cancel.set).start()
-        with pytest.raises(Cancelled), second.turn():
+        with pytest.raises(Cancelled), second.turn("api"):
             pass
     second.write(record())
 
 
-def test_a_record_that_waits_for_the_turn_is_given_up_when_the_run_is_stopped(path: Path) -> None:
+def test_one_template_does_not_wait_for_another(path: Path) -> None:
+    first, second = opened(path), opened(path)
+    with first.turn("api"), second.turn("other"):
+        second.write(record("registered", "other"))
+        first.write(record("registered", "api"))
+    assert opened(path).pending("other") == record("registered", "other")
+    assert opened(path).pending("api") == record("registered", "api")
+
+
+def test_a_turn_leaves_no_file_behind(path: Path) -> None:
+    journal = opened(path)
+    with journal.turn("api"):
+        assert [each.name for each in path.with_suffix(".turns").iterdir()] == ["api"]
+    assert [*path.with_suffix(".turns").iterdir()] == []
+
+
+def test_what_a_killed_process_left_of_its_turn_stops_nobody(path: Path) -> None:
+    journal = opened(path)
+    path.with_suffix(".turns").mkdir()
+    (path.with_suffix(".turns") / "api").touch()
+    with journal.turn("api"):
+        journal.write(record())
+
+
+def test_a_turn_that_cannot_be_had_is_told(path: Path) -> None:
+    journal = opened(path)
+    path.with_suffix(".turns").touch()
+    with pytest.raises(SandboxfileError, match="cannot use the journal"), journal.turn("api"):
+        pass
+
+
+def test_a_record_is_written_while_another_has_the_turn_and_the_run_is_stopped(path: Path) -> None:
     cancel = Cancel()
     first, second = opened(path), opened(path, cancel)
-    with first.turn():
-        threading.Timer(0.05, cancel.set).start()
+    cancel.set()
+    with first.turn("api"):
+        second.write(record())  # an ID that came must not be lost
+    assert opened(path).pending("api") == record()
+
+
+def test_a_record_that_waits_for_the_file_is_given_up_when_the_run_is_stopped(path: Path) -> None:
+    cancel = Cancel()
+    journal = opened(path, cancel)
+    with path.open("rb") as held:  # as a stopped process does
+        fcntl.flock(held, fcntl.LOCK_EX)
+        cancel.set()
         with pytest.raises(Cancelled):
-            second.write(record())
-        second.close()  # which does not wait either
+            journal.write(record())
+        journal.close()  # which does not wait for ever either
+
+
+def test_what_others_append_is_read_without_reading_all_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = opened(path), opened(path)
+    for number in range(9):
+        first.write(record("registered", f"t{number}"))
+    with second.turn("api"):
+        assert second.pending("t8")
+    first.write(record("ready", "t0"))
+    parsed: list[bytes] = []
+    loads = json.loads
+
+    def load(line: bytes) -> object:
+        parsed.append(line)
+        return loads(line)
+
+    monkeypatch.setattr(json, "loads", load)
+    with second.turn("api"):
+        assert second.pending("t0") == record("ready", "t0")
+    assert {b"t0" in line for line in parsed} == {True}
+
+
+def test_a_journal_that_an_older_version_wrote_is_read(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(
+        '{"crc": "1ac75c73", "seq": 3, "template": "api", "content": "sf-1234", '
+        '"step": "triggered", "template_id": "t1", "build_id": "b1"}\n'
+    )
+    pending = opened(path).pending("api")
+    assert pending is not None
+    assert (pending.step, pending.build_id) == ("triggered", "b1")
 
 
 def test_a_record_is_written_in_a_free_turn_even_after_the_run_was_stopped(path: Path) -> None:
@@ -278,7 +352,7 @@ def test_threads_of_one_process_share_the_turn(path: Path) -> None:
     both = threading.Barrier(2, timeout=30)
 
     def work(template: str) -> None:
-        with journal.turn():
+        with journal.turn("api"):
             both.wait()
             journal.write(record("registered", template))
 
