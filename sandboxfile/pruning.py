@@ -4,6 +4,7 @@ Nothing goes that is not proven to be ours: its ID was in the lock in this branc
 the journal here, and it has a content tag, which only this program gives.
 """
 
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from sandboxfile.app import LOCK, Session
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.process import run
+from sandboxfile.redact import sanitise
 from sandboxfile.service import TagEntry
 
 # Stricter than `tags.is_content`: it is what proves that a template is of this program's making.
@@ -138,7 +140,8 @@ def before(days: float, now: datetime | None = None) -> datetime:
 def locks(session: Session, files: Iterable[Path]) -> tuple[str, ...]:
     """Return the texts of the target's lock, of the given ones, and of those of all branches here.
 
-    Raises ConfigError when a given file is no lock, SandboxfileError when it is not there.
+    Raises ConfigError when a given file is no lock, SandboxfileError when it is not there, or
+    when git does not tell of a repository that is.
     """
     texts = [session.lock_path.read_text()] if session.lock_path.exists() else []
     for file in files:
@@ -146,8 +149,46 @@ def locks(session: Session, files: Iterable[Path]) -> tuple[str, ...]:
             raise SandboxfileError(f"`{file}` is not there", hint="name locks that exist")
         lockfile.read(file)
         texts.append(file.read_text())
-    refs = {*_git(session, "for-each-ref", "--format=%(objectname)").split()}
-    return (*texts, *(_git(session, "show", *_PLAIN, f"{ref}:./{LOCK}") for ref in sorted(refs)))
+    return (*texts, *(_lock_at(session, commit) for commit in _branches(session)))
+
+
+def _branches(session: Session) -> list[str]:
+    """Return the commits that branches and tags here are at. Raises SandboxfileError."""
+    if not _is_repository(session):
+        return []
+    kinds = "%(objecttype) %(*objecttype) %(objectname)"
+    rows = [
+        line.split() for line in _told(session, "for-each-ref", f"--format={kinds}").splitlines()
+    ]
+    return sorted({row[-1] for row in rows if row[-2] == "commit"})
+
+
+def _lock_at(session: Session, commit: str) -> str:
+    """Return the lock of a commit, nothing where it has none. Raises SandboxfileError."""
+    if not _told(session, "ls-tree", "--name-only", commit, "--", LOCK):
+        return ""
+    return _told(session, "show", *_PLAIN, f"{commit}:./{LOCK}")
+
+
+def _is_repository(session: Session) -> bool:
+    root = session.workspace.root.resolve()
+    above = any(os.path.lexists(each / ".git") for each in (root, *root.parents))
+    return above or "GIT_DIR" in session.args.environ
+
+
+def _told(session: Session, *argv: str) -> str:
+    """Return what git says of the repository that is here. Raises SandboxfileError."""
+    try:
+        done = run(git.command(session.workspace.root, *argv))
+        said = "" if done.status == 0 else " ".join(done.stderr) or "it failed"
+    except SandboxfileError as error:
+        said = error.message
+    if said:
+        raise SandboxfileError(
+            f"git does not tell which templates other branches have: {sanitise(said)}",
+            hint="nothing is pruned without knowing; see what `git for-each-ref` says here",
+        )
+    return done.stdout
 
 
 def templates_in(texts: Iterable[str]) -> frozenset[str]:

@@ -333,6 +333,46 @@ def test_the_locks_of_other_branches_are_kept(
     assert kept(client)["before"] == "a lock names it"
 
 
+@pytest.mark.usefixtures("renamed")
+def test_nothing_is_pruned_where_git_does_not_tell_what_other_branches_have(
+    client: User,
+    service: FakeService,
+    git: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused() -> str:
+        ran = client.run("prune", "--yes")
+        assert (ran.code, ran.out) == (1, "")
+        assert "which templates other branches have" in ran.err
+        assert "before" in service.names
+        return ran.err
+
+    git("tag", "a-blob", "HEAD:novita.yaml")
+    git("branch", "without-a-lock", git("commit-tree", "-m", "x", git("mktree").strip()).strip())
+    assert kept(client)["before"] is None
+    head = client.root / ".git" / "HEAD"
+    good = head.read_bytes()
+    head.write_text("damaged")
+    assert "not a git repository" in refused()
+    head.write_bytes(good)
+    tree = git("rev-parse", "HEAD~1^{tree}").strip()
+    lost = client.root / ".git" / "objects" / tree[:2] / tree[2:]
+    away = lost.rename(client.root / "away")
+    git("branch", "release", "HEAD~1")
+    refused()
+    away.rename(lost)
+    git("branch", "-D", "release")
+    monkeypatch.setenv("PATH", str(client.root))
+    assert "`git`" in refused()
+
+
+def test_without_a_repository_there_are_no_other_branches(client: User) -> None:
+    assert client.run("prune").code == 0
+    client.environ["GIT_DIR"] = "/nowhere"
+    ran = client.run("prune")
+    assert (ran.code, "other branches" in ran.err) == (1, True)
+
+
 def test_a_given_lock_is_kept(client: User, service: FakeService, renamed: Build) -> None:
     other = client.root / "other.lock"
     old = entry(client).template_id
