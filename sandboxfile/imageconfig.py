@@ -34,8 +34,14 @@ def _sha256(content: bytes) -> str:
 
 
 def _object(content: bytes) -> Mapping[str, Any]:
-    """Decode JSON that a registry's client has read before: its digest is right."""
-    value = json.loads(content)
+    """Decode JSON that a registry's client has read before: its digest is right.
+
+    Of what a checkout brings that is only as true as the digest that it brings too.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
     return value if isinstance(value, dict) else {}
 
 

@@ -278,8 +278,10 @@ def _parse(line: bytes) -> tuple[int, Record]:
         if crc != _crc(fields) or fields["step"] not in STEPS:
             raise ValueError("checksum")
         del fields["seq"]
+        if not all(isinstance(value, str) and value.isprintable() for value in fields.values()):
+            raise ValueError("a record is text")  # a checkout may bring what would harm a terminal
         return int(seq), Record(**fields)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(str(error)) from None
 
 

@@ -84,7 +84,7 @@ class Manifests:
                 part: {source: [kind, mode, content] for source, (kind, mode, content) in files}
                 for part, files in ((part, rows.items()) for part, rows in record["parts"].items())
             }
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
 

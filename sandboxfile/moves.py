@@ -73,9 +73,10 @@ def read(path: Path, template: str) -> tuple[Move, ...]:
 def _move(line: str) -> Move | None:
     try:
         plain = json.loads(line)
-    except ValueError:  # torn, or nothing of ours
+    except (ValueError, RecursionError):  # torn, or nothing of ours
         return None
     names = {each.name for each in fields(Move)}
     if not isinstance(plain, dict) or plain.keys() != names:
         return None
-    return Move(**plain) if all(isinstance(value, str) for value in plain.values()) else None
+    is_text = all(isinstance(value, str) and value.isprintable() for value in plain.values())
+    return Move(**plain) if is_text else None  # else it would be a command to a terminal

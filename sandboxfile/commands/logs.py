@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandboxfile import app, errors
+from sandboxfile import app, console, errors
 from sandboxfile.commands.why import one
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
 from sandboxfile.events import Notice
 from sandboxfile.opening import Opened, opened
+from sandboxfile.redact import sanitise
 
 _ORDER = ("build", "push", "snapshot", "tag")
+_LINE = 64 << 10  # characters; longer ones come in parts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +64,7 @@ def _instead(args: argparse.Namespace, it: Opened, why: str) -> int:
 def _from_files(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     name = one(app.select(workspace, [args.template]), args.template)
+    app.check_own(workspace.root / app.STATE)
     directory = workspace.root / app.STATE / "logs" / name
     found = list(_files(directory, [args.step] if args.step else list(_ORDER)))
     if not found:
@@ -73,7 +76,7 @@ def _from_files(args: argparse.Namespace) -> int:
     for file in found:
         if len(found) > 1:
             sys.stdout.write(f"--- {file.stem}\n")
-        _copy(file)
+        _copy(file, ci=console.in_github(args.environ))
     return errors.DONE
 
 
@@ -84,7 +87,8 @@ def _files(directory: Path, steps: list[str]) -> Iterator[Path]:
             yield file
 
 
-def _copy(file: Path) -> None:
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            sys.stdout.write(line)
+def _copy(file: Path, *, ci: bool) -> None:
+    """Print a log, which a checkout may have brought along: as harmless as one of a build."""
+    with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        while line := lines.readline(_LINE):
+            sys.stdout.write(sanitise(line.removesuffix("\n"), ci=ci) + "\n")

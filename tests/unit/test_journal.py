@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile import journal
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
@@ -138,12 +139,23 @@ def test_zeros_after_a_power_cut_are_a_torn_line(path: Path) -> None:
     assert opened(path).pending("api") == record()
 
 
+def _forged(**changed: object) -> bytes:
+    """Return a line with a right checksum, as whoever proposes a checkout could have written it."""
+    fields = {"seq": 1, "template": "api", "content": "x", "step": "ready", **changed}
+    return json.dumps({"crc": journal._crc(fields), **fields}).encode() + b"\n"
+
+
 BAD_LINES = [
     b"junk\n",
     b"[]\n",
     b"{}\n",
     b'{"crc": "00000000", "seq": 1, "step": "ready", "template": "api", "content": "x"}\n',
     b"\xff\xfe\n",
+    b"[" * 200_000 + b"\n",
+    _forged(template=["api"]),
+    _forged(template_id="\x1b[2J"),
+    _forged(build_id=7),
+    _forged(seq=1e999),
 ]
 
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,13 @@ def test_no_record_is_no_moves(tmp_path: Path) -> None:
     assert moves.read(tmp_path / "none", "api") == ()
 
 
-@pytest.mark.parametrize("damage", ["[]", "{}", "7", "nul", '{"at": 1}'])
+# What could be a command to a terminal is not of our writing.
+HARMFUL = json.dumps(
+    {"at": "\x1b[2J", "who": "x", "by": "x", "template": "api", "tag": "a", "old": "", "new": ""}
+)
+
+
+@pytest.mark.parametrize("damage", ["[]", "{}", "7", "nul", '{"at": 1}', "[" * 200_000, HARMFUL])
 def test_lines_that_are_none_are_left_out(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "box.moves"
     moves.write(path, [moves.made(by="tag", template="api", tag="a", old="x", new="y")])

@@ -524,6 +524,21 @@ def test_logs_prints_the_steps_in_order(three: User) -> None:
     assert three.run("logs", "parent", "--step", "snapshot").out == "ready\n"
 
 
+def test_logs_that_a_checkout_brought_along_are_harmless(three: User) -> None:
+    three.write(".sandboxfile/logs/parent/build.log", "")
+    forged = three.root / ".sandboxfile/logs/parent/build.log"
+    forged.write_bytes(b"\x1b]0;title\x07one\n::set-env name=PATH::/evil\n" + b"x" * 200_000)
+    said = three.run("logs", "parent").out
+    assert said.startswith("^[]0;title^Gone\n::set-env")
+    assert len(said) < 30_000
+    three.environ["GITHUB_ACTIONS"] = "true"
+    assert all(line.startswith("│ ") for line in three.run("logs", "parent").out.splitlines())
+    forged.unlink()
+    forged.symlink_to("/etc/passwd")
+    ran = three.run("logs", "parent")
+    assert (ran.code, ran.out, "is a link" in ran.err) == (1, "", True)
+
+
 @pytest.mark.parametrize("argv", [["child"], ["parent", "--step", "tag"]])
 def test_logs_that_are_not_there(three: User, argv: list[str]) -> None:
     three.write(".sandboxfile/logs/parent/build.log", "x\n")
