@@ -180,15 +180,18 @@ def _told(session: Session, *argv: str) -> str:
     """Return what git says of the repository that is here. Raises SandboxfileError."""
     try:
         done = run(git.command(session.workspace.root, *argv))
-        said = "" if done.status == 0 else " ".join(done.stderr) or "it failed"
     except SandboxfileError as error:
-        said = error.message
-    if said:
-        raise SandboxfileError(
-            f"git does not tell which templates other branches have: {sanitise(said)}",
-            hint="nothing is pruned without knowing; see what `git for-each-ref` says here",
-        )
+        raise _untold(error.message) from None
+    if done.status != 0:
+        raise _untold(" ".join(done.stderr) or f"exit status {done.status}")
     return done.stdout
+
+
+def _untold(why: str) -> SandboxfileError:
+    return SandboxfileError(
+        f"git does not tell which templates other branches have: {sanitise(why)}",
+        hint="nothing is pruned without knowing; see what `git for-each-ref` says here",
+    )
 
 
 def templates_in(texts: Iterable[str]) -> frozenset[str]:

@@ -368,8 +368,7 @@ def test_nothing_is_pruned_where_git_does_not_tell_what_other_branches_have(
 
 def test_without_a_repository_there_are_no_other_branches(client: User) -> None:
     assert client.run("prune").code == 0
-    client.environ["GIT_DIR"] = "/nowhere"
-    ran = client.run("prune")
+    ran = client.having(GIT_DIR="/nowhere").run("prune")
     assert (ran.code, "other branches" in ran.err) == (1, True)
 
 
