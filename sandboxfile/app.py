@@ -88,6 +88,14 @@ def lock_path(workspace: Workspace, target: Target) -> Path:
     return workspace.root / (LOCAL_LOCK if target.provider == "local" else LOCK)
 
 
+def digests(root: Path) -> StatCache:
+    """Return the content hashes of files; a checkout that cannot be written keeps none."""
+    check_own(root / STATE)
+    if os.access(root, os.W_OK):
+        state(root)
+    return StatCache.open(root / STATE / "stat-cache", root=root)
+
+
 # --- what the user asks for ------------------------------------------------------------------
 
 
@@ -366,13 +374,7 @@ class Session:
         return own, resolved
 
     def digests(self) -> StatCache:
-        """Return the content hashes of files; a checkout that cannot be written keeps none."""
-        root = self.workspace.root
-        check_own(root / STATE)
-        if os.access(root, os.W_OK):
-            state(root)
-        path = root / STATE / "stat-cache"
-        return self.once("digests", lambda: StatCache.open(path, root=root))
+        return self.once("digests", lambda: digests(self.workspace.root))
 
     def git_sha(self) -> str | None:
         """Return the commit that is checked out, None outside a repository."""

@@ -18,7 +18,7 @@ from sandboxfile import flock
 from sandboxfile.entries import ENGINE_PREFIX, VERSION, Change, Entry, Lock
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.lockcheck import Complaint, complaints
-from sandboxfile.locktext import HEADER, quick, render
+from sandboxfile.locktext import HEADER, quick, render, renewed
 from sandboxfile.places import Position, Problem
 
 __all__ = [
@@ -28,10 +28,12 @@ __all__ = [
     "Change",
     "Entry",
     "Lock",
+    "content",
     "parse",
     "read",
     "render",
     "update",
+    "write",
 ]
 
 MAX_BYTES = 16 << 20
@@ -47,12 +49,13 @@ def read(path: Path) -> Lock:
 
     Raises ConfigError when the file cannot be read or is not a lock we understand.
     """
-    text = _content(path)
+    text = content(path)
     return Lock() if text is None else parse(text, _shown(path))
 
 
 def parse(text: str, file: str) -> Lock:
     """Read the text of a lock; `file` is the name in messages. Raises ConfigError."""
+    text = renewed(text)
     plain = quick(text)
     if plain is not None and not any(complaints(plain)):
         lock = _lock(plain)
@@ -62,7 +65,8 @@ def parse(text: str, file: str) -> Lock:
     return _careful(text, file)
 
 
-def _content(path: Path) -> str | None:
+def content(path: Path) -> str | None:
+    """Return the text of a lock as it is, None without one. Raises ConfigError as `read` does."""
     shown = _shown(path)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -121,7 +125,7 @@ def _careful(text: str, file: str) -> Lock:
     conflict = _CONFLICT.search(text)
     if conflict is not None:
         at = Position(file, text.count("\n", 0, conflict.start()) + 1, 1)
-        hint = f"take one side with `git checkout --theirs {file}` and run `sandboxfile build`"
+        hint = "`sandboxfile lock --merge` solves it"
         raise ConfigError([document.complaint(text, at, "git left a conflict here", hint, 7)])
     root = document.parse(text, file, limit=MAX_BYTES)
     plain = root.plain()
@@ -171,28 +175,41 @@ def update(path: Path, change: Callable[[Lock], Lock], *, timeout_s: float = 60.
     file says now. Raises ConfigError if the file is not a lock, SandboxfileError if it cannot be
     written or the directory stays locked for `timeout_s` seconds.
     """
+    with _locked(path, timeout_s) as directory:
+        old = read(path)
+        new = change(old)
+        if new != old:
+            _replace(directory, path, render(new))
+        return new
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Write a lock over whatever is there, in the way of `update`. Raises SandboxfileError."""
+    with _locked(path, timeout_s=60.0) as directory:
+        text = render(lock)
+        if content(path) != text:
+            _replace(directory, path, text)
+
+
+@contextmanager
+def _locked(path: Path, timeout_s: float) -> Iterator[int]:
+    """Hold the lock of a lock's directory, which the kernel gives back even when we are killed.
+
+    A file system that knows no flock on directories (NFS) is used without; there only one
+    process at a time may build. Gives a descriptor of the directory.
+    """
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise _unwritable(path, error) from None
     try:
-        with _locked(directory, path, timeout_s):
-            old = read(path)
-            new = change(old)
-            if new != old:
-                _replace(directory, path, render(new))
-            return new
+        _wait_for_turn(directory, path, timeout_s)
+        yield directory
     finally:
-        os.close(directory)
+        os.close(directory)  # which gives the lock back
 
 
-@contextmanager
-def _locked(directory: int, path: Path, timeout_s: float) -> Iterator[None]:
-    """Hold the directory's lock, which the kernel gives back even when we are killed.
-
-    A file system that knows no flock on directories (NFS) is used without; there only one
-    process at a time may build.
-    """
+def _wait_for_turn(directory: int, path: Path, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     try:
         while not flock.attempt(directory):
@@ -205,7 +222,6 @@ def _locked(directory: int, path: Path, timeout_s: float) -> Iterator[None]:
             time.sleep(_POLL_S)
     except OSError as error:
         raise _unwritable(path, error) from None
-    yield  # closing the descriptor gives the lock back
 
 
 def _replace(directory: int, path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "plan": "say what `build` would do to each template, and why",
     "why": "give the reasons for one template in full",
     "build": "bring templates up to date and write the lock",
+    "lock": "join locks, solve a conflict in one, or check it",
     "status": "compare templates with the lock, and say which builds run",
     "list": "list the templates of the workspace",
     "graph": "draw which template is built on which",

@@ -28,7 +28,7 @@ LAYERS = (
     ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries"),
-    ("locktext", "lockcheck", "gathering"),
+    ("locktext", "lockcheck", "lockmerge", "gathering"),
     ("config", "context", "console"),
     ("archive", "keys", "dockerfile", "lockfile", "secretfiles", "steps", "summary", "logfiles"),
     ("userdockerfile", "uploads", "releases", "screens"),

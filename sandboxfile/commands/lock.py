@@ -1,0 +1,222 @@
+"""Join locks, solve a conflict in one, or say whether a build would change it."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sandboxfile import app, errors, git, lockfile, lockmerge, planning, process
+from sandboxfile.config import finding
+from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+from sandboxfile.lockfile import Lock
+from sandboxfile.lockmerge import Choice, Merged, Now, State
+from sandboxfile.model import Workspace
+from sandboxfile.opening import opened
+from sandboxfile.places import Position, Problem
+from sandboxfile.plan import table
+from sandboxfile.survey import Survey, survey
+
+BY_HAND = "delete all lines but one of these bases in `{file}`, and run the command again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="with --merge: locks of other machines")
+    add("--merge", action="store_true", help="join locks, or solve the conflict that git left")
+    add("--base", metavar="FILE", help="with --merge: what the locks began with, told by git")
+    add("-o", "--output", metavar="FILE", help="with --merge: write here instead")
+    add("--check", action="store_true", help="exit 2 if a build would change the lock")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.check == args.merge:
+        raise UsageError("`lock` needs either `--merge` or `--check`")
+    if args.check:
+        if args.files or args.base or args.output:
+            raise UsageError("files go with `--merge`, not with `--check`")
+        return _check(args)
+    if args.base:
+        return _in_git(args)
+    return _merge(args)
+
+
+def _check(args: argparse.Namespace) -> int:
+    with opened(args) as it:
+        planned = planning.make(it.session, it.session.workspace.templates, resolve=False)
+    if not args.quiet:
+        sys.stdout.write(table(planned.decisions))
+    return errors.DIFFERENCES if planned.stale else errors.DONE
+
+
+# --- merging ---------------------------------------------------------------------------------
+
+
+def _merge(args: argparse.Namespace) -> int:
+    workspace = app.workspace(args)
+    path = workspace.root / app.LOCK
+    output = Path(args.output) if args.output else path
+    if args.files:
+        base = lockfile.read(path)
+        sides = [_named(file) for file in args.files]
+    else:
+        found = _conflict(path)
+        if found is None:
+            sys.stderr.write(f"{finding.shown(path)} has no conflict\n")
+            return errors.DONE
+        base, *sides = found
+    merged = lockmerge.merge(base, sides, _now(workspace, [base, *sides]))
+    if merged.open:
+        raise _undecided(merged, finding.shown(output.absolute()))
+    lockfile.write(output, merged.lock)
+    _tell(args, merged, finding.shown(output.absolute()), len(sides))
+    return errors.DONE
+
+
+def _in_git(args: argparse.Namespace) -> int:
+    """Merge for git (gitattributes(5), `merge`), which has not merged the other files yet.
+
+    So nothing is asked of them: what both sides have changed is left to be merged afterwards.
+    """
+    if not args.files or not args.output:
+        raise UsageError("`--base` is for git, which names `--output` and two locks too")
+    sides = [_named(file) for file in args.files]
+    merged = lockmerge.merge(lockfile.read(Path(args.base)), sides, None)
+    if merged.open:
+        names = ", ".join(f"`{name}`" for name in merged.open)
+        hint = "merge the other files, then `sandboxfile lock --merge`"
+        raise SandboxfileError(f"both sides have changed {names} in the lock", hint=hint)
+    lockfile.write(Path(args.output), merged.lock)
+    return errors.DONE
+
+
+def _named(file: str) -> Lock:
+    if not Path(file).exists():
+        raise UsageError(f"there is no lock `{file}`")
+    return lockfile.read(Path(file))
+
+
+def _undecided(merged: Merged, file: str) -> ConfigError:
+    hint = BY_HAND.format(file=file)
+    return ConfigError(
+        Problem(
+            Position(file, 1, 1),
+            f"the locks differ on `{name}`, and no build in them was made with either",
+            hint,
+        )
+        for name in merged.open
+    )
+
+
+def _now(workspace: Workspace, locks: list[Lock]) -> Now:
+    """Return what tells what templates are, for the targets that the locks have results of."""
+    named = {target for lock in locks for target in lock.targets}
+    targets = {name: each for name, each in workspace.targets.items() if name in named}
+    digests = app.digests(workspace.root)
+
+    def now(resolved: Mapping[str, str]) -> Mapping[str, State]:
+        states = {}
+        for builder in {each.builder for each in targets.values()}:
+            found = survey(
+                workspace, workspace.templates, resolved=resolved, digests=digests, builder=builder
+            ).templates
+            states[builder] = State(
+                keys={
+                    n: each.keys.template_key if each.keys else None for n, each in found.items()
+                },
+                needs={name: each.unresolved for name, each in found.items()},
+            )
+        return {name: states[each.builder] for name, each in targets.items()}
+
+    return now
+
+
+def _state(found: Survey) -> State:
+    keys = {name: each.keys for name, each in found.templates.items()}
+    return State(
+        keys={name: each.template_key if each else None for name, each in keys.items()},
+        needs={name: each.unresolved for name, each in found.templates.items()},
+    )
+
+
+# --- what git left ---------------------------------------------------------------------------
+
+
+def _conflict(path: Path) -> tuple[Lock, ...] | None:
+    """Return the base and both sides of a conflict, None when there is none.
+
+    What is in the file counts first: somebody may have solved a part of it by hand. Raises
+    ConfigError for a file that is no lock with or without its marks.
+    """
+    shown = finding.shown(path)
+    text = lockfile.content(path) or ""
+    stages = {number: _stage(path, number) for number in (1, 2, 3)}
+    try:
+        sides = lockmerge.sides_of(text)
+    except ValueError as error:
+        raise ConfigError([Problem(Position(shown, 1, 1), str(error), _RESTORE)]) from None
+    if sides is not None:
+        before = sides.base if sides.base is not None else stages[1]
+        texts = [before, sides.ours, sides.theirs]
+    elif stages[2] is not None and stages[3] is not None:
+        texts = [stages[1], stages[2], stages[3]]
+    else:
+        return None
+    return tuple(_parsed(text, shown) for text in texts)
+
+
+_RESTORE = "`git checkout --merge novita.lock` brings back what git left"
+
+
+def _parsed(text: str | None, shown: str) -> Lock:
+    # Somebody may have taken the last base out of one side.
+    text = re.sub(r"^resolved:\n(?! )", "", text or "", flags=re.MULTILINE)
+    return lockfile.parse(text, shown) if text else Lock()
+
+
+def _stage(path: Path, number: int) -> str | None:
+    """Return what git has of an unmerged file: its base (1), ours (2), theirs (3)."""
+    command = git.command(path.parent, "cat-file", "blob", f":{number}:./{path.name}")
+    try:
+        done = process.run(command)
+    except SandboxfileError:  # there is no git, and no repository then
+        return None
+    return done.stdout if done.status == 0 else None
+
+
+# --- what is said ----------------------------------------------------------------------------
+
+
+def _tell(args: argparse.Namespace, merged: Merged, shown: str, sides: int) -> None:
+    lock = merged.lock
+    if args.json:
+        document = {
+            "templates": [_plain(each) for each in merged.choices],
+            "resolved": dict(lock.resolved),
+        }
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    if args.quiet:
+        return
+    for line in _lines(merged):
+        sys.stderr.write(f"{line}\n")
+    count = sum(len(templates) for templates in lock.targets.values())
+    sys.stderr.write(
+        f"{shown}: {count} results and {len(lock.resolved)} bases from {sides} locks\n"
+    )
+
+
+def _lines(merged: Merged) -> Iterator[str]:
+    for each in merged.choices:
+        build = f"build {each.entry.build_id}" if each.entry else "nothing"
+        yield f"{each.target}/{each.template}: {build}: {each.why}"
+
+
+def _plain(choice: Choice) -> dict[str, object]:
+    return {
+        "target": choice.target,
+        "name": choice.template,
+        "build_id": choice.entry.build_id if choice.entry else None,
+        "up_to_date": choice.fits,
+        "why": choice.why,
+    }

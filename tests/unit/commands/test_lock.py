@@ -1,0 +1,263 @@
+"""Locks of several machines and branches, joined by what the files of the checkout are now."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import lockfile
+from sandboxfile.lockfile import Entry, Lock
+from tests.fakes import built
+from tests.fakes.shell import User
+
+CONFIG = """\
+version: 1
+targets: {{prod: {{provider: novita, domain: example.com, builder: remote}}}}
+default_target: prod
+templates:
+  python: {{base: "debian:12"}}
+  api: {{base: {{template: python}}, run: [{api}]}}
+  web: {{base: "debian:12", run: [{web}]}}
+"""
+PIN = "docker.io/library/debian:12 linux/amd64"
+OTHER = "sha256:" + "e" * 64
+
+
+def config(api: str = "a", web: str = "w") -> str:
+    return CONFIG.format(api=api, web=web)
+
+
+class Branches:
+    """A repository with a lock, in which templates are built on branches."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+        self.git("init", "-qb", "main")
+        self.builds = 0
+        self.commit(config())
+
+    def git(self, *argv: str, code: int = 0) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *argv]
+        done = self.user.process(command)
+        assert done.returncode == code, done.stderr
+        return str(done.stdout)
+
+    def build(self, text: str, resolved: dict[str, str] | None = None) -> Lock:
+        """Write what a build of everything would leave, with builds of its own."""
+        self.user.write("novita.yaml", text)
+        path = self.lock
+        before = lockfile.read(path)
+        built.pretend(self.user.root, target="prod", resolved=resolved)
+        after = lockfile.read(path)
+        self.builds += 1
+        for name, entry in after.targets["prod"].items():
+            old = before.entry("prod", name)
+            is_same = old is not None and old.template_key == entry.template_key
+            new = old if is_same else replace(entry, build_id=f"build-{self.builds}-{name}")
+            assert new is not None
+            after = after.with_entry("prod", name, new)
+        lockfile.write(path, after)
+        return after
+
+    def commit(self, text: str, resolved: dict[str, str] | None = None) -> Lock:
+        made = self.build(text, resolved)
+        self.git("add", "novita.yaml", "novita.lock")
+        self.git("commit", "-qm", "build")
+        return made
+
+    @property
+    def lock(self) -> Path:
+        return self.user.root / "novita.lock"
+
+    def entry(self, name: str) -> Entry:
+        found = lockfile.read(self.lock).entry("prod", name)
+        assert found is not None
+        return found
+
+    def conflict(self, ours: str, theirs: str, *, style: str = "merge") -> tuple[Lock, Lock]:
+        """Build on two branches and merge them; git is left with a conflict."""
+        self.git("checkout", "-qb", "theirs")
+        other = self.commit(theirs)
+        self.git("checkout", "-q", "main")
+        mine = self.commit(ours)
+        self.git("-c", f"merge.conflictStyle={style}", "merge", "theirs", code=1)
+        assert "<<<<<<<" in self.lock.read_text()
+        return mine, other
+
+
+@pytest.fixture
+def branches(user: User) -> Branches:
+    return Branches(user)
+
+
+@pytest.mark.parametrize("style", ["merge", "diff3"])
+def test_a_conflict_is_solved_by_what_the_merged_files_are(branches: Branches, style: str) -> None:
+    user = branches.user
+    mine, other = branches.conflict(config(api="x"), config(api="y", web="v"), style=style)
+    user.write("novita.yaml", config(api="y", web="v"))
+    ran = user.run("lock", "--merge")
+    assert (ran.code, ran.out) == (0, "")
+    assert lockfile.read(branches.lock) == other != mine
+    assert "prod/api: build build-2-api: its key is that of the files here\n" in ran.err
+    assert "novita.lock: 3 results and 1 bases from 2 locks\n" in ran.err
+    again = user.run("lock", "--merge")
+    assert (again.code, lockfile.read(branches.lock)) == (0, other)
+    branches.git("add", "novita.lock")
+    assert user.run("lock", "--merge").err == "novita.lock has no conflict\n"
+    assert user.run("lock", "--check").code == 0
+
+
+def test_each_template_is_taken_from_the_side_that_built_it(branches: Branches) -> None:
+    mine, other = branches.conflict(config(api="x", web="v"), config(api="y", web="u"))
+    branches.user.write("novita.yaml", config(api="x", web="u"))
+    ran = branches.user.run("lock", "--merge", "--json")
+    assert ran.code == 0
+    assert [(each["name"], each["up_to_date"]) for each in ran.data["templates"]] == [
+        ("api", True),
+        ("web", True),
+    ]
+    found = lockfile.read(branches.lock)
+    assert found.entry("prod", "api") == mine.entry("prod", "api")
+    assert found.entry("prod", "web") == other.entry("prod", "web")
+
+
+def test_what_nobody_built_is_kept_stale(branches: Branches) -> None:
+    branches.conflict(config(api="x"), config(api="y"))
+    branches.user.write("novita.yaml", config(api="z"))
+    ran = branches.user.run("lock", "--merge", "-q")
+    assert (ran.code, ran.err) == (0, "")
+    ran = branches.user.run("lock", "--check")
+    assert ran.code == 2
+    assert "api     build" in ran.out
+
+
+def test_a_conflict_that_a_tool_has_cleared_is_taken_from_git(branches: Branches) -> None:
+    _, other = branches.conflict(config(api="x"), config(api="y"))
+    branches.user.write("novita.yaml", config(api="y"))
+    branches.git("checkout", "--ours", "novita.lock")
+    assert branches.user.run("lock", "--merge").code == 0
+    assert lockfile.read(branches.lock) == other
+
+
+def test_a_base_on_which_no_build_decides_is_left_to_people(branches: Branches) -> None:
+    user = branches.user
+    branches.git("checkout", "-qb", "theirs")
+    branches.commit(config(api="y", web="v"), {PIN: OTHER})
+    branches.git("checkout", "-q", "main")
+    branches.git("rm", "-q", "--cached", "novita.lock")
+    branches.commit(config(api="x"), {PIN: "sha256:" + "f" * 64})
+    branches.git("merge", "theirs", code=1)
+    text = config(api="z", web="z").replace('python: {base: "debian:12"}', PYTHON)
+    user.write("novita.yaml", text)
+    before = branches.lock.read_text()
+    ran = user.run("lock", "--merge")
+    assert (ran.code, branches.lock.read_text()) == (3, before)
+    assert f"the locks differ on `{PIN}`, and no build in them was made with either" in ran.err
+    assert "delete all lines but one of these bases in `novita.lock`" in ran.err
+    keep = [line for line in before.splitlines(keepends=True) if "f" * 64 not in line]
+    branches.lock.write_text("".join(keep))
+    assert user.run("lock", "--merge").code == 0
+    assert lockfile.read(branches.lock).resolved == {PIN: OTHER}
+
+
+PYTHON = 'python: {base: "debian:12", run: [z]}'
+
+
+def test_locks_of_shards_are_joined(branches: Branches) -> None:
+    user = branches.user
+    start = branches.lock.read_bytes()
+    text = config(api="x", web="y")
+    whole = branches.build(text)
+    old = lockfile.parse(start.decode(), "novita.lock")
+    for name in ("api", "web"):
+        (user.root / name).mkdir()
+        entry = whole.entry("prod", name)
+        assert entry is not None
+        lockfile.write(user.root / name / "novita.lock", old.with_entry("prod", name, entry))
+    branches.lock.write_bytes(start)
+    argv = ["lock", "--merge", "api/novita.lock", "web/novita.lock"]
+    ran = user.run(*argv, "--output", "joined.lock")
+    assert (ran.code, ran.err) == (0, "joined.lock: 3 results and 1 bases from 2 locks\n")
+    assert lockfile.read(user.root / "joined.lock") == whole
+    assert branches.lock.read_bytes() == start
+    assert user.run(*argv).code == 0
+    assert branches.lock.read_bytes() == (user.root / "joined.lock").read_bytes()
+    # Of the same result nothing is written anew.
+    stamp = branches.lock.stat().st_mtime_ns
+    assert user.run(*argv).code == 0
+    assert branches.lock.stat().st_mtime_ns == stamp
+
+
+def test_git_merges_by_itself_what_one_side_has_changed(branches: Branches) -> None:
+    user = branches.user
+    user.write(".gitattributes", "novita.lock merge=sandboxfile\n")
+    program = f"{sys.executable} -m sandboxfile lock --merge"
+    branches.git("config", "merge.sandboxfile.driver", f"{program} --base %O -o %A %A %B")
+    branches.git("checkout", "-qb", "theirs")
+    branches.commit(config(web="v"))
+    branches.git("checkout", "-q", "main")
+    branches.commit(config(api="x"))
+    branches.git("merge", "-q", "-X", "ours", "theirs")
+    assert branches.entry("api").build_id == "build-3-api"
+    assert branches.entry("web").build_id == "build-2-web"
+    # What both have changed waits until the files are merged.
+    branches.git("checkout", "-qb", "others", "HEAD~2")
+    other = branches.commit(config(api="y"))
+    branches.git("checkout", "-q", "main")
+    branches.git("merge", "others", code=1)
+    assert "<<<<" not in branches.lock.read_text()
+    user.write("novita.yaml", config(api="y", web="v"))
+    assert user.run("lock", "--merge").code == 0
+    assert branches.entry("api") == other.entry("prod", "api")
+    assert branches.entry("web").build_id == "build-2-web"
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        ([], 64, "`lock` needs either `--merge` or `--check`"),
+        (["--merge", "--check"], 64, "`lock` needs either `--merge` or `--check`"),
+        (["--check", "a"], 64, "files go with `--merge`"),
+        (["--merge", "--base", "a"], 64, "`--base` is for git"),
+        (["--merge", "absent.lock"], 64, "there is no lock `absent.lock`"),
+        (["--merge", "novita.yaml"], 3, "novita.yaml:2:28: error: a map is expected"),
+    ],
+)
+def test_what_cannot_be_merged_is_said(
+    branches: Branches, argv: list[str], code: int, said: str
+) -> None:
+    ran = branches.user.run("lock", *argv)
+    assert ran.code == code
+    assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<<<<<<< HEAD\nversion: 1\n", "novita.lock:1:1: error: the last conflict does not end"),
+        ("<<<<<<< a\nversion: 2\n=======\nversion: 1\n>>>>>>> b\n", "the lock has format 2"),
+    ],
+)
+def test_a_file_that_is_no_lock_with_its_marks_is_refused(
+    branches: Branches, text: str, said: str
+) -> None:
+    branches.lock.write_text(text)
+    ran = branches.user.run("lock", "--merge")
+    assert (ran.code, branches.lock.read_text()) == (3, text)
+    assert said in ran.err
+
+
+def test_without_git_the_marks_are_enough(user: User) -> None:
+    user.write("novita.yaml", config())
+    built.pretend(user.root, target="prod")
+    path = user.root / "novita.lock"
+    whole = path.read_text()
+    assert user.run("lock", "--merge").err == "novita.lock has no conflict\n"
+    line = next(each for each in whole.splitlines() if "build_id" in each)
+    other = line.replace("0", "1")
+    marked = f"<<<<<<< a\n{line}\n=======\n{other}\n>>>>>>> b"
+    path.write_text(whole.replace(line, marked, 1))
+    assert user.run("lock", "--merge").code == 0
+    assert "<<<" not in path.read_text()
+    assert other.strip().removeprefix("build_id: ") in path.read_text()
