@@ -1,34 +1,70 @@
-"""Measure, and print what was measured with the machine that it was measured on."""
+"""Measure how fast sandboxfile is, beside what else does such work, on the machine at hand.
+
+It sets up what it compares with, in a temporary directory, and says what it could not have.
+"""
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import machine, service
+from benchmarks import cold, machine, noop, service, setting
+from benchmarks.setting import Setting
+from benchmarks.timing import UnexpectedError
 from sandboxfile.errors import SandboxfileError
 
-Subject = Callable[[Mapping[str, str]], dict[str, object]]
-SUBJECTS: dict[str, Subject] = {"service": service.measure}
+Subject = Callable[[Setting, Sequence[int]], Mapping[str, object]]
+SUBJECTS: dict[str, Subject] = {
+    "noop": noop.measure,
+    "cold": cold.measure,
+    "service": service.measure,
+}
+SIZES = (1, 10, 100, 1000)
+MOST = 9999  # names have four digits
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--only", action="append", choices=list(SUBJECTS), help="a subject; repeatable"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    args = parser.parse_args(argv)
-    found: dict[str, object] = {"machine": machine.facts()}
-    for name in args.only or SUBJECTS:
-        try:
-            found[name] = SUBJECTS[name](os.environ)
-        except SandboxfileError as error:
-            sys.stderr.write(f"{name}: {error}\n")
-            return error.exit_code
+    args = _parser().parse_args(argv)
+    began = time.monotonic()
+    found: dict[str, object] = {}
+    try:
+        with setting.prepared(os.environ) as prepared:
+            for name in args.only or SUBJECTS:
+                sys.stderr.write(f"measuring {name}\n")
+                found[name] = SUBJECTS[name](prepared, args.sizes)
+            facts = {"machine": machine.facts(prepared), "lacking": dict(prepared.lacking)}
+    except (SandboxfileError, UnexpectedError) as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code if isinstance(error, SandboxfileError) else 1
+    command = " ".join(["python -m benchmarks", *argv])
+    seconds = round(time.monotonic() - began, 1)
+    found = {"command": command, "seconds": seconds, **facts, **found}
     sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else _text(found))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("--only", action="append", choices=list(SUBJECTS), help="a subject; repeatable")
+    add(
+        "--sizes",
+        type=_sizes,
+        default=SIZES,
+        metavar="N,N",
+        help=f"numbers of templates (default: {','.join(map(str, SIZES))})",
+    )
+    add("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    if not all(word.isdecimal() and 1 <= int(word) <= MOST for word in words):
+        raise argparse.ArgumentTypeError(f"`{text}`: write numbers from 1 to {MOST}, as `1,100`")
+    return tuple(sorted({int(word) for word in words}))
 
 
 def _text(found: Mapping[str, object], indent: str = "") -> str:

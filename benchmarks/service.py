@@ -1,31 +1,26 @@
 """The local template service: how fast it answers, and how many builds it gets through."""
 
 import http.client
-import io
 import json
-import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.setting import Setting
 from benchmarks.timing import Figures, timed
+from benchmarks.tree import BASE
 from sandboxfile.engines import Engine
-from sandboxfile.engines.choose import choose
-from sandboxfile.errors import SandboxfileError
-from sandboxfile.model import EngineChoice
+from sandboxfile.errors import SandboxfileError, Unreachable
 
 WAITING = 200
 CALLS = 500
 BUILDS = 32
-BASE = "sandboxfile-benchmarks/busybox:1"
 RESOURCES = {"cpuCount": 1, "memoryMB": 128}
 DONE_S = 600.0
 
@@ -73,10 +68,12 @@ class Client:
         return str(self.call(f"GET {ids.path}/status", 200)["reason"]["message"])
 
 
-def measure(environ: Mapping[str, str]) -> dict[str, object]:
+def measure(setting: Setting, sizes: Sequence[int]) -> dict[str, object]:  # noqa: ARG001 - has its own
     """Measure against `sandboxfile serve` in a process of its own. Raises SandboxfileError."""
+    engine, environ = setting.engine, setting.environ
+    if engine is None:
+        raise Unreachable(setting.lacking["engine"])
     with ExitStack() as stack:
-        engine = stack.enter_context(closing(choose(EngineChoice(), environ=environ, network=None)))
         parallel = 4
         url = stack.enter_context(_serving(environ, parallel))
         client = stack.enter_context(closing(Client(url)))
@@ -84,10 +81,9 @@ def measure(environ: Mapping[str, str]) -> dict[str, object]:
         for number in range(WAITING):
             client.register(f"waiting-{number}")
         found[f"with_{WAITING}_waiting"] = _latencies(client)
-        if (image := _image(engine)) is None:
-            return {**found, "builds": "not measured: there is no busybox on this machine"}
-        stack.callback(engine.untag, BASE)
-        return {**found, "builds": _builds(client, image, parallel)}
+        if setting.base is None:
+            return {**found, "builds": f"not measured: {setting.lacking['base image']}"}
+        return {**found, "builds": _builds(client, BASE, parallel)}
 
 
 def _engine(engine: Engine) -> str:
@@ -147,26 +143,3 @@ def _builds(client: Client, image: str, parallel: int) -> dict[str, object]:
         "per_minute": round(60 * BUILDS / seconds, 1),
         "status_meanwhile": meanwhile,
     }
-
-
-def _image(engine: Engine) -> str | None:
-    """Make an image that has a shell and nothing else."""
-    program = shutil.which("busybox")
-    if program is None:
-        return None
-    with tempfile.TemporaryDirectory() as directory:
-        archive = Path(directory) / "root.tar"
-        with tarfile.open(archive, "w") as tar:
-            tar.add(program, "bin/busybox")
-            for name in ("sh", "mkdir", "chown", "chmod", "find", "sleep", "true", "cat"):
-                link = tarfile.TarInfo(f"bin/{name}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                tar.addfile(link)
-            for name, line in (
-                ("passwd", b"root:x:0:0:root:/:/bin/sh\n"),
-                ("group", b"root:x:0:\n"),
-            ):
-                file = tarfile.TarInfo(f"etc/{name}")
-                file.size = len(line)
-                tar.addfile(file, io.BytesIO(line))
-        return engine.load_root(archive, BASE, labels={})

@@ -1,11 +1,30 @@
 """The figures of `python -m benchmarks` mean what they say."""
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.timing import timed
+from benchmarks import noop, tree
+from benchmarks.timing import (
+    Contender,
+    Rounds,
+    Sample,
+    UnexpectedError,
+    figures,
+    interleaved,
+    ratio,
+    ratio_of_sum,
+    run,
+    timed,
+)
+from benchmarks.tree import Kind
 
 
 def test_calls_that_warm_up_are_not_counted() -> None:
@@ -21,20 +40,118 @@ def test_calls_that_warm_up_are_not_counted() -> None:
 def test_every_subject_comes_with_the_machine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(benchmarks.SUBJECTS, "service", lambda _: {"at_rest": {"calls": 1}})
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setitem(benchmarks.SUBJECTS, "service", lambda *_: {"at_rest": {"calls": 1}})
 
     assert benchmarks.main(["--only", "service", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["service"] == {"at_rest": {"calls": 1}}
+    assert found["command"] == "python -m benchmarks --only service --json"
     assert found["machine"]["cpus"] >= 1
     assert found["machine"]["python"]
+    assert "cannot be reached" in found["lacking"]["engine"]
 
-    assert benchmarks.main([]) == 0
+    assert benchmarks.main(["--only", "service"]) == 0
     assert "\nservice:\n  at_rest:\n    calls: 1\n" in capsys.readouterr().out
 
 
-def test_a_machine_without_an_engine_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-        assert benchmarks.main(["--only", "service"]) == 6
+def test_a_service_is_not_measured_without_an_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    assert benchmarks.main(["--only", "service"]) == 6
     assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_nothing_to_do_is_measured_without_an_engine_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setattr(noop, "QUICK", Rounds(least=1, most=1, budget_s=0))
+    monkeypatch.setattr(noop, "SLOW", Rounds(least=1, most=1, budget_s=0))
+
+    assert benchmarks.main(["--only", "noop", "--sizes", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    figures = found["noop"]["2"]
+    assert figures["vs_git_status"] > 0
+    assert figures["fresh_clone_vs_git_hash_object"] > 0
+    assert figures["runs"]["sandboxfile"]["runs"] == 1
+    assert "engine" in found["lacking"]  # so there is no docker build, and none is made up
+    assert not any("docker" in name for name in figures["runs"])
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,x", "10000"])
+def test_sizes_are_numbers_of_templates(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        benchmarks.main(["--sizes", text])
+    assert "write numbers" in capsys.readouterr().err
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+def samples(*seconds: float) -> list[Sample]:
+    return [Sample(seconds=each, cpu_s=each / 2) for each in seconds]
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    """A slow moment that all programs shared does not count; nor does that of a single one."""
+    assert ratio(samples(1, 10, 1), samples(2, 20, 1)) == 0.5
+    assert ratio_of_sum(samples(3, 3, 3), samples(1, 1, 1), samples(1, 1, 9), plus_s=1) == 1.0
+
+
+def test_figures_are_in_milliseconds() -> None:
+    found = figures(samples(0.001, 0.003, 0.008))
+    assert found == {"median_ms": 3, "least_ms": 1, "worst_ms": 8, "cpu_ms": 1.5, "runs": 3}
+
+
+# --- programs ----------------------------------------------------------------------------------
+
+
+def contender(tmp_path: Path, script: str, **rest: Any) -> Contender:
+    return Contender(name="it", command=("sh", "-c", script), cwd=tmp_path, env={}, **rest)
+
+
+def test_programs_take_turns_and_warming_up_is_not_counted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    both = [
+        replace(contender(tmp_path, f"echo {name} >>log"), name=name) for name in ("one", "two")
+    ]
+    found = interleaved(both, Rounds(least=1, most=2, budget_s=60, warm=1))
+    assert log.read_text().split() == ["one", "two"] * 3
+    assert {name: len(taken) for name, taken in found.items()} == {"one": 2, "two": 2}
+
+
+def test_no_more_rounds_are_begun_when_the_time_is_over(tmp_path: Path) -> None:
+    found = interleaved([contender(tmp_path, "true")], Rounds(least=2, most=9, budget_s=0))
+    assert len(found["it"]) == 2
+
+
+@pytest.mark.parametrize("script", ["echo ready; exit 3", "echo other"])
+def test_the_time_of_a_program_that_fails_is_no_figure(tmp_path: Path, script: str) -> None:
+    with pytest.raises(UnexpectedError, match="it: `sh -c echo"):
+        run(contender(tmp_path, script, says="ready"))
+
+
+def test_the_last_marked_line_tells_how_far_a_program_is(tmp_path: Path) -> None:
+    script = "echo built; sleep 0.2; echo pushed"
+    sample = run(contender(tmp_path, script, mark=lambda line: line == "built\n"))
+    assert 0 < sample.marked_s <= sample.seconds - 0.2
+    assert sample.said == "built\npushed\n"
+
+
+# --- the tree ----------------------------------------------------------------------------------
+
+
+def test_the_lock_of_a_tree_is_what_a_build_would_have_left(tmp_path: Path) -> None:
+    made = tree.make(tmp_path / "tree", 3, Kind())
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    tree.pin(made, None)
+    tree.lock(made, "box", environ)
+    built = subprocess.run(
+        [sys.executable, "-m", "sandboxfile", "build", "--locked"],
+        cwd=made.root, env=environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "3 up to date, nothing to do" in built.stderr, built.stderr
+    assert len(made.files) == 3 * 20
+    assert all(file.is_file() for file in made.files)

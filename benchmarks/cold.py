@@ -1,0 +1,111 @@
+"""Everything to do: twenty templates that nobody has built before, each with a RUN."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import instant, peers, tree
+from benchmarks.noop import sandboxfile
+from benchmarks.peers import Peers
+from benchmarks.setting import Setting
+from benchmarks.timing import Contender, Rounds, Sample, Samples, figures, interleaved, ratio
+from benchmarks.tree import Kind, Tree
+
+COUNT = 20
+AT_ONCE = "4"
+ROUNDS = Rounds(least=2, most=4, budget_s=120, warm=0)
+KEY = {"NOVITA_API_KEY": "of nobody: the service is on loopback"}
+
+
+def measure(setting: Setting, sizes: Sequence[int]) -> Mapping[str, object]:  # noqa: ARG001
+    """Return figures of twenty templates, whatever the sizes asked for.
+
+    sandboxfile builds, pushes to a registry on this machine and publishes at a service that takes
+    no time. `vs_best_parallel` holds the moment of its last image, its pushing done meanwhile,
+    against the fastest loop of `docker build` alone; `vs_build_and_push` all of it against the
+    fastest loop of both.
+    """
+    if not setting.docker or not setting.registry:
+        return {"not measured": "it takes an engine, a docker client and a registry"}
+    with instant.serving() as url:
+        kind = Kind(api_url=url, registry=f"{setting.registry}/ours", work=True, served=False)
+        made = tree.make(setting.room("cold"), COUNT, kind)
+        tree.pin(made, setting.base)
+        return _measured(setting, made)
+
+
+def _measured(setting: Setting, made: Tree) -> Mapping[str, object]:
+    builds, pushes = (peers.of(made, setting, f"cold-{what}") for what in ("build", "push"))
+    builds.arm()
+    pushes.arm(pushes.push(str(setting.registry)))
+    change = Change(made)
+    best = peers.best(change.before(builds.parallel(made.names, count)) for count in peers.PARALLEL)
+    at_once = int(best.name.rpartition("p")[2])
+    found = dict(
+        interleaved(
+            [
+                change.before(_ours(setting, made)),
+                best,
+                change.before(_renamed(pushes.parallel(made.names, at_once), "build_and_push")),
+                change.before(builds.serial(made.names)),
+                change.before(_sdk(builds)),
+            ],
+            ROUNDS,
+        )
+    )
+    return _told(found, best.name)
+
+
+class Change:
+    """Gives every run files that nobody has seen, and takes away what ours has kept."""
+
+    def __init__(self, made: Tree) -> None:
+        self._made = made
+        self._number = 0
+
+    def before(self, contender: Contender) -> Contender:
+        return replace(contender, before=self._anew)
+
+    def _anew(self) -> None:
+        self._number += 1
+        for name in self._made.names:
+            text = f"{name} of run {self._number}\n"
+            (self._made.context(name) / tree.FILES[0]).write_text(text)
+        (self._made.root / "novita.lock").unlink(missing_ok=True)
+
+
+def _ours(setting: Setting, made: Tree) -> Contender:
+    words = ("build", "--jobs", AT_ONCE, "--progress", "json")
+    ours = sandboxfile(setting, made, "sandboxfile", *words)
+    return replace(ours, env={**ours.env, **KEY}, mark=_is_image, says=f'"built": {COUNT}')
+
+
+def _is_image(line: str) -> bool:
+    event = json.loads(line)
+    return event.get("event") == "done" and str(event.get("job", "")).startswith("build:")
+
+
+def _sdk(builds: Peers) -> Contender:
+    script = Path(__file__).with_name("dockersdk.py")
+    words = (sys.executable, "-P", script, builds.tree.root / "templates", *builds.tree.names)
+    return builds.contender("docker_sdk", *words)
+
+
+def _renamed(contender: Contender, name: str) -> Contender:
+    return replace(contender, name=name)
+
+
+def _told(found: Samples, best: str) -> Mapping[str, object]:
+    ours = found["sandboxfile"]
+    images = [Sample(seconds=each.marked_s, cpu_s=each.cpu_s) for each in ours]
+    return {
+        "templates": COUNT,
+        "best_parallel": best,
+        "vs_best_parallel": ratio(images, found[best]),
+        "vs_serial": ratio(images, found["docker_build_serial"]),
+        "vs_docker_sdk": ratio(images, found["docker_sdk"]),
+        "vs_build_and_push": ratio(ours, found["build_and_push"]),
+        "runs": {name: figures(taken) for name, taken in {**found, "images": images}.items()},
+    }

@@ -1,0 +1,204 @@
+"""The monorepo that is measured on: N templates of twenty files each, in git, with its lock."""
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxfile import app, lockfile, survey
+from sandboxfile.lockfile import ENGINE_PREFIX, Entry, Lock
+
+FILES = (
+    *(f"notes-{number}.txt" for number in range(5)),
+    *(f"src/module_{number}.py" for number in range(8)),
+    *(f"src/lib/part_{number}.py" for number in range(5)),
+    *(f"conf/setting_{number}.yml" for number in range(2)),
+)
+DIRECTORIES = ("", "src", "src/lib", "conf")
+MEAN_BYTES = 10_000
+MOST_BYTES = 200_000
+PREFIX = "sfbench"  # begins the name of all that is put into an engine
+BASE = f"{PREFIX}/base:1"
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing is there, and nothing asks
+DIGEST = "sha256:" + "0" * 64
+PARTS = ("base", "env", "files", "ready", "resources", "run", "start", "workdir")
+IDENTITY = ("-c", "user.name=benchmarks", "-c", "user.email=benchmarks@localhost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A checkout of N templates; the files of template `name` are in `context(name)`."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    def context(self, name: str) -> Path:
+        return self.root / "templates" / name / "files"
+
+    def dockerfile(self, name: str) -> Path:
+        return self.root / "templates" / name / "Dockerfile"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self.context(name) / file for name in self.names for file in FILES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What the templates of a tree are like.
+
+    `work` makes each RUN take a moment of processor time, `served` gives them a start command.
+    """
+
+    target: str = "box"
+    api_url: str = NOWHERE
+    registry: str = "127.0.0.1:9/benchmarks"
+    work: bool = False
+    served: bool = True
+
+
+def make(root: Path, count: int, kind: Kind) -> Tree:
+    """Write the files of a tree; the same count gives the same bytes."""
+    tree = Tree(root=root, names=tuple(f"{PREFIX}-{number:04d}" for number in range(count)))
+    chance = random.Random(count)  # noqa: S311 - content, no secret
+    pool = chance.randbytes(MOST_BYTES * 8)
+    for number, name in enumerate(tree.names):
+        for directory in DIRECTORIES:
+            (tree.context(name) / directory).mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            (tree.context(name) / file).write_bytes(_content(chance, pool))
+        tree.dockerfile(name).write_text(_dockerfile(number, kind))
+    (root / "novita.yaml").write_text(_configuration(tree, kind))
+    (root / ".gitignore").write_text("/.sandboxfile/\n/novita.local.lock\n")
+    return tree
+
+
+def _content(chance: random.Random, pool: bytes) -> bytes:
+    size = min(int(chance.expovariate(1 / MEAN_BYTES)) + 16, MOST_BYTES)
+    start = chance.randrange(len(pool) - size)
+    return b"%016x" % chance.getrandbits(64) + pool[start : start + size - 16]
+
+
+def _work(number: int, kind: Kind) -> str:
+    """Return the RUN of a template: one that all builders carry out with the same words."""
+    count = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; " if kind.work else ""
+    return f"{count}echo built {number} > /app/stamp"
+
+
+def _dockerfile(number: int, kind: Kind) -> str:
+    """Return what the template says, as somebody would write it for `docker build`."""
+    return (
+        f"FROM {BASE}\n"
+        f"ENV APP_ENV=production PORT={3000 + number}\n"
+        "COPY . /app/\n"
+        f'RUN ["/bin/sh", "-c", "{_work(number, kind)}"]\n'
+        "WORKDIR /app\n"
+    )
+
+
+def _configuration(tree: Tree, kind: Kind) -> str:
+    lines = [
+        "version: 1",
+        f"default_target: {kind.target}",
+        "targets:",
+        "  box:",
+        "    provider: novita",
+        "    builder: docker",
+        f'    api_url: "{kind.api_url}"',
+        f'    registry: "{kind.registry}"',
+        "  here: {provider: local}",
+        "templates:",
+    ]
+    for number, name in enumerate(tree.names):
+        lines += _template(number, name, kind)
+    return "\n".join(lines) + "\n"
+
+
+def _template(number: int, name: str, kind: Kind) -> Sequence[str]:
+    served = [
+        "    start: python3 /app/src/module_0.py",
+        f"    ready: {{port: {3000 + number}}}",
+    ]
+    return (
+        f"  {name}:",
+        f"    base: {BASE}",
+        "    env:",
+        "      APP_ENV: production",
+        f'      PORT: "{3000 + number}"',
+        f"    files: [templates/{name}/files/ -> /app/]",
+        f'    run: ["{_work(number, kind)}"]',
+        "    workdir: /app",
+        *(served if kind.served else ()),
+        f"    resources: {{cpu: {2 + 2 * (number % 2)}, memory: {512 * (1 + number % 4)}}}",
+        f"    tags: [team-{number % 10}]",
+    )
+
+
+# --- git and the lock --------------------------------------------------------------------------
+
+
+def commit(tree: Tree, environ: Mapping[str, str]) -> None:
+    """Put the whole tree under version control."""
+    _git(tree.root, environ, "init", "--quiet")
+    _git(tree.root, environ, "add", "--all")
+    _git(tree.root, environ, *IDENTITY, "commit", "--quiet", "--message", "All templates")
+
+
+def clone(tree: Tree, root: Path, environ: Mapping[str, str]) -> Tree:
+    """Return a fresh clone."""
+    _git(tree.root, environ, "clone", "--quiet", "--local", ".", str(root))
+    return Tree(root=root, names=tree.names)
+
+
+def _git(directory: Path, environ: Mapping[str, str], *words: str) -> None:
+    subprocess.run(["git", *words], cwd=directory, env=environ, check=True)  # noqa: S607
+
+
+def pin(tree: Tree, image_id: str | None) -> None:
+    """Say in the lock what the base is: an image of the engine, or one that nobody looks at."""
+    name = survey.pin_name(BASE)
+    if image_id is None:
+        lock, found = app.LOCK, {name: DIGEST}
+    else:
+        lock, found = app.LOCAL_LOCK, {f"{ENGINE_PREFIX}{name}": image_id}
+    lockfile.update(tree.root / lock, lambda old: old.with_resolved(found))
+
+
+def lock(tree: Tree, target: str, environ: Mapping[str, str]) -> None:
+    """Write the lock as it is when everything is built, with the keys that the program computes.
+
+    The IDs are made up: what is up to date is never asked for.
+    """
+    plan = subprocess.run(
+        [sys.executable, "-m", "sandboxfile", "plan", "--offline", "--json", "--target", target],
+        cwd=tree.root,
+        env=environ,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    entries = {each["name"]: _entry(each) for each in json.loads(plan.stdout)["templates"]}
+    name = app.LOCAL_LOCK if target == "here" else app.LOCK
+    lockfile.update(tree.root / name, lambda old: _with_entries(old, target, entries))
+
+
+def _with_entries(old: Lock, target: str, entries: Mapping[str, Entry]) -> Lock:
+    return Lock(resolved=old.resolved, targets={**old.targets, target: entries})
+
+
+def _entry(planned: Mapping[str, object]) -> Entry:
+    key = str(planned["template_key"])
+    made_up = key.partition(":")[2]
+    tags = planned["tags"]
+    assert isinstance(tags, list)
+    return Entry(
+        parts={part: made_up[at : at + 8] for at, part in enumerate(PARTS)},
+        template_id=made_up[:20],
+        build_id=f"{made_up[:8]}-{made_up[8:12]}-4000-8000-{made_up[20:32]}",
+        image_key=str(planned["image_key"]),
+        template_key=key,
+        image=f"127.0.0.1:9/benchmarks/{planned['name']}@{DIGEST}",
+        tags=tuple(sorted(tags)),
+    )
