@@ -2,17 +2,17 @@
 
 import os
 import sys
+import time
 
 from sandboxfile import __version__, fresh
 
 
 def run() -> None:
     """Run the command line and exit."""
+    began = time.monotonic()
     argv, environ = sys.argv[1:], dict(os.environ)
-    text = fresh.said(__version__, argv, environ)
-    if text is not None and sys.stderr is not None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    answer = fresh.said(__version__, argv, environ)
+    if answer is not None and _is_written(*answer, began):
         os._exit(0)  # nothing was opened: skip the interpreter's own tidying up
     from sandboxfile.main import main
 
@@ -21,3 +21,19 @@ def run() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     raise SystemExit(main(argv, environ))
+
+
+def _is_written(told: str, printed: str, began: float) -> bool:
+    """Say again what a run said; False where that is for the second stage, with its errors."""
+    seconds = str(round(time.monotonic() - began, 3))
+    try:
+        for stream, text in (
+            (sys.stdout, printed.replace(fresh.TIMES, seconds)),
+            (sys.stderr, told),
+        ):
+            if text:
+                stream.write(text)
+                stream.flush()
+    except (AttributeError, OSError, ValueError):
+        return False  # it is closed, nobody reads it, there is no room, or it has no such letters
+    return True

@@ -1,81 +1,239 @@
-"""The first stage of `build`: nothing has changed since a run that found nothing to do.
+"""The first stage of `build` and `plan`: nothing has changed since a run that found nothing to do.
 
 Imports next to nothing, compares the `lstat` of everything that run had looked at, and says the
 same again. Whatever is unusual (another option, a missing or foreign record, one changed byte of
-a stat) sends the run to the second stage, which reads content; this record is never a source of
+a stat) sends the run to the second stage, which reads content; a record is never a source of
 truth and may be deleted at any time.
 
-A record is trusted only if everything in it was older, by two seconds, than the record itself
+A record is trusted only if everything in it was older, by two seconds, than the run that made it
 (git's rule for racy entries; two seconds is the coarsest clock of a common file system).
 
-The file is text between zero bytes, read by splitting it: a checkout may bring one along that
-somebody else wrote. A record is what a run depends on, what it said, the names of the variables of
-the environment that `novita.yaml` reads with a digest of their values, the marks of the paths, and
-the paths; two zero bytes end it.
+Each command line has a record of its own, in a file named by a digest of all that two runs must
+have in common: so runs do not wait for each other, and a run reads no other's. The file begins
+with the lengths of its parts, and is compared in bulk: at 20,000 files, most of the time of a run
+goes into `lstat`. A checkout may bring one along that somebody else wrote, of whatever content.
 """
 
 import os
 import sys
-from struct import Struct
+from struct import Struct, error
 
-FILE = ".sandboxfile/fresh"
+DIRECTORY = ".sandboxfile/fresh"
 SLACK_NS = 2_000_000_000
-_STAT = Struct("<5Q")
-_MASK = (1 << 64) - 1
-_ABSENT = b"\0" * _STAT.size
-_RECORDS = 16  # different command lines remembered
+TIMES = "\0"  # stands in what goes to standard output where the seconds of the run belong
+
+_COMMANDS = frozenset({"build", "plan"})
+_MAGIC = b"sffresh2"
+_HEADER = Struct("<8s6Q")  # and the lengths of the parts, in the order of `_parts`
+_MARK = Struct("<2q3Q")
+_CHUNK = 4096  # paths compared at a time: the first that differs ends it
+_MANY = 5_000  # paths from which on a second process is worth its start
+_KEPT = 16  # records, and
+_BYTES = 1 << 25  # what they may have together
+_REGULAR, _DIRECTORY, _KIND = 0o100000, 0o040000, 0o170000
 # What decides target, output and cost of a run, besides files and the command line.
 _PREFIXES = ("SANDBOXFILE_", "NOVITA_", "E2B_")
 _NAMES = ("HOME", "XDG_CONFIG_HOME", "CI")
 
 
-def signature(version: str, argv: "list[str]", environ: "dict[str, str]") -> str:
-    """Return what two runs must have in common to come out the same, files aside.
+# --- which run it is -------------------------------------------------------------------------
 
-    The directory is part of it: paths in a record are absolute, and a copied checkout brings the
-    records of the other one along.
+
+def _name(version: str, argv: "list[str]", environ: "dict[str, str]", here: str) -> str:
+    """Return a digest of what two runs must have in common to come out the same, files aside.
+
+    The directory is part of it: paths in a record are relative to it, and a copied checkout brings
+    the records of the other one along. So is the program: it may be another of the same version.
     """
-    from hashlib import sha256
-
+    program = os.stat(__file__)  # noqa: PTH116 - pathlib costs 10 ms
     relevant = {k: v for k, v in environ.items() if k.startswith(_PREFIXES) or k in _NAMES}
-    same = (version, sys.version, os.getcwd(), argv, sorted(relevant.items()))  # noqa: PTH109
-    return sha256(ascii(same).encode()).hexdigest()  # values may be secrets
+    owner = os.stat(here).st_uid  # noqa: PTH116 - whose files are looked at depends on it
+    same = (version, sys.version, program.st_ino, program.st_mtime_ns, here, owner, argv)
+    return _digest(ascii((same, sorted(relevant.items()))))  # values may be secrets
 
 
-def said(version: str, argv: "list[str]", environ: "dict[str, str]") -> "str | None":
-    """Return what the same run said when it had nothing to do, if that is still so."""
-    if "build" not in argv:
+def _values(names: "list[str]", environ: "dict[str, str]") -> bytes:
+    """Return what a run has read of the environment: a digest of the values, and the names."""
+    values = ascii([(name, environ.get(name)) for name in names])  # they may be secrets
+    return " ".join([_digest(values), *names]).encode()
+
+
+def _digest(text: str) -> str:
+    """Return the SHA-256 in hexadecimal, if possible without loading OpenSSL, as hashlib does."""
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found] # since Python 3.12
+    except ImportError:
+        try:
+            from _sha256 import sha256  # type: ignore[import-not-found]
+        except ImportError:  # a Python that is built to use OpenSSL only
+            from hashlib import sha256
+    digest: str = sha256(text.encode()).hexdigest()
+    return digest
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def said(version: str, argv: "list[str]", environ: "dict[str, str]") -> "tuple[str, str] | None":
+    """Return what the same run wrote when it had nothing to do, if that is still so.
+
+    That is what went to standard error and to standard output, in this one with `TIMES` where the
+    seconds of the run stood.
+    """
+    if _COMMANDS.isdisjoint(argv):
         return None
     try:
-        wanted = signature(version, argv, environ).encode() + b"\0"
-        for record in _kept():
-            if record.startswith(wanted):
-                _, text, read, marks, *paths = record.split(b"\0")
-                if read != _read(read.decode().split()[1:], environ):
-                    return None
-                same = _marks(paths).hex().encode() == marks and _is_ours(paths)
-                return text.decode() if same else None
-    except (OSError, ValueError):
+        here = os.getcwd()  # noqa: PTH109
+        name = _name(version, argv, environ, here)
+    except OSError:
         return None
+    for root in _roots(here, argv, environ):
+        answer = _answer(root, f"{root}{DIRECTORY}/{name}", environ)
+        if answer is not None:
+            return answer
     return None
 
 
-def _read(names: "list[str]", environ: "dict[str, str]") -> bytes:
-    """Return what a run has read of the environment: a digest of the values, and the names."""
-    from hashlib import sha256
+def _roots(here: str, argv: "list[str]", environ: "dict[str, str]") -> "list[str]":
+    """Return where a record may lie: where the run looks for its configuration, and all above.
 
-    values = ascii([(name, environ.get(name)) for name in names])  # they may be secrets
-    return " ".join([sha256(values.encode()).hexdigest(), *names]).encode()
+    The options are only guessed at: where a wrong guess leads, there is no record of this run.
+    """
+    directory = _option("-C", "directory", argv, environ)
+    file = _option("-f", "file", argv, environ)
+    start = os.path.join(directory, os.path.dirname(file), "")  # noqa: PTH118, PTH120
+    return [start + "../" * number for number in range(f"{here}{start}".count("/") + 1)]
 
 
-def _is_ours(paths: "list[bytes]") -> bool:
-    """Say whether a record is about the `novita.yaml` that is here.
+def _option(short: str, name: str, argv: "list[str]", environ: "dict[str, str]") -> str:
+    found = environ.get(f"SANDBOXFILE_{name.upper()}", "")
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word in {short, f"--{name}"}:
+            found = following
+        elif word.startswith(f"--{name}="):
+            found = word.partition("=")[2]
+        elif word.startswith(short):
+            found = word[2:]
+    return found
+
+
+def _answer(root: str, path: str, environ: "dict[str, str]") -> "tuple[str, str] | None":
+    """Return what a record says, None unless all of it is still as it was."""
+    try:
+        told, printed, read, absent, paths, marks = _parts(_content(path))
+        if read != _values(read.decode().split()[1:], environ):
+            return None
+        if not _is_of(root, paths, marks) or not _are_absent(absent) or not _are(paths, marks):
+            return None
+        return told.decode(), printed.decode()
+    except (OSError, ValueError, error):
+        return None
+
+
+def _content(path: str) -> bytes:
+    # Never waits: a checkout may bring a FIFO.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(path, flags)
+    try:
+        about = os.fstat(handle)
+        is_ours = about.st_mode & _KIND == _REGULAR and about.st_uid == os.geteuid()
+        return os.read(handle, about.st_size) if is_ours else b""
+    finally:
+        os.close(handle)
+
+
+def _parts(content: bytes) -> "list[bytes]":
+    """Take a record apart. Raises ValueError, struct.error if it is none."""
+    magic, *lengths = _HEADER.unpack_from(content)
+    if magic != _MAGIC or _HEADER.size + sum(lengths) != len(content):
+        raise ValueError(magic)
+    parts, at = [], _HEADER.size
+    for length in lengths:
+        parts.append(content[at : at + length])
+        at += length
+    return parts
+
+
+def _is_of(root: str, paths: bytes, marks: bytes) -> bool:
+    """Say whether a record is about the `novita.yaml` that is in `root`, its first path.
 
     A checkout may bring a record of nothing; nobody can guess inode and change time of a file.
     """
-    here = os.fsencode(os.getcwd())  # noqa: PTH109
-    mine = [path for path in paths if path in {here + b"/novita.yaml", here + b"/novita.yml"}]
-    return any(_marks([path]) != _ABSENT for path in mine)
+    first = paths.partition(b"\0")[0].rpartition(b"/")[2]
+    return _marks([os.fsencode(root) + first]) == marks[: _MARK.size]
+
+
+def _are_absent(paths: bytes) -> bool:
+    return not any(os.path.lexists(path) for path in paths.split(b"\0") if path)
+
+
+# --- comparing -------------------------------------------------------------------------------
+
+
+def _are(paths: bytes, marks: bytes) -> bool:
+    """Say whether paths, each ended by a zero byte, have the marks."""
+    is_shared = len(marks) >= _MANY * _MARK.size and _is_idle()
+    return _compare_in_two(paths, marks) if is_shared else _compare(paths, marks)
+
+
+def _is_idle() -> bool:
+    """Say whether a core has nothing to do now: a second process takes no time from others then.
+
+    Linux tells (proc_loadavg(5)); elsewhere, nobody is asked.
+    """
+    try:
+        handle = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            running, _, _ = os.read(handle, 100).split()[3].partition(b"/")
+        finally:
+            os.close(handle)
+    except (OSError, LookupError):
+        return False
+    return int(running) < len(os.sched_getaffinity(0))  # this process runs, too
+
+
+def _compare_in_two(paths: bytes, marks: bytes) -> bool:
+    """Compare in two processes: threads would wait for each other at every path."""
+    cut = paths.index(b"\0", len(paths) // 2) + 1
+    first, second = paths[:cut], paths[cut:]
+    at = first.count(b"\0") * _MARK.size
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if _compare(second, marks[at:]) else 1
+        finally:
+            os._exit(code)  # whatever happened, and without a word
+    try:
+        is_same = _compare(first, marks[:at])
+    finally:
+        status = os.waitpid(child, 0)[1]
+    return is_same and status == 0
+
+
+def _compare(paths: bytes, marks: bytes) -> bool:
+    names = paths.split(b"\0")
+    names.pop()
+    size = _CHUNK * _MARK.size
+    chunks = range(0, len(names), _CHUNK)
+    return len(names) * _MARK.size == len(marks) and all(
+        _marks(names[at : at + _CHUNK]) == marks[at * _MARK.size : at * _MARK.size + size]
+        for at in chunks
+    )
+
+
+def _marks(paths: "list[bytes]") -> bytes:
+    """Return the stat of each path, packed: one comparison for all of them. Raises OSError."""
+    pack = _MARK.pack
+    return b"".join(
+        [
+            pack(s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino, s.st_mode)
+            for s in map(os.lstat, paths)
+        ]
+    )
+
+
+# --- writing ---------------------------------------------------------------------------------
 
 
 def remember(
@@ -83,64 +241,132 @@ def remember(
     argv: "list[str]",
     environ: "dict[str, str]",
     *,
+    here: str,
+    config: str,
     since: int,
     paths: "list[str]",
-    text: str,
+    seen: "dict[str, os.stat_result] | None" = None,
+    told: str,
+    printed: str = "",
     read: "tuple[str, ...]" = (),
 ) -> None:
     """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
 
-    `read` are names of variables of the environment that it read besides those of every run.
+    `here` is where it was started, `config` the path of the root's `novita.yaml`, `paths` what
+    else it looked for, there or not, all absolute. `seen` has the `lstat` of what it read, from
+    before it did. `read` are names of variables of the environment that it read besides those of
+    every run; `told` and `printed` are what it wrote to standard error and standard output.
 
     Nothing is kept if some of it is too young to be trusted, or changed since the run began.
     """
-    looked_at = sorted({os.fsencode(path) for path in paths})
-    marks = _marks(looked_at)
-    newest = max((max(mark[:2]) for mark in _STAT.iter_unpack(marks)), default=0)
-    if newest + SLACK_NS > since:
-        return
-    mine = signature(version, argv, environ).encode()
-    values = _read(list(read), environ)
-    record = b"\0".join([mine, text.encode(), values, marks.hex().encode(), *looked_at])
+    root = os.path.dirname(config)  # noqa: PTH120
     try:
-        others = [each for each in _kept() if each and not each.startswith(mine + b"\0")]
-        records = [*others[1 - _RECORDS :], record]
-        new = f"{FILE}.{os.getpid()}"
-        with open(new, "wb") as file:  # noqa: PTH123
-            file.write(b"".join(each + b"\0\0" for each in records))
-        os.replace(new, FILE)  # noqa: PTH105
-    except OSError:
-        return
-
-
-def _kept() -> "list[bytes]":
-    try:
-        # Never waits: a checkout may bring a FIFO, of which a read ends at once or not at all.
-        handle = os.open(FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return []
-    with open(handle, "rb") as file:  # noqa: PTH123 - pathlib costs 10 ms to import
-        content = file.read() or b""  # None of a FIFO that somebody writes to
-    return [each.strip(b"\0") for each in content.split(b"\0\0")]
-
-
-def _marks(paths: "list[bytes]") -> bytes:
-    """Return the stat of each path, packed: one comparison for all of them."""
-    lstat, pack, mask = os.lstat, _STAT.pack, _MASK
-    marks = []
-    for path in paths:
-        try:
-            found = lstat(path)
-        except OSError:
-            marks.append(_ABSENT)
-            continue
-        marks.append(
-            pack(
-                found.st_mtime_ns & mask,
-                found.st_ctime_ns & mask,
-                found.st_size,
-                found.st_ino,
-                found.st_mode,
-            )
+        found, absent = _looked_at(config, paths, seen or {})
+        newest = max(max(stat.st_mtime_ns, stat.st_ctime_ns) for stat in found.values())
+        if newest + SLACK_NS > since:
+            return
+        parts = (
+            told.encode(),
+            printed.encode(),
+            _values(list(read), environ),
+            _joined(absent, here, root),
+            _joined(list(found), here, root),
+            b"".join(map(_mark, found.values())),
         )
-    return b"".join(marks)
+        header = _HEADER.pack(_MAGIC, *map(len, parts))
+        _keep(f"{root}/{DIRECTORY}", _name(version, argv, environ, here), header, *parts)
+    except (OSError, error):  # a file of the year 2300 has no mark
+        return
+
+
+def _looked_at(
+    config: str, paths: "list[str]", seen: "dict[str, os.stat_result]"
+) -> "tuple[dict[str, os.stat_result], list[str]]":
+    """Return the stat of all that is there, the configuration first, and what is not there."""
+    found = {config: os.lstat(config), **seen}
+    absent = []
+    for path in paths:
+        stat = None if path in found else _stat(path)
+        if stat is not None:
+            found[path] = stat
+        elif path not in found:
+            absent.append(path)
+    return found, _without_directory(absent, os.path.dirname(config), found)  # noqa: PTH120
+
+
+def _without_directory(
+    absent: "list[str]", root: str, found: "dict[str, os.stat_result]"
+) -> "list[str]":
+    """Take directories in the workspace instead of what is not in them: they tell if it comes.
+
+    One of them saves looking for several names, which takes longer than for one that is there. The
+    root itself, in which much else comes and goes, is not taken.
+    """
+    left = []
+    for path in dict.fromkeys(absent):
+        above = os.path.dirname(path)  # noqa: PTH120
+        stat = found.get(above) or (_stat(above) if above.startswith(f"{root}/") else None)
+        if stat is not None and stat.st_mode & _KIND == _DIRECTORY:
+            found[above] = stat
+        else:
+            left.append(path)
+    return left
+
+
+def _stat(path: str) -> "os.stat_result | None":
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _mark(stat: os.stat_result) -> bytes:
+    mtime, ctime = stat.st_mtime_ns, stat.st_ctime_ns
+    return _MARK.pack(mtime, ctime, stat.st_size, stat.st_ino, stat.st_mode)
+
+
+def _joined(paths: "list[str]", here: str, root: str) -> bytes:
+    """Return paths, each ended by a zero byte, relative to `here`: the system walks less far."""
+    inside, above = f"{here.rstrip('/')}/", f"{root.rstrip('/')}/"
+    up = "../" * inside.count("/", len(above)) if inside.startswith(above) else above
+    short = []
+    for path in paths:
+        if path.startswith(inside):
+            short.append(path[len(inside) :] or ".")
+        elif path.startswith(above):
+            short.append(up + path[len(above) :])
+        else:
+            short.append(path)
+    return b"".join([os.fsencode(path) + b"\0" for path in short])
+
+
+def _keep(directory: str, name: str, *parts: bytes) -> None:
+    """Write a record, whole or not at all, and drop the oldest of too many. Raises OSError."""
+    if os.lstat(os.path.dirname(directory)).st_mode & _KIND != _DIRECTORY:  # noqa: PTH120
+        return  # a link that was brought along
+    stat = _stat(directory)
+    if stat is not None and stat.st_mode & _KIND != _DIRECTORY:
+        os.unlink(directory)  # noqa: PTH108 - of an older version, or brought along
+        stat = None
+    if stat is None:
+        os.mkdir(directory, 0o700)  # noqa: PTH102
+    new = f"{directory}/{name}.{os.getpid()}"
+    try:
+        with open(new, "xb") as file:  # noqa: PTH123
+            file.writelines(parts)
+        os.replace(new, f"{directory}/{name}")  # noqa: PTH105
+    except OSError:
+        os.unlink(new)  # noqa: PTH108
+        raise
+    _prune(directory)
+
+
+def _prune(directory: str) -> None:
+    with os.scandir(directory) as scan:
+        stats = {each.path: each.stat(follow_symlinks=False) for each in scan}
+    size = 0
+    newest = sorted(stats, key=lambda path: stats[path].st_mtime_ns, reverse=True)
+    for number, path in enumerate(newest):
+        size += stats[path].st_size
+        if number >= _KEPT or (size > _BYTES and number):
+            os.unlink(path)  # noqa: PTH108

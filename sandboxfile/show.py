@@ -43,6 +43,11 @@ class Show:
         self.redactor = Redactor(_secrets(args, workspace))
 
     @property
+    def has_reported(self) -> bool:
+        """Whether anything was shown besides what was said."""
+        return self._reporter is not None
+
+    @property
     def reporter(self) -> Reports:
         """The reporter, made at the first use, by whichever thread that is."""
         with self._lock:
@@ -87,10 +92,15 @@ class Show:
         else:
             self.reporter.emit(event)
 
-    def say(self, text: str) -> None:
-        """Say something, newline and all, unless the user wants to hear of errors only."""
-        if not self._args.quiet and self._args.progress not in {"quiet", "json"}:
-            sys.stderr.write(text)
+    def say(self, text: str) -> str:
+        """Say something, newline and all, unless the user wants to hear of errors only.
+
+        Returns what was said.
+        """
+        if self._args.quiet or self._args.progress in {"quiet", "json"}:
+            return ""
+        sys.stderr.write(text)
+        return text
 
     def close(self) -> None:
         if self._reporter is not None:

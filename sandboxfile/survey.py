@@ -19,7 +19,7 @@ from sandboxfile import (
     userdockerfile,
 )
 from sandboxfile.config.document import complaint
-from sandboxfile.contents import Manifest, Selection
+from sandboxfile.contents import Entry, Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.keys import Keys
 from sandboxfile.lockfile import ENGINE_PREFIX
@@ -83,12 +83,20 @@ class Surveyed:
         return translation.translate(self.dockerfile, base, image)
 
     @property
+    def entries(self) -> Iterator[Entry]:
+        """All that is copied, and the context of its Dockerfile."""
+        for selection in (*self.sent.values(), *filter(None, [self.context])):
+            yield from selection.entries
+
+    @property
     def looked_at(self) -> frozenset[str]:
-        """Everything whose `lstat` must stay for all this to stay as it is, absolute paths."""
+        """Whose `lstat`, with that of the entries, must stay for all this to stay as it is.
+
+        Absolute paths.
+        """
         paths: set[str] = set()
         for selection in (*self.sent.values(), *filter(None, [self.context])):
             paths |= selection.looked_at
-            paths.update(entry.path for entry in selection.entries)
         for instruction in self.template.instructions:
             if isinstance(
                 instruction, InstallProject

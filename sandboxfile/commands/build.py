@@ -2,24 +2,32 @@
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
-from sandboxfile import __version__, account, app, errors, fresh, planning, results, selection, tags
-from sandboxfile.app import Session
+from sandboxfile import app, errors, fresh, planning, remembering, results, selection
 from sandboxfile.cancel import STOPPED
-from sandboxfile.config import finding
 from sandboxfile.errors import UsageError
 from sandboxfile.events import Notice
 from sandboxfile.model import Target
 from sandboxfile.opening import Opened, opened
 from sandboxfile.planning import Planned
-from sandboxfile.show import Show
+from sandboxfile.remembering import Held
 
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of the command: the templates it is about, and what it said first."""
+
+    args: argparse.Namespace
+    it: Opened
+    names: tuple[str, ...]
+    began: float
+    heading: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,25 +67,22 @@ def run(args: argparse.Namespace) -> int:
     with opened(args) as it:
         _check_detach(args, it.session.target)
         names = tuple(selection.chosen(args, it.session.workspace))
-        it.show.say(_heading(it))
+        heading = it.show.say(f"target {it.session.target.name}: {it.why}\n")
         if args.ref:
             count = f"{len(names)} of {len(it.session.workspace.templates)} templates"
             it.show.say(f"changed since {args.ref}: {count}\n")
         if args.shard:
             names = planning.in_shard(it.session, names, args.shard, force=args.force)
             it.show.say(f"shard {args.shard}: {_listed(names)}\n")
-            if not names:
-                _nothing(args, it.show, [], began)
-                return errors.DONE
+        run = Run(args=args, it=it, names=names, began=began, heading=heading)
+        if args.shard and not names:
+            return _nothing(run, {}, [], None)
         if args.frozen:
-            entries = planning.frozen(it.session, names)
-            found = results.of_lock(it.session.target.name, entries)
-            _nothing(args, it.show, found, began)
-            return errors.DONE
+            return _frozen(run)
         if args.dry_run:
-            return _dry_run(args, it.session, names)
+            return _dry_run(run)
         try:
-            return _build(args, it, names, began)
+            return _build(run)
         except KeyboardInterrupt:
             it.session.cancel.set()
             it.session.emit(Notice(job="", text=STOPPED, level="warning"))
@@ -110,91 +115,75 @@ def duration(text: str) -> float:
     return float(3600 * hours + 60 * minutes + seconds)
 
 
-def _dry_run(args: argparse.Namespace, session: Session, names: tuple[str, ...]) -> int:
+def _frozen(run: Run) -> int:
+    before = remembering.held(run.it.session.workspace)
+    entries = planning.frozen(run.it.session, run.names)
+    return _nothing(run, before, results.of_lock(run.it.session.target.name, entries), None)
+
+
+def _dry_run(run: Run) -> int:
     from sandboxfile.commands import plan as plan_command
 
-    planned = planning.make(session, names, force=args.force)
+    session = run.it.session
+    before = remembering.held(session.workspace)
+    planned = planning.make(session, run.names, force=run.args.force)
     found = planning.findings(session, planned)
-    sys.stdout.write(plan_command.text(planned.decisions, found, as_json=args.json))
+    text = plan_command.text(planned.decisions, found, as_json=run.args.json)
+    sys.stdout.write(text)
+    if not planned.stale:
+        remembering.remember(
+            run.args, run.it, before, planned=planned, told=run.heading, printed=text
+        )
     return errors.DONE
 
 
-def _build(args: argparse.Namespace, it: Opened, names: tuple[str, ...], began: float) -> int:
-    session, show = it.session, it.show
-    planned = planning.make(session, names, force=args.force, building=not args.locked)
+def _build(run: Run) -> int:
+    args, session = run.args, run.it.session
+    before = remembering.held(session.workspace)
+    planned = planning.make(session, run.names, force=args.force, building=not args.locked)
     if args.locked:
         planning.check_locked(session, planned)
     planning.record_pins(session, planned.pins)
     if not planned.stale:
-        found = results.of(planned.decisions, session.entries())
-        text = _nothing(args, show, found, began)
-        _remember(args, session, planned, f"{_heading(it)}{text}")
-        return errors.DONE
+        return _nothing(run, before, results.of(planned.decisions, session.entries()), planned)
     from sandboxfile import running
 
     found_out = planning.findings(session, planned)
     planning.check_possible(found_out, session, allowed=args.allow_unsupported)
     ended = running.run(
         session,
-        show.reporter,
+        run.it.show.reporter,
         planned,
         builds=args.jobs or app.builds_at_once(),
         no_cache=args.no_cache,
         keep_going=args.keep_going,
     )
     if args.json:
-        _print(results.of(planned.decisions, session.entries(), ended.of), began)
+        _print(results.of(planned.decisions, session.entries(), ended.of), run.began)
     return ended.code
 
 
 # --- what is said at the end -----------------------------------------------------------------
 
 
-def _nothing(
-    args: argparse.Namespace, show: Show, found: list[results.Result], began: float
-) -> str:
+def _nothing(run: Run, before: Held, found: list[results.Result], planned: Planned | None) -> int:
     """End a run in which nothing was to be done, without opening anything."""
-    if args.json:
-        _print(found, began)
-    text = f"{len(found)} up to date, nothing to do\n"
-    show.say(text)
-    return text
+    printed = _print(found, run.began) if run.args.json else ""
+    told = run.it.show.say(f"{len(found)} up to date, nothing to do\n")
+    remembering.remember(
+        run.args, run.it, before, planned=planned, told=run.heading + told, printed=printed
+    )
+    return errors.DONE
 
 
 def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names) or "nothing to do in this one"
 
 
-def _heading(it: Opened) -> str:
-    return f"target {it.session.target.name}: {it.why}\n"
-
-
-def _remember(args: argparse.Namespace, session: Session, planned: Planned, text: str) -> None:
-    """Let the first stage answer the next run, if this is one that it can answer."""
-    workspace, target = session.workspace, session.target
-    wanted = [*target.tags, *(tag for t in workspace.templates.values() for tag in t.tags)]
-    spoken = not (args.json or args.quiet or args.progress in {"quiet", "json"})
-    if not spoken or args.ref or args.shard or tags.uses_git(wanted):
-        return
-    if args.directory or Path.cwd() != workspace.root:
-        return  # the first stage looks for its record where the command is given
-    root = workspace.root
-    files = (*finding.candidates(root), root / app.LOCK, root / app.LOCAL_LOCK)
-    paths = {str(file) for file in (workspace.file, account.login_file(args.home), *files)}
-    paths.update(workspace.looked_at)
-    paths.update(*(each.looked_at for each in planned.survey.templates.values()))
-    paths.update([os.path.realpath(path) for path in paths if os.path.islink(path)])  # noqa: PTH114
-    fresh.remember(
-        __version__,
-        args.given,
-        args.environ,
-        since=args.since,
-        paths=list(paths),
-        text=text,
-        read=workspace.environment,
-    )
-
-
-def _print(found: list[results.Result], began: float) -> None:
-    summary = {"counts": results.counts(found), "seconds": round(time.monotonic() - began, 3)}
-    sys.stdout.write(json.dumps({"templates": found, "summary": summary}, indent=2) + "\n")
+def _print(found: list[results.Result], began: float) -> str:
+    """Print the JSON document; the same with `fresh.TIMES` where the seconds of this run stand."""
+    summary = {"counts": results.counts(found), "seconds": fresh.TIMES}
+    text = json.dumps({"templates": found, "summary": summary}, indent=2) + "\n"
+    document = text.replace(json.dumps(fresh.TIMES), fresh.TIMES)
+    sys.stdout.write(document.replace(fresh.TIMES, str(round(time.monotonic() - began, 3))))
+    return document

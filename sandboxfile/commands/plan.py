@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Mapping
 
-from sandboxfile import errors, estimate, fidelity, planning, selection, sharding
+from sandboxfile import errors, estimate, fidelity, planning, remembering, selection, sharding
 from sandboxfile import plan as decide
 from sandboxfile.errors import UsageError
 from sandboxfile.fidelity import Finding
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     with opened(args) as it:
+        before = remembering.held(it.session.workspace)
         names = tuple(selection.chosen(args, it.session.workspace))
         if args.matrix:
             sys.stdout.write(_matrix(args, it, names))
@@ -45,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
             names = planning.in_shard(it.session, names, args.shard, force=args.force)
         planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
         found = planning.findings(it.session, planned)
-    sys.stdout.write(text(planned.decisions, found, as_json=args.json))
+        printed = text(planned.decisions, found, as_json=args.json)
+        if not planned.stale:
+            remembering.remember(args, it, before, planned=planned, told="", printed=printed)
+    sys.stdout.write(printed)
     if args.detailed_exitcode and planned.stale:
         return errors.DIFFERENCES
     return errors.DONE

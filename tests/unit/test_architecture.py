@@ -42,7 +42,7 @@ LAYERS = (
     ("show", "parts"),
     ("asking", "opening", "selection", "builds", "buildlog"),
     ("planning", "releasing"),
-    ("inventory", "drift"),
+    ("inventory", "drift", "remembering"),
     ("pruning", "catalogue"),
     ("running",),
     ("commands",),

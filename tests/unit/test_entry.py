@@ -1,3 +1,4 @@
+import sys
 import time
 from collections.abc import Callable
 from contextlib import chdir
@@ -20,15 +21,24 @@ def without_second_stage(user: User, tmp_path: Path) -> User:
     return user.having(PYTHONPATH=f"{package}:{CHECKOUT}")
 
 
-def _remember(user: User, grown_old: Callable[[], None]) -> None:
+def _remember(user: User, grown_old: Callable[[], None], printed: str = "") -> None:
     environ = {**user.environ, "HOME": str(user.home)}
     (user.root / ".sandboxfile").mkdir()
     (user.root / "novita.yaml").write_text("version: 1\n")
     grown_old()
     with chdir(user.root):
         own = str(user.root / "novita.yaml")
-        now = time.time_ns()
-        fresh.remember(__version__, ["build"], environ, since=now, paths=[own], text=TEXT)
+        fresh.remember(
+            __version__,
+            ["build"],
+            environ,
+            here=str(user.root),
+            config=own,
+            since=time.time_ns(),
+            paths=[],
+            told=TEXT,
+            printed=printed,
+        )
 
 
 def test_the_first_stage_answers_alone(
@@ -39,6 +49,29 @@ def test_the_first_stage_answers_alone(
     ran = without_second_stage.command("build")
 
     assert (ran.code, ran.out, ran.err) == (0, "", TEXT)
+
+
+def test_the_seconds_are_those_of_this_run(
+    without_second_stage: User, grown_old: Callable[[], None]
+) -> None:
+    _remember(without_second_stage, grown_old, f'{{"seconds": {fresh.TIMES}}}\n')
+
+    ran = without_second_stage.command("build")
+
+    assert (ran.code, ran.err) == (0, TEXT)
+    assert 0 <= ran.data["seconds"] < 60
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">/dev/full", "2>/dev/full"])
+def test_what_cannot_be_said_is_for_the_second_stage(
+    without_second_stage: User, grown_old: Callable[[], None], closed: str
+) -> None:
+    _remember(without_second_stage, grown_old, f'{{"seconds": {fresh.TIMES}}}\n')
+    line = f"exec {sys.executable} -m sandboxfile build {closed}"
+
+    ran = without_second_stage.process(["/bin/sh", "-c", line])
+
+    assert (ran.returncode == 0) == (closed == "<&-"), ran
 
 
 def test_what_the_first_stage_does_not_know_is_for_the_second(without_second_stage: User) -> None:

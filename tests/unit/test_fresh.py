@@ -1,9 +1,11 @@
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,8 @@ from sandboxfile import fresh
 ARGV = ["build", "a"]
 ENVIRON = {"HOME": "/home/x", "PATH": "/bin"}
 TEXT = "target local: asked for\n1 up to date, nothing to do\n"
-RECORD = Path(fresh.FILE)
+SAID = (TEXT, "")
+RECORDS = Path(fresh.DIRECTORY)
 LOOKED_AT = ("novita.yaml", "file", "link", "data", "absent")
 
 
@@ -20,7 +23,7 @@ LOOKED_AT = ("novita.yaml", "file", "link", "data", "absent")
 def _here(tmp_path: Path) -> Iterator[None]:
     """A directory with a state directory and a file that was looked at."""
     with chdir(tmp_path):
-        RECORD.parent.mkdir()
+        RECORDS.parent.mkdir()
         Path("novita.yaml").write_text("version: 1\n")
         Path("file").write_text("one")
         Path("link").symlink_to("file")
@@ -28,17 +31,29 @@ def _here(tmp_path: Path) -> Iterator[None]:
         yield
 
 
-def remember(argv: list[str] = ARGV, text: str = TEXT) -> None:
-    looked_at = [str(Path(name).absolute()) for name in LOOKED_AT]
-    now = time.time_ns()
-    fresh.remember("1", argv, ENVIRON, since=now, paths=[*looked_at, looked_at[0]], text=text)
+def remember(argv: list[str] = ARGV, text: str = TEXT, **other: Any) -> None:
+    paths = [str(Path(name).absolute()) for name in LOOKED_AT]
+    usual: dict[str, Any] = {
+        "here": str(Path.cwd()),
+        "config": str(Path("novita.yaml").absolute()),
+        "since": time.time_ns(),
+        "paths": [*paths, paths[0]],
+        "told": text,
+    }
+    fresh.remember("1", argv, other.pop("environ", ENVIRON), **{**usual, **other})
+
+
+def record() -> Path:
+    """The one record there is."""
+    (found,) = RECORDS.iterdir()
+    return found
 
 
 @pytest.fixture
 def remembered(grown_old: Callable[[], None]) -> None:
     grown_old()
     remember()
-    assert fresh.said("1", ARGV, ENVIRON) == TEXT
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
 
 
 # --- the same again --------------------------------------------------------------------------
@@ -46,7 +61,7 @@ def remembered(grown_old: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("remembered")
 def test_a_run_that_found_nothing_to_do_is_repeated() -> None:
-    assert fresh.said("1", list(ARGV), dict(ENVIRON)) == TEXT
+    assert fresh.said("1", list(ARGV), dict(ENVIRON)) == SAID
 
 
 @pytest.mark.usefixtures("remembered")
@@ -62,29 +77,133 @@ def test_sixteen_command_lines_are_remembered(grown_old: Callable[[], None]) -> 
     grown_old()
     for number in range(20):
         remember(["build", str(number)], f"{number}\n")
+        os.utime(max(RECORDS.iterdir(), key=os.path.getmtime), ns=(number, number))
     remember(["build", "4"], "four\n")
 
     said = [fresh.said("1", ["build", str(number)], ENVIRON) for number in range(20)]
 
     assert said[:4] == [None] * 4
-    assert said[4:] == ["four\n", *(f"{number}\n" for number in range(5, 20))]
-    assert [path.name for path in RECORD.parent.iterdir()] == ["fresh"]
+    assert said[4:] == [("four\n", ""), *((f"{number}\n", "") for number in range(5, 20))]
+
+
+def test_what_went_to_standard_output_is_said_too(grown_old: Callable[[], None]) -> None:
+    grown_old()
+    remember(printed=f"{{{fresh.TIMES}}}\n")
+
+    assert fresh.said("1", ARGV, ENVIRON) == (TEXT, "{\0}\n")
+
+
+def test_a_run_from_below_is_repeated_from_there_only(grown_old: Callable[[], None]) -> None:
+    grown_old()
+    with chdir("data"):
+        below = str(Path.cwd())
+    config = str(Path("novita.yaml").absolute())
+    remember(here=below)
+
+    assert fresh.said("1", ARGV, ENVIRON) is None
+    with chdir("data"):
+        assert fresh.said("1", ARGV, ENVIRON) == SAID
+    Path("deeper/and").mkdir(parents=True)
+    with chdir("deeper/and"):
+        for options in (
+            ["-C../.."],
+            ["--directory", "../../data"],
+            ["--directory=/x", "-C", ".."],
+            ["-f", "../../novita.yaml"],
+            ["-fnovita.yaml", "-C", "../.."],
+            ["--file=../../novita.yaml"],
+        ):
+            argv = [*options, "build"]
+            arguments: Any = {"since": time.time_ns(), "paths": [], "told": TEXT}
+            fresh.remember("1", argv, ENVIRON, here=str(Path.cwd()), config=config, **arguments)
+            assert fresh.said("1", argv, ENVIRON) == SAID
+        assert fresh.said("1", ["-C..", "build"], ENVIRON) is None
+    os.utime("file")
+    with chdir("data"):
+        assert fresh.said("1", ARGV, ENVIRON) is None
+
+
+def test_many_paths_are_compared_to_the_last(grown_old: Callable[[], None]) -> None:
+    Path("many").mkdir()
+    count = fresh._MANY + 10
+    paths = [Path("many", str(number)) for number in range(count)]
+    for path in paths:
+        path.touch()
+    grown_old()
+    remember(paths=[str(path.absolute()) for path in paths])
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
+
+    names = b"".join(bytes(path) + b"\0" for path in paths)
+    marks = fresh._marks(names.split(b"\0")[:-1])
+
+    def is_same(marks: bytes) -> list[bool]:
+        found = []
+        for compare in (fresh._compare, fresh._compare_in_two):
+            try:
+                found.append(compare(names, marks))
+            except FileNotFoundError:
+                found.append(False)
+        return found
+
+    assert is_same(marks) == [True, True]
+    for other in (marks[:-40], marks + bytes(40), bytes(40) + marks, marks[40:]):
+        assert is_same(other) == [False, False]
+    for number in (0, fresh._CHUNK, count - 1):
+        os.utime(paths[number], ns=(1, 1))
+        assert is_same(marks) == [False, False]
+        marks = fresh._marks(names.split(b"\0")[:-1])
+    paths[-1].unlink()
+    assert is_same(marks) == [False, False]
 
 
 @pytest.mark.parametrize("is_written_to", [False, True])
 def test_a_record_that_is_a_fifo_is_not_waited_for(
     grown_old: Callable[[], None], *, is_written_to: bool
 ) -> None:
-    os.mkfifo(RECORD)
     grown_old()
-    other = os.open(RECORD, os.O_RDWR | os.O_NONBLOCK) if is_written_to else None
+    remember()
+    name = record()
+    name.unlink()
+    os.mkfifo(name)
+    other = os.open(name, os.O_RDWR | os.O_NONBLOCK) if is_written_to else None
 
     assert fresh.said("1", ARGV, ENVIRON) is None
     remember()
 
     if other is not None:
         os.close(other)
-    assert fresh.said("1", ARGV, ENVIRON) == TEXT
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
+
+
+def _link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    RECORDS.symlink_to(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "brought", [_link, lambda _: RECORDS.touch(), lambda _: os.mkfifo(RECORDS)]
+)
+def test_what_is_in_the_place_of_the_records_goes(
+    grown_old: Callable[[], None], tmp_path: Path, brought: Callable[[Path], object]
+) -> None:
+    brought(tmp_path)
+    grown_old()
+    remember()
+
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert not RECORDS.is_symlink()
+
+
+def test_a_state_directory_that_is_a_link_is_not_written_to(
+    grown_old: Callable[[], None], tmp_path: Path
+) -> None:
+    RECORDS.parent.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    RECORDS.parent.symlink_to("elsewhere")
+    grown_old()
+    remember()
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 # --- what is different -----------------------------------------------------------------------
@@ -147,7 +266,7 @@ def test_another_run_is_for_the_second_stage(
 
 @pytest.mark.usefixtures("remembered")
 def test_variables_that_decide_nothing_decide_nothing() -> None:
-    assert fresh.said("1", ARGV, {**ENVIRON, "PATH": "/sbin", "PWD": "/"}) == TEXT
+    assert fresh.said("1", ARGV, {**ENVIRON, "PATH": "/sbin", "PWD": "/"}) == SAID
 
 
 @pytest.mark.usefixtures("remembered")
@@ -162,11 +281,10 @@ def test_a_secret_is_not_written_down(grown_old: Callable[[], None], name: str) 
     grown_old()
     environ = {**ENVIRON, name: "s3cr3t-value"}
 
-    own = str(Path("novita.yaml").absolute())
-    fresh.remember("1", ARGV, environ, since=time.time_ns(), paths=[own], text=TEXT)
+    remember(environ=environ)
 
-    assert b"s3cr3t" not in RECORD.read_bytes()
-    assert fresh.said("1", ARGV, environ) == TEXT
+    assert b"s3cr3t" not in record().read_bytes()
+    assert fresh.said("1", ARGV, environ) == SAID
     assert fresh.said("1", ARGV, {**ENVIRON, name: "another"}) is None
     assert fresh.said("1", ARGV, {**ENVIRON, name: ""}) is None
 
@@ -174,10 +292,14 @@ def test_a_secret_is_not_written_down(grown_old: Callable[[], None], name: str) 
 @pytest.mark.usefixtures("remembered")
 def test_a_copied_checkout_does_not_believe_the_record_of_the_other(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    (copy / RECORD.parent).mkdir(parents=True)
-    (copy / RECORD).write_bytes(RECORD.read_bytes())
+    shutil.copytree(Path.cwd(), copy, symlinks=True, ignore=shutil.ignore_patterns("copy"))
 
     with chdir(copy):
+        assert fresh.said("1", ARGV, ENVIRON) is None
+    before = Path.cwd()
+    before.rename(tmp_path.with_name("before"))
+    shutil.copytree(tmp_path.with_name("before"), before, symlinks=True)  # as a restored one is
+    with chdir(before):
         assert fresh.said("1", ARGV, ENVIRON) is None
 
 
@@ -195,7 +317,7 @@ def test_in_a_directory_that_is_gone_nothing_is_said(tmp_path: Path) -> None:
 def test_what_is_younger_than_the_clock_is_exact_is_not_remembered() -> None:
     remember()
 
-    assert not RECORD.exists()
+    assert not RECORDS.exists()
 
 
 @pytest.mark.parametrize("name", ["file", "data", "link"])
@@ -205,20 +327,27 @@ def test_one_young_path_is_enough(grown_old: Callable[[], None], name: str) -> N
     os.utime(name, ns=(future, future), follow_symlinks=False)
     remember()
 
-    assert not RECORD.exists()
+    assert not RECORDS.exists()
 
 
 def test_without_a_state_directory_nothing_is_remembered(
     grown_old: Callable[[], None],
 ) -> None:
     grown_old()
-    RECORD.parent.rmdir()
+    RECORDS.parent.rmdir()
     remember()
 
-    assert not RECORD.parent.exists()
+    assert not RECORDS.parent.exists()
 
 
 # --- what others wrote -----------------------------------------------------------------------
+
+
+def _of(data: bytes, **other: bytes) -> bytes:
+    """A record with other parts, rightly put together."""
+    names = ("told", "printed", "read", "absent", "paths", "marks")
+    parts = [other.get(*each) for each in zip(names, fresh._parts(data), strict=True)]
+    return fresh._HEADER.pack(fresh._MAGIC, *map(len, parts)) + b"".join(parts)
 
 
 @pytest.mark.usefixtures("remembered")
@@ -227,33 +356,72 @@ def test_without_a_state_directory_nothing_is_remembered(
     [
         lambda _: b"",
         lambda _: b"\0",
-        lambda _: b"\0\0\0\0",
+        lambda _: b"\0" * 4096,
         lambda _: os.urandom(4096),
         lambda data: b"{" + data,
-        lambda data: data.replace(TEXT.encode(), b"\xff\xfe"),
-        lambda data: data.split(b"\0")[0] + b"\0\0",
-        lambda data: data.split(b"\0")[0] + b"\0text\0\0",
-        lambda data: data.split(b"\0")[0] + b"\0text\x00ff\0/absent\0\0",
-        lambda data: data.replace(b"/file\0", b"/fil\0"),
+        lambda data: data + b"\0",
         lambda data: data[: len(data) // 2],
+        lambda data: data[:20],
+        lambda data: data[: len(data) - 40] + bytes(40),
+        lambda data: data.replace(b"sffresh2", b"sffresh3"),
+        lambda data: data[:8] + b"\xff" * 48 + data[56:],
+        lambda data: _of(data, told=b"\xff\xfe"),
+        lambda data: _of(data, printed=b"\xff\xfe"),
+        lambda data: _of(data, read=b""),
+        lambda data: _of(data, read=b"\xff"),
+        lambda data: _of(data, absent=b"file\0"),
+        lambda data: _of(data, paths=b"", marks=b""),
+        lambda data: _of(data, paths=b"file\0"),
+        lambda data: _of(data, paths=b"novita.yaml\0", marks=bytes(40)),
+        lambda data: _of(data, paths=b"x/novita.yaml\0"),
+        lambda data: _of(data, paths=b"\0" * 5),
+        lambda data: data.replace(b"\0file\0", b"\0fil\0\0"),
+        lambda data: data.replace(b"\0file\0", b"\0link\0"),
     ],
 )
 def test_a_record_of_another_make_is_no_record(damage: Callable[[bytes], bytes]) -> None:
-    RECORD.write_bytes(damage(RECORD.read_bytes()))
+    name = record()
+    name.write_bytes(damage(name.read_bytes()))
 
     assert fresh.said("1", ARGV, ENVIRON) is None
     remember()  # and it is replaced by a good one
-    assert fresh.said("1", ARGV, ENVIRON) == TEXT
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
 
 
 @pytest.mark.usefixtures("remembered")
 def test_a_record_that_cannot_be_read_is_left_alone() -> None:
-    RECORD.unlink()
-    RECORD.mkdir()
+    name = record()
+    name.unlink()
+    name.mkdir()
 
     assert fresh.said("1", ARGV, ENVIRON) is None
     remember()
-    assert RECORD.is_dir()
+    assert name.is_dir()
+    assert [*RECORDS.iterdir()] == [name]
+
+
+@pytest.mark.usefixtures("remembered")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_record_of_somebody_else_is_not_believed() -> None:
+    os.chown(record(), 65534, -1)
+
+    assert fresh.said("1", ARGV, ENVIRON) is None
+
+
+def test_what_a_run_that_was_killed_left_is_in_nobodys_way(grown_old: Callable[[], None]) -> None:
+    grown_old()
+    remember()
+    name = record()
+    left = name.with_name(f"{name.name}.{os.getpid()}")
+    left.write_bytes(name.read_bytes()[:100])
+    os.utime("file", ns=(1, 1))
+    remember()
+    assert fresh.said("1", ARGV, ENVIRON) is None
+
+    remember()
+
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert not left.exists()
 
 
 def test_names_that_are_no_text_are_remembered(grown_old: Callable[[], None]) -> None:
@@ -261,32 +429,52 @@ def test_names_that_are_no_text_are_remembered(grown_old: Callable[[], None]) ->
     name = os.fsdecode(b"\xff\n\x01")
     Path(name).touch()
     grown_old()
-    own = str(Path("novita.yaml").absolute())
-    fresh.remember("1", ARGV, ENVIRON, since=time.time_ns(), paths=[own, name], text=TEXT)
+    remember(paths=[str(Path(name).absolute())])
 
-    assert fresh.said("1", ARGV, ENVIRON) == TEXT
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
     Path(name).unlink()
     assert fresh.said("1", ARGV, ENVIRON) is None
 
 
-def test_a_record_that_a_checkout_brings_is_not_believed(grown_old: Callable[[], None]) -> None:
-    """It can name what is absent, but no inode and change time of the file that is here."""
+@pytest.mark.parametrize("seconds", [-1, 1 << 33])
+def test_times_beyond_those_of_the_record_are_for_the_second_stage(
+    grown_old: Callable[[], None], seconds: int
+) -> None:
     grown_old()
-    for paths in (
-        ["/absent"],
-        [str(Path("file").absolute())],
-        [str(Path("novita.yml").absolute())],
-    ):
-        fresh.remember("1", ARGV, ENVIRON, since=time.time_ns(), paths=paths, text=TEXT)
+    remember()
+    os.utime("file", (seconds, seconds))
 
-        assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.said("1", ARGV, ENVIRON) is None
+    remember()
+    assert fresh.said("1", ARGV, ENVIRON) == (SAID if seconds < 0 else None)
 
 
 def test_what_changed_while_the_run_looked_is_not_remembered(grown_old: Callable[[], None]) -> None:
     began = time.time_ns()
     Path("file").write_text("two, after it was read")
     grown_old()
-    own = [str(Path(name).absolute()) for name in LOOKED_AT]
-    fresh.remember("1", ARGV, ENVIRON, since=began, paths=own, text=TEXT)
+    remember(since=began)
 
+    assert fresh.said("1", ARGV, ENVIRON) is None
+
+
+def test_what_changed_after_it_was_read_is_seen(grown_old: Callable[[], None]) -> None:
+    seen = {str(Path("file").absolute()): Path("file").lstat()}
+    grown_old()
+    Path("file").unlink()
+    remember(seen=seen)
+
+    assert fresh.said("1", ARGV, ENVIRON) is None
+
+
+def test_of_a_directory_below_the_names_it_has_not_got_are_not_looked_for_one_by_one(
+    grown_old: Callable[[], None],
+) -> None:
+    grown_old()
+    absent = ["data/one", "data/two", "three", "link/four"]
+    remember(paths=[str(Path(name).absolute()) for name in absent])
+
+    *_, left, paths, _ = fresh._parts(record().read_bytes())
+    assert (left, paths) == (b"three\0link/four\0", b"novita.yaml\0data\0")
+    Path("data/other").touch()
     assert fresh.said("1", ARGV, ENVIRON) is None

@@ -185,7 +185,10 @@ def test_a_change_is_seen_where_it_is_copied_and_above(
     full: User, change: Callable[[User], object], names: set[str]
 ) -> None:
     before = keys(full)
-    watched = {name: each.looked_at for name, each in look(full).templates.items()}
+    watched = {
+        name: each.looked_at | {entry.path for entry in each.entries}
+        for name, each in look(full).templates.items()
+    }
     marks = {path: _lstat(path) for paths in watched.values() for path in paths}
 
     change(full)

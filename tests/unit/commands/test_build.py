@@ -22,10 +22,15 @@ def done(three: User) -> User:
     return three
 
 
-def _first_stage(user: User, *argv: str) -> str | None:
+def _repeated(user: User, *argv: str) -> tuple[str, str] | None:
     with chdir(user.root):
         environ = {**user.environ, "HOME": str(user.home)}
         return fresh.said(__version__, list(argv), environ)
+
+
+def _first_stage(user: User, *argv: str) -> str | None:
+    repeated = _repeated(user, *argv)
+    return repeated and repeated[0]
 
 
 # --- nothing to do ---------------------------------------------------------------------------
@@ -133,26 +138,94 @@ def test_the_file_behind_a_link_is_watched(done: User, grown_old: Callable[[], N
 
 @pytest.mark.parametrize(
     "argv",
-    [["build", "--json"], ["build", "-q"], ["build", "--frozen"], ["build", "--dry-run"]],
+    [
+        ["build", "--json"],
+        ["build", "--json", "-q", "child"],
+        ["build", "-q"],
+        ["build", "--progress", "json", "other"],
+        ["build", "--locked", "-j2"],
+        ["build", "--frozen"],
+        ["build", "--frozen", "--json"],
+        ["build", "--dry-run"],
+        ["build", "--dry-run", "--json", "-v"],
+        ["-t", "local", "build"],
+        ["plan"],
+        ["plan", "--json", "child"],
+        ["plan", "--detailed-exitcode", "--offline"],
+    ],
 )
-def test_what_the_first_stage_cannot_repeat_is_not_remembered(
+def test_whatever_is_said_when_nothing_is_to_be_done_is_said_again(
     done: User, grown_old: Callable[[], None], argv: list[str]
 ) -> None:
+    done.run("status")
     grown_old()
 
-    assert done.run(*argv).code == 0
-    assert _first_stage(done, *argv) is None
+    ran = done.run(*argv)
+
+    assert ran.code == 0
+    said = _repeated(done, *argv)
+    assert said is not None
+    told, printed = said
+    assert told == ran.err
+    assert [_untimed(printed)] == [_untimed(ran.out)]
+    assert (fresh.TIMES in printed) == ('"seconds": 0.0' in ran.out and "dry" not in str(argv))
+    done.write("novita.local.lock", "version: 1\n")
+    assert _repeated(done, *argv) is None
 
 
-def test_a_run_for_another_directory_is_not_remembered(
+def _untimed(text: str) -> str:
+    return re.sub(r'"seconds": (\d[\d.]*|\0)', '"seconds": 1', text)
+
+
+@pytest.mark.parametrize("argv", [["build"], ["plan"], ["build", "--dry-run"]])
+def test_what_is_not_up_to_date_is_not_remembered(
+    done: User, grown_old: Callable[[], None], argv: list[str]
+) -> None:
+    done.replace("novita.yaml", "sleep 600", "sleep 601")
+    done.run("status")
+    grown_old()
+    done.run(*argv, "--offline")
+
+    assert not (done.root / ".sandboxfile/fresh").exists()
+
+
+def test_from_a_directory_below_and_from_elsewhere_the_same_is_said(
     done: User, grown_old: Callable[[], None], tmp_path: Path
 ) -> None:
+    done.run("status")
     grown_old()
-    elsewhere = done.at(tmp_path)
+    elsewhere, below = done.at(tmp_path), done.at(done.root / "data")
+    calls = [
+        (elsewhere, ["-C", "work", "build"]),
+        (elsewhere, ["-f", "work/novita.yaml", "build"]),
+        (elsewhere, ["build", "-C", str(done.root)]),
+        (elsewhere, ["build", "-C", "work/data"]),
+        (below, ["build"]),
+        (below, ["build", "--file=../novita.yaml"]),
+        (below.having(SANDBOXFILE_DIRECTORY=".."), ["build"]),
+    ]
+    for user, argv in calls:
+        assert user.run(*argv).err == NOTHING
+    for user, argv in calls:
+        assert _first_stage(user, *argv) == NOTHING
+    assert _first_stage(done, "-C", "work", "build") is None  # means another directory there
 
-    assert elsewhere.run("-C", "work", "build").err == NOTHING
-    # `-C work` given there means another directory.
-    assert _first_stage(done, "-C", "work", "build") is None
+    (done.root / "data/.git").mkdir()  # which ends the search
+    for user, argv in calls:
+        assert _first_stage(user, *argv) is None
+
+
+def test_what_is_named_through_a_link_is_not_remembered(
+    done: User, grown_old: Callable[[], None]
+) -> None:
+    (done.root / "here").symlink_to(".")
+    done.run("status")
+    grown_old()
+
+    assert done.run("build", "here/").err == NOTHING
+    assert _first_stage(done, "build", "here/") is None
+    assert done.run("build", "./").err == NOTHING
+    assert _first_stage(done, "build", "./") == NOTHING
 
 
 def test_a_commit_in_a_tag_is_looked_up_each_time(

@@ -1,0 +1,102 @@
+"""Leaves to the first stage what a run that found nothing to do has looked at and said."""
+
+import argparse
+import os
+import stat as filemode
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sandboxfile import __version__, account, app, fresh, tags
+from sandboxfile.config import finding
+from sandboxfile.model import Workspace
+from sandboxfile.opening import Opened
+from sandboxfile.planning import Planned
+
+Held = Mapping[str, os.stat_result]
+
+
+def held(workspace: Workspace) -> Held:
+    """Return the `lstat` of the configuration and of the locks, before the locks are read."""
+    found = {}
+    for path in (*workspace.files, *_locks(workspace)):
+        with suppress(OSError):
+            found[os.fspath(path)] = path.lstat()
+    return found
+
+
+def remember(
+    args: argparse.Namespace,
+    it: Opened,
+    before: Held,
+    *,
+    planned: Planned | None,
+    told: str,
+    printed: str = "",
+) -> None:
+    """Let the first stage say what this run said for as long as nothing has changed.
+
+    `before` is what `held` returned; without a plan nothing but the lock counted.
+    """
+    workspace = it.session.workspace
+    if not _is_repeatable(args, it, planned) or any(str(f) not in before for f in workspace.files):
+        return
+    surveyed = planned.survey.templates.values() if planned else ()
+    seen = dict(before)
+    paths = set(_searched(workspace, Path.cwd()))
+    paths |= {str(account.login_file(args.home)), *map(str, _locks(workspace))}
+    paths.update(workspace.looked_at)
+    for each in surveyed:
+        seen.update((entry.path, entry.stat) for entry in each.entries)
+        paths |= each.looked_at
+    paths.update(_behind_links([*before, str(account.login_file(args.home))]))
+    fresh.remember(
+        __version__,
+        args.given,
+        args.environ,
+        here=args.here,
+        config=str(workspace.file),
+        since=args.since,
+        paths=sorted(paths),
+        seen=seen,
+        told=told,
+        printed=printed,
+        read=workspace.environment,
+    )
+
+
+def _is_repeatable(args: argparse.Namespace, it: Opened, planned: Planned | None) -> bool:
+    """Say whether what is looked at is all that decides what is said."""
+    if args.ref or args.shard or it.show.has_reported or any(map(_is_behind_link, args.templates)):
+        return False
+    if planned is None:
+        return True
+    templates = it.session.workspace.templates.values()
+    wanted = [*it.session.target.tags, *(tag for each in templates for tag in each.tags)]
+    return not planned.pins and not tags.uses_git(wanted)
+
+
+def _is_behind_link(word: str) -> bool:
+    """Say whether a word names a directory in a way that is not looked at."""
+    is_path = "/" in word or word in {".", ".."}
+    return is_path and os.path.realpath(word) != os.path.abspath(word)  # noqa: PTH100
+
+
+def _locks(workspace: Workspace) -> tuple[Path, Path]:
+    return workspace.root / app.LOCK, workspace.root / app.LOCAL_LOCK
+
+
+def _searched(workspace: Workspace, here: Path) -> Iterable[str]:
+    """Yield what, by being there, makes another file the root, or ends the search for it."""
+    yield from map(str, finding.candidates(here))
+    for directory in (here, *here.parents):
+        if directory == workspace.root:
+            return
+        yield str(directory / ".git")
+
+
+def _behind_links(paths: Iterable[str]) -> Iterable[str]:
+    for path in paths:
+        with suppress(OSError):
+            if filemode.S_ISLNK(os.lstat(path).st_mode):
+                yield os.path.realpath(path)
