@@ -5,6 +5,7 @@ All of it is on this machine alone, needs nothing of Docker Hub, and is gone whe
 
 import io
 import os
+import re
 import shutil
 import signal
 import socket
@@ -129,7 +130,7 @@ def _ping(path: Path) -> bool:
 
 
 def _wait(ready: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         with suppress(OSError):
             if ready():
@@ -168,14 +169,12 @@ def registry(directory: Path, auth: str = "") -> Iterator[str]:
     program = shutil.which("docker-registry")
     if program is None:
         raise LackingError("a registry needs docker-registry (Debian: the package docker-registry)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    # It picks its port itself: one that we had found free could be somebody else's by then.
     (directory / "config.yml").write_text(
         "version: 0.1\n"
-        "log: {level: warn}\n"
+        "log: {level: info, accesslog: {disabled: true}}\n"
         f"storage: {{filesystem: {{rootdirectory: {directory}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n{auth}"
+        f"http: {{addr: '127.0.0.1:0'}}\n{auth}"
     )
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -185,15 +184,16 @@ def registry(directory: Path, auth: str = "") -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        _wait(lambda: _listens(port), process, directory / "log")
-        yield f"127.0.0.1:{port}"
+        _wait(lambda: _address(directory / "log"), process, directory / "log")
+        yield _address(directory / "log")
     finally:
         _end(process)
 
 
-def _listens(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), 1):
-        return True
+def _address(log: Path) -> str:
+    """Return where a registry says that it listens, empty while it does not yet."""
+    found = re.search(r"listening on (127\.0\.0\.1:\d+)\D", log.read_text(errors="replace"))
+    return found[1] if found else ""
 
 
 # --- an image --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ SF_TEST_DOCKER_HOST names an engine to use instead of a private one, SF_TEST_CAC
 keeps what is costly to make, SF_TEST_REQUIRE_ENGINE=1 turns a missing engine into a failure.
 """
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dev import private
 from dev.private import LackingError, PrivateEngine
@@ -32,6 +34,27 @@ from sandboxfile.model import EngineChoice
 FOREIGN = ("DOCKER_", "BUILDX_", "BUILDKIT_", "NOVITA_", "E2B_", "SANDBOXFILE_", "XDG_")
 FOREIGN_NAMES = ("CI", "GITHUB_ACTIONS", "FORCE_COLOR", "CLICOLOR_FORCE")
 USER, PASSWORD = "alice", "secret"
+
+# No test asserts a time: on a busy machine an example may take any.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+# --- several processes -----------------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Say how many processes `-n auto` of pytest-xdist is: a few, each with an engine of its own.
+
+    Tests with an engine wait more than they compute, hence one process more than there are
+    processors; but an engine that is named is for one, that removes what it made.
+    """
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    if os.environ.get("SF_TEST_DOCKER_HOST"):
+        return 1
+    return min(4, 1 + (os.cpu_count() or 1))
 
 
 # --- guards ----------------------------------------------------------------------------------
@@ -267,11 +290,12 @@ def python_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> st
     uris = _apt_uris()
     key = hashlib.sha256("\n".join(sorted(uris)).encode()).hexdigest()[:16]
     archive = _cache() / f"python-{key}.tar"
-    if not archive.exists():
-        work = tmp_path_factory.mktemp("python-image")
-        partial = archive.with_suffix(f".{os.getpid()}")
-        _make_python_archive(work, partial)
-        partial.replace(archive)
+    with archive.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the tests may be making it
+        if not archive.exists():
+            partial = archive.with_suffix(f".{os.getpid()}")
+            _make_python_archive(tmp_path_factory.mktemp("python-image"), partial)
+            partial.replace(archive)
     tag = f"sandboxfile-tests/python:{key}"
     if engine.find(tag) is None:
         engine.load_root(archive, tag, labels={"sandboxfile.tests": "python"})
