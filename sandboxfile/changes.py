@@ -20,6 +20,7 @@ from sandboxfile.config.names import is_glob
 from sandboxfile.config.variables import Given
 from sandboxfile.contents import Selection
 from sandboxfile.errors import ConfigError, UsageError
+from sandboxfile.gathering import Ground
 from sandboxfile.model import (
     Copy,
     DockerfileBase,
@@ -139,7 +140,7 @@ def _of_copy(copy: Copy, workspace: Workspace, changed: _Changed) -> Iterator[st
     ]
     yield from _ignores((copy.root, workspace.root), workspace.root, changed)
     if found:
-        taken = _taken(lambda: context.select(copy, workspace.root, workspace.files))
+        taken = _taken(lambda: context.select(copy, Ground(workspace.root, workspace.files)))
         yield from _decided(found, taken, workspace.root)
 
 
@@ -151,7 +152,7 @@ def _of_dockerfile(base: DockerfileBase, workspace: Workspace, changed: _Changed
     start = _relative(base.context, root)
     found = [(path, ()) for path in (*changed.below(start), *changed.covering(start))]
     if found:
-        taken = _taken(lambda: context.select_context(base, root, workspace.files))
+        taken = _taken(lambda: context.select_context(base, Ground(root, workspace.files)))
         yield from _decided(found, taken, root)
 
 

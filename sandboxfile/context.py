@@ -17,12 +17,12 @@ Rules, as Docker has them unless said otherwise:
 
 import os
 import stat as filemode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandboxfile.contents import Selection, shown, spelled, utf8
-from sandboxfile.gathering import Gathered, Place
+from sandboxfile.gathering import Gathered, Ground, Place
 from sandboxfile.ignore import Ignore, Matches, Rule, matcher
 from sandboxfile.model import Copy, DockerfileBase
 
@@ -31,17 +31,15 @@ _NEAR = 3
 _SEARCHED = 2_000  # paths looked at to find near ones
 
 
-def select(
-    copy: Copy, workspace_root: Path, own: Iterable[Path] = (), *, dockerfile: Path | None = None
-) -> Selection:
+def select(copy: Copy, ground: Ground, *, dockerfile: Path | None = None) -> Selection:
     """Find the files of a copy. Raises ConfigError with all its problems, at its place.
 
-    `own` are the files of the configuration, which are never taken. For a copy in a Dockerfile,
-    whose context is the copy's root, `<Dockerfile>.dockerignore` wins as in `select_context`.
+    For a copy in a Dockerfile, whose context is the copy's root, `<Dockerfile>.dockerignore` wins
+    as in `select_context`.
     """
-    gathered = Gathered(workspace_root, copy.at, Ignore.of(copy.ignore, copy.at), own)
+    gathered = Gathered(ground, copy.at, Ignore.of(copy.ignore, copy.at))
     if dockerfile is not None:
-        gathered.prefer(_beside(dockerfile), copy.root / ".dockerignore")
+        gathered.prefer(_beside(dockerfile), copy.root)
     single = False
     for source in copy.sources:
         single = _take(gathered, source, copy.root)
@@ -55,17 +53,15 @@ def select(
     )
 
 
-def select_context(
-    base: DockerfileBase, workspace_root: Path, own: Iterable[Path] = ()
-) -> Selection:
+def select_context(base: DockerfileBase, ground: Ground) -> Selection:
     """Find the files of a Dockerfile's build context. Raises ConfigError.
 
     `<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's `.dockerignore`.
     """
-    gathered = Gathered(workspace_root, base.at, Ignore([]), own)
-    gathered.prefer(_beside(base.dockerfile), base.context / ".dockerignore")
-    ignore = gathered.ignore(base.context / ".dockerignore")
-    root = Place(os.fspath(base.context), "", ignore)
+    gathered = Gathered(ground, base.at, Ignore([]))
+    gathered.prefer(_beside(base.dockerfile), base.context)
+    top = os.fspath(base.context)
+    root = Place(top, "", gathered.ignore(top))
     if gathered.is_inside(root.path, "the context"):
         gathered.contents(root)
     return Selection(
@@ -118,7 +114,7 @@ def _source(gathered: Gathered, text: str, root: str) -> _Source | None:
             f"`{text}` {where}", "write it relative to this file, inside the workspace"
         )
         return None
-    start = Place(top, "", gathered.ignore(Path(top, ".dockerignore")))
+    start = Place(top, "", gathered.ignore(top))
     parts = [part for part in full[len(top) :].split("/") if part]
     while parts and not _GLOB.intersection(parts[0]):
         start = start.below(parts.pop(0))
@@ -177,7 +173,7 @@ def _take_one(
 ) -> Rule | None:
     """Take one match; return the rule that leaves it out, if one does."""
     if filemode.S_ISLNK(stat.st_mode) and place is source.start:
-        target = gathered.inside(place.path)
+        target = gathered.ground.inside(place.path)
         gathered.problem(
             f"`{source.text}` is a link, and links are not followed",
             f"name what it points to: `{shown(target)}`" if target else "put the files there",

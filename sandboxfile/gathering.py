@@ -43,19 +43,68 @@ class Place:
         return self.ignore.rule(self.relative) if self.relative else None
 
 
+class Ground:
+    """What the selections of one workspace share, as of one moment.
+
+    Its root, what is never taken from it, its ignore files, and where its directories lead. `own`
+    are the files of the configuration.
+    """
+
+    def __init__(self, root: Path, own: Iterable[Path] = ()) -> None:
+        self.root = os.fspath(root)
+        self.left_out = {f"{self.root}/{name}" for name in OWN} | {os.fspath(p) for p in own}
+        self.ours = _OURS | {path.rpartition("/")[2] for path in self.left_out}
+        self._directories: dict[str, str] = {}
+        self._texts: dict[str, tuple[Ignore, OSError | None]] = {}
+        self._real_root = self.real(self.root)
+
+    def real(self, path: str) -> str:
+        """Return a path with all links resolved; each directory on the way is looked at once."""
+        above, _, name = path.rpartition("/")
+        if not above.startswith("/") or name in {"", ".", ".."}:
+            return os.path.realpath(path)
+        if above not in self._directories:
+            self._directories[above] = self.real(above)
+        path = f"{self._directories[above].rstrip('/')}/{name}"
+        return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+
+    def inside(self, path: str) -> str | None:
+        """Return a path relative to the workspace, all links resolved; None if it leads out."""
+        real = self.real(path)
+        if real == self._real_root:
+            return "."
+        below = f"{self._real_root.rstrip('/')}/"
+        return real[len(below) :] if real.startswith(below) else None
+
+    def shown(self, path: str) -> str:
+        """Return a path as the user would write it, from the root of the workspace."""
+        return shown(os.path.relpath(path, self.root))
+
+    def ignore(self, file: str) -> tuple[Ignore, OSError | None]:
+        """Read an ignore file once; absent, nothing is ignored. Raises ConfigError."""
+        if file not in self._texts:
+            text, problem = "", None
+            try:
+                text = reading.regular(Path(file)).decode("utf-8", "surrogateescape")
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                problem = error
+            self._texts[file] = Ignore.parse(text, self.shown(file)), problem
+        return self._texts[file]
+
+
 class Gathered:
     """The entries and problems of one selection, as they are found."""
 
-    def __init__(self, root: Path, at: Position, names: Ignore, own: Iterable[Path]) -> None:
-        self.root = os.fspath(root)
-        self._real = os.path.realpath(root)
+    def __init__(self, ground: Ground, at: Position, names: Ignore) -> None:
+        self.ground = ground
+        self.root = ground.root
         self._at = at
         self._names = names
-        self._ignores: dict[Path, Ignore] = {}
+        self._ignores: dict[str, Ignore] = {}
         self._entries: dict[str, Entry] = {}
         self._waiting: dict[str, Entry] = {}  # directories left out, while nothing in them stays
-        self._left_out = {f"{self.root}/{name}" for name in OWN} | {os.fspath(p) for p in own}
-        self._ours = _OURS | {path.rpartition("/")[2] for path in self._left_out}
         self._problems: list[Problem] = []
         self._unreadable: list[str] = []
         self._looked_at: set[str] = set()
@@ -72,7 +121,9 @@ class Gathered:
             self.problem(f"cannot read {listed}" + (f" and {more} more" if more > 0 else ""))
         if self._problems:
             raise ConfigError(self._problems)
-        return tuple(sorted(self._entries.values(), key=lambda entry: as_bytes(entry.name)))
+        # Names of ASCII alone have the order of their bytes.
+        key = None if "".join(self._entries).isascii() else as_bytes
+        return tuple([self._entries[name] for name in sorted(self._entries, key=key)])
 
     def problem(self, message: str, hint: str = "") -> None:
         self._problems.append(Problem(self._at, message, hint))
@@ -82,46 +133,41 @@ class Gathered:
 
     def shown(self, path: str) -> str:
         """Return a path as the user would write it, from the root of the workspace."""
-        return shown(os.path.relpath(path, self.root))
+        return self.ground.shown(path)
 
-    def ignore(self, file: Path) -> Ignore:
-        """Read an ignore file once; absent, nothing is ignored."""
+    def ignore(self, directory: str) -> Ignore:
+        """Return what the ignore file of a directory says, or the one that is preferred to it."""
+        file = f"{directory.rstrip('/')}/.dockerignore"
         if file not in self._ignores:
-            self._looked_at |= {os.fspath(file), os.path.realpath(file)}
-            try:
-                text = reading.regular(file).decode("utf-8", "surrogateescape")
-            except FileNotFoundError:
-                text = ""
-            except OSError as error:
-                self.unreadable(os.fspath(file), error)
-                text = ""
-            self._ignores[file] = Ignore.parse(text, self.shown(os.fspath(file)))
+            self._ignores[file] = self._read(file)
         return self._ignores[file]
 
-    def prefer(self, file: Path, other: Path) -> None:
-        """Read the ignore file `file`, where there is one, wherever `other` is asked for."""
-        ignore = self.ignore(file)
-        if file.exists():
-            self._ignores[other] = ignore
+    def _read(self, file: str) -> Ignore:
+        self._looked_at |= {file, self.ground.real(file)}
+        ignore, error = self.ground.ignore(file)
+        if error is not None:
+            self.unreadable(file, error)
+        return ignore
 
-    def inside(self, path: str) -> str | None:
-        """Return a path relative to the workspace, all links resolved; None if it leads out."""
-        real = os.path.relpath(os.path.realpath(path), self._real)
-        return None if f"{real}/".startswith("../") else real
+    def prefer(self, file: Path, directory: Path) -> None:
+        """Take an ignore file, where there is one, for that of a directory."""
+        ignore = self._read(os.fspath(file))
+        if file.exists():
+            self._ignores[f"{os.fspath(directory).rstrip('/')}/.dockerignore"] = ignore
 
     def is_inside(self, path: str, what: str) -> bool:
         """Say whether a path is in the workspace, links in it resolved; a problem if not."""
-        if self.inside(path) is not None:
+        if self.ground.inside(path) is not None:
             return True
         self.problem(
-            f"{what} is outside the workspace: `{shown(os.path.realpath(path))}`",
+            f"{what} is outside the workspace: `{shown(self.ground.real(path))}`",
             "paths may not leave the directory of the root `novita.yaml`",
         )
         return False
 
     def is_ours(self, path: str) -> bool:
         """Say whether it is something that sandboxfile itself writes."""
-        return path in self._left_out or f"/{STATE}/" in f"{path[len(self.root) :]}/"
+        return path in self.ground.left_out or f"/{STATE}/" in f"{path[len(self.root) :]}/"
 
     def file(self, place: Place, stat: os.stat_result) -> Rule | None:
         """Take one file or link under its own name, or return the rule that leaves it out."""
@@ -137,15 +183,17 @@ class Gathered:
         Returns the rule that leaves out the directory itself, if nothing in it was taken back.
         """
         before = len(self._entries)
+        judging = bool(top.ignore.rules or self._names.rules)
         stack = [(top.path, f"{top.relative}/" if top.relative else "", "")]
         while stack:
             directory, above, prefix = stack.pop()
             for found in self.listed(directory):
-                text, path = utf8(found.name), f"{directory}/{found.name}"
-                if found.name in self._ours and self.is_ours(path):
+                path = f"{directory}/{found.name}"
+                if found.name in self.ground.ours and self.is_ours(path):
                     continue
+                text = utf8(found.name)
                 relative, name = above + text, prefix + text
-                dropped = top.ignore.excludes(relative) or self._names.excludes(name)
+                dropped = judging and self._is_dropped(top.ignore, relative, name)
                 if found.is_dir(follow_symlinks=False):
                     if not dropped or self._may_stay(top.ignore, relative, name):
                         stack.append((path, f"{relative}/", f"{name}/"))
@@ -162,6 +210,9 @@ class Gathered:
                 yield from found
         except OSError as error:
             self.unreadable(directory, error)
+
+    def _is_dropped(self, ignore: Ignore, relative: str, name: str) -> bool:
+        return ignore.excludes(relative) or self._names.excludes(name)
 
     def _may_stay(self, ignore: Ignore, relative: str, name: str) -> bool:
         """Say whether something in a directory that is left out may be taken back."""

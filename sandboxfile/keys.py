@@ -18,7 +18,7 @@ The template key covers the image key, and start, ready, resources and the pre-b
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import assert_never
@@ -65,8 +65,7 @@ def canonical(value: object) -> bytes:
     A byte of a file name that is no UTF-8 is a lone surrogate in the text, and that becomes an
     escape of its own: different names stay different. Raises TypeError for what JSON cannot hold.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_mapping)
-    return text.encode("ascii")
+    return _text(value).encode("ascii")
 
 
 def _mapping(value: object) -> dict[str, object]:
@@ -75,9 +74,28 @@ def _mapping(value: object) -> dict[str, object]:
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
+_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_mapping).encode
+
+
+# What occurs several times is encoded once: these put texts together as the encoder would.
+
+
+def _list(texts: Iterable[str]) -> str:
+    return f"[{','.join(texts)}]"
+
+
+def _map(**texts: str) -> str:
+    members = [f'"{name}":{texts[name]}' for name in sorted(texts)]
+    return f"{{{','.join(members)}}}"
+
+
+def _key(text: str) -> str:
+    return f"{FORMAT}:{sha256(text.encode('ascii')).hexdigest()}"
+
+
 def digest(value: object) -> str:
     """Return the key of a structure: `sf1:` and 64 hex digits."""
-    return f"{FORMAT}:{sha256(canonical(value)).hexdigest()}"
+    return _key(_text(value))
 
 
 def short(value: object) -> str:
@@ -91,24 +109,25 @@ def of(template: Template, *, base: Record, manifests: Mapping[int, Manifest]) -
     `base` is one of the records below; `manifests` has what each Copy and InstallProject brings,
     by its number among them, from 1.
     """
-    records = tuple(_records(template, manifests))
-    image_key = digest(
-        {
-            "recipe": RECIPE,
-            "platform": PLATFORM,
-            "base": base,
-            "instructions": [record for _, record in records],
-            "user": template.user,
-            "workdir": template.workdir,
-            "inherit": template.inherit,
-        }
+    records = tuple((part, _text(each)) for part, each in _records(template, manifests))
+    written = _text(base)
+    image_key = _key(
+        _map(
+            recipe=_text(RECIPE),
+            platform=_text(PLATFORM),
+            base=written,
+            instructions=_list(text for _, text in records),
+            user=_text(template.user),
+            workdir=_text(template.workdir),
+            inherit=_text(template.inherit),
+        )
     )
-    snapshot = _snapshot(template)
-    parts = {"base": base, **_grouped(template, records), **snapshot}
+    snapshot = {name: _text(each) for name, each in _snapshot(template).items()}
+    parts = {"base": written, **_grouped(template, records), **snapshot}
     return Keys(
         image_key=image_key,
-        template_key=digest({"image": image_key, **snapshot}),
-        parts={name: short(part) for name, part in sorted(parts.items())},
+        template_key=_key(_map(image=_text(image_key), **snapshot)),
+        parts={name: _key(part)[4:12] for name, part in sorted(parts.items())},
     )
 
 
@@ -139,22 +158,20 @@ def _snapshot(template: Template) -> dict[str, object]:
     return record
 
 
-def _grouped(
-    template: Template, records: tuple[tuple[str, Record], ...]
-) -> dict[str, list[object]]:
+def _grouped(template: Template, records: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """Return the instructions by part. Together with their order they are the whole list."""
-    parts: dict[str, list[object]] = {}
-    for part, record in records:
-        parts.setdefault(part, []).append(record)
+    parts: dict[str, list[str]] = {}
+    for part, text in records:
+        parts.setdefault(part, []).append(text)
     if template.user is not None:
-        parts.setdefault("user", []).append(template.user)
+        parts.setdefault("user", []).append(_text(template.user))
     if template.workdir is not None:
-        parts.setdefault("workdir", []).append(template.workdir)
+        parts.setdefault("workdir", []).append(_text(template.workdir))
     if template.inherit != INHERIT:
-        parts["inherit"] = [*template.inherit]
+        parts["inherit"] = [_text(each) for each in template.inherit]
     if "steps" in template.places:  # sugar has one fixed order, `steps:` has the user's
-        parts["steps"] = [part for part, _ in records]
-    return parts
+        parts["steps"] = [_text(part) for part, _ in records]
+    return {part: _list(texts) for part, texts in parts.items()}
 
 
 def _records(template: Template, manifests: Mapping[int, Manifest]) -> Iterator[tuple[str, Record]]:

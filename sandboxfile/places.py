@@ -1,11 +1,14 @@
 """Places in files, and what is wrong there: what every complaint about a file is made of."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Position:
-    """A place in a file; line and column count from 1, `file` is as shown to the user."""
+class Position(NamedTuple):
+    """A place in a file; line and column count from 1, `file` is as shown to the user.
+
+    A tuple, because there are tens of thousands.
+    """
 
     file: str
     line: int

@@ -71,8 +71,8 @@ class StatCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._kept = _load(path)
-        self._used: dict[bytes, bytes] = {}
-        self._seen: dict[tuple[bytes, bytes], bytes] = {}
+        self._used: dict[str, bytes] = {}
+        self._seen: dict[tuple[str, bytes], bytes] = {}
 
     @classmethod
     def open(
@@ -86,7 +86,7 @@ class StatCache:
 
     def digest(self, path: str, stat: os.stat_result) -> str:
         """Return the SHA-256 (hex) of a file's content; see `Digests`."""
-        name = os.fsencode(path.removeprefix(self._root))
+        name = path.removeprefix(self._root)
         mark = signature(stat)
         record = self._kept.get(name)
         if record is not None and record[: _STAT.size] == mark:
@@ -95,7 +95,7 @@ class StatCache:
         known = self._seen.get((name, mark))
         return (known or self._read(name, path, mark)).hex()
 
-    def _read(self, name: bytes, path: str, mark: bytes) -> bytes:
+    def _read(self, name: str, path: str, mark: bytes) -> bytes:
         now = self._clock()
         found, content = read(path)
         with self._lock:
@@ -167,7 +167,7 @@ def _hash(descriptor: int, size: int) -> bytes | None:
 # --- the file: header, records of stat and hash, names joined by NUL -------------------------
 
 
-def _load(path: Path) -> dict[bytes, bytes]:
+def _load(path: Path) -> dict[str, bytes]:
     try:
         data = reading.regular(path)
         magic, checksum, count, length = _HEADER.unpack_from(data)
@@ -176,14 +176,14 @@ def _load(path: Path) -> dict[bytes, bytes]:
     body = data[_HEADER.size :]
     if magic != _MAGIC or checksum != crc32(body) or len(body) != count * _RECORD + length:
         return {}
-    names = body[count * _RECORD :].split(b"\0") if count else []
-    records = (body[at : at + _RECORD] for at in range(0, count * _RECORD, _RECORD))
+    names = os.fsdecode(body[count * _RECORD :]).split("\0") if count else []
+    records = [body[at : at + _RECORD] for at in range(0, count * _RECORD, _RECORD)]
     return dict(zip(names, records, strict=False))
 
 
-def _store(path: Path, records: dict[bytes, bytes]) -> None:
+def _store(path: Path, records: dict[str, bytes]) -> None:
     ordered = sorted(records)
-    names = b"\0".join(ordered)
+    names = os.fsencode("\0".join(ordered))
     body = b"".join([*(records[name] for name in ordered), names])
     header = _HEADER.pack(_MAGIC, crc32(body), len(ordered), len(names))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from sandboxfile import (
 from sandboxfile.config.document import complaint
 from sandboxfile.contents import Entry, Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.gathering import Ground
 from sandboxfile.keys import Keys
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import (
@@ -171,6 +172,7 @@ def survey(
 
     Raises ConfigError with the problems of all templates at once.
     """
+    ground = Ground(workspace.root, workspace.files)
     done: dict[str, Surveyed] = {}
     problems = list[Problem]()
     for name in ordered(workspace, names):
@@ -181,8 +183,8 @@ def survey(
             template = inherit.of_parent(template, done[template.base.template].template)
         try:
             _check(template, done, builder)
-            found = _one(workspace, template, done, resolved, digests)
-            done[name] = _for_service(workspace, found) if builder == "remote" else found
+            found = _one(workspace, ground, template, done, resolved, digests=digests)
+            done[name] = _for_service(ground, found) if builder == "remote" else found
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
@@ -213,16 +215,17 @@ def _text(file: str, workspace: Workspace) -> str | None:
 
 def _one(
     workspace: Workspace,
+    ground: Ground,
     template: Template,
     done: Mapping[str, Surveyed],
     resolved: Mapping[str, str],
+    *,
     digests: Digests,
 ) -> Surveyed:
     selections = {
-        number: context.select(copy, workspace.root, workspace.files)
-        for number, copy in dockerfile.copies(template)
+        number: context.select(copy, ground) for number, copy in dockerfile.copies(template)
     }
-    user_file, user_context = _dockerfile(template, workspace)
+    user_file, user_context = _dockerfile(template, workspace, ground)
     user_manifest = keys.manifest(user_context, digests) if user_context else None
     base, missing = _base_record(
         template, done, resolved, user_file=user_file, user_manifest=user_manifest
@@ -264,7 +267,7 @@ def _unbuildable(template: Template) -> Iterator[Problem]:
             pass
 
 
-def _for_service(workspace: Workspace, surveyed: Surveyed) -> Surveyed:
+def _for_service(ground: Ground, surveyed: Surveyed) -> Surveyed:
     """Find what the service is to be sent for a Dockerfile. Raises ConfigError.
 
     Variables that the image sets are not known here: nothing that they decide is complained of.
@@ -278,7 +281,7 @@ def _for_service(workspace: Workspace, surveyed: Surveyed) -> Surveyed:
         raise ConfigError(problems)
     copies = [each for each in found.instructions if isinstance(each, Copy)]
     below = {
-        number: context.select(copy, workspace.root, workspace.files, dockerfile=base.dockerfile)
+        number: context.select(copy, ground, dockerfile=base.dockerfile)
         for number, copy in enumerate(copies, 1)
     }
     if problems := tuple(_untrue(below, found.unpacking)):
@@ -319,7 +322,7 @@ def _check_remote(template: Template, done: Mapping[str, Surveyed]) -> None:
 
 
 def _dockerfile(
-    template: Template, workspace: Workspace
+    template: Template, workspace: Workspace, ground: Ground
 ) -> tuple[UserDockerfile, Selection] | tuple[None, None]:
     base = template.base
     if not isinstance(base, DockerfileBase):
@@ -344,7 +347,7 @@ def _dockerfile(
         text = f"the Dockerfile mounts secret `{undeclared[0]}`, which is not declared"
         hint = f"add `secrets: {{{undeclared[0]}: {{env: NAME}}}}`"
         raise ConfigError([Problem(base.at, text, hint)])
-    return parsed, context.select_context(base, root, workspace.files)
+    return parsed, context.select_context(base, ground)
 
 
 def _near(path: Path, root: Path) -> str:

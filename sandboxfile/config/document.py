@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
@@ -25,14 +25,13 @@ FARTHEST = 2000  # column up to which a line is shown at all
 DIGITS = 18  # of an integer: beyond it nothing we read makes sense
 
 Scalar = str | int | float | bool | None
-Content: TypeAlias = "Scalar | tuple[Node, ...] | Mapping[str, Node]"
+Content: TypeAlias = "Scalar | tuple[Node, ...] | dict[str, Node]"
 
 _NOTHING: Mapping[str, "Node"] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A value and its place.
+class Node(NamedTuple):
+    """A value and its place (a tuple: there are tens of thousands).
 
     `key_at` and `key_raw` are the place and the written form of the key that names it, `raw` the
     written form of a scalar, with its quotes.
@@ -63,7 +62,7 @@ class Node:
     @property
     def entries(self) -> "Mapping[str, Node]":
         """The values of a map by key; none for anything else."""
-        return self.content if isinstance(self.content, Mapping) else _NOTHING
+        return self.content if isinstance(self.content, dict) else _NOTHING
 
     def find(self, path: Iterable[str | int]) -> "Node":
         """Follow keys and indexes down; stop at the last one that exists."""
@@ -324,32 +323,32 @@ class _Builder:
             self._complain(event, "`%TAG` is not accepted", "remove the line", 4)
 
     def _scalar(self, event: Any) -> None:
-        self._refuse_tag(event)
-        raw = self._raw(event)
+        if event.tag is not None:
+            self._refuse_tag(event)
+        mark = event.start_mark
+        raw = self.text[mark.index : event.end_mark.index]
         value = _plain(event.value) if event.implicit[0] else event.value
         if "\\" in raw and isinstance(value, str) and (bad := INVISIBLE.search(value)):
             message = f"the character U+{ord(bad.group()):04X} is not accepted in a value"
             self._complain(event, message, "remove the escape")
+        at = Position(self.file, mark.line + 1, mark.column + 1)
         frame = self._open[-1] if self._open else None
         if frame is not None and frame.entries is not None and frame.key is None:
-            self._key(event, frame, value, raw)
+            frame.key = _Key(self._name(event, frame.entries, value, raw), at, raw)
             return
         self._counted += 1
-        node = self._add(value, self._at(event.start_mark), raw)
+        node = self._add(value, at, raw)
         if event.anchor:
             self._anchors[event.anchor] = (node, 1)
 
     def _refuse_tag(self, event: Any) -> None:
-        if event.tag is None:
-            return
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
         hint = 'write text in quotes: "..."' if tag == "!!str" else "remove it"
         width = len(self._raw(event).partition(" ")[0].partition("\n")[0])
         self._complain(event, f"tags are not accepted: {quoted(tag)}", hint, max(1, width))
 
-    def _key(self, event: Any, frame: _Frame, value: Scalar, raw: str) -> None:
-        key = _Key(None, self._at(event.start_mark), raw)
-        frame.key = key
+    def _name(self, event: Any, entries: Mapping[str, Node], value: Scalar, raw: str) -> str | None:
+        """Return the name that a key gives, None after a complaint."""
         if value == "<<" and event.implicit[0]:
             hint = "use `extends` or `defaults`"
             self._complain(event, "merge keys (`<<`) are not accepted", hint)
@@ -357,14 +356,16 @@ class _Builder:
             self._complain(event, *_untextual_key(value, raw))
         elif not value:
             self._complain(event, "a key must not be empty")
-        elif (first := _same(value, frame.entries or {})) is not None:
+        elif (value in entries or not value.isascii()) and (first := _same(value, entries)):
             message = f"{quoted(value)} is given twice, first at line {first.line}"
             self._complain(event, f"{message}, column {first.column}", "keep one of them")
         else:
-            key.name = value
+            return value
+        return None
 
     def _start(self, event: Any) -> None:
-        self._refuse_tag(event)
+        if event.tag is not None:
+            self._refuse_tag(event)
         if len(self._open) >= DEPTH:
             self._stop(event, _DEEPER, _FLATTER, 1)
         above = self._open[-1] if self._open else None
@@ -445,8 +446,6 @@ def _same(key: str, entries: Mapping[str, Node]) -> Position | None:
     """Return the place of the key that equals `key`, also in another Unicode normal form."""
     if key in entries:
         return entries[key].key_at
-    if key.isascii():
-        return None
     import unicodedata
 
     form = unicodedata.normalize("NFC", key)

@@ -6,7 +6,7 @@ wrote it.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sandboxfile.config.document import Node
 from sandboxfile.config.names import Names
@@ -71,11 +71,11 @@ def _inherited(
     defaults, node = source.defaults, source.node
     if parent is None:
         return child(defaults, node) if defaults else node
-    above = replace(done[parent], content=_without(done[parent].entries, *_OWN))
+    above = done[parent]._replace(content=_without(done[parent].entries, *_OWN))
     if defaults is not None and defaults is not templates[parent].defaults:
         above = child(defaults, above)  # of another file: below what that file says
     merged = child(above, node)
-    return replace(merged, content=_without(merged.entries, "extends"))
+    return merged._replace(content=_without(merged.entries, "extends"))
 
 
 def _without(entries: Mapping[str, Node], *keys: str) -> dict[str, Node]:
@@ -136,7 +136,7 @@ def child(parent: Node, child: Node) -> Node:
     """Return one template over another: `steps` stand in for what they replace."""
     own = child.entries
     replaced = SUGAR if own.get("steps") and own["steps"].content is not None else ()
-    return replace(child, content=_merge_maps(_without(parent.entries, *replaced), own, ()))
+    return child._replace(content=_merge_maps(_without(parent.entries, *replaced), own, ()))
 
 
 def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
@@ -145,7 +145,7 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
         return child
     if _is_another_kind(parent, child, path):
         return child
-    return replace(child, content=_merge_maps(parent.content, child.content, path))
+    return child._replace(content=_merge_maps(parent.content, child.content, path))
 
 
 def _merge_maps(
@@ -204,7 +204,7 @@ def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool =
         case tuple():
             items = tuple(interpolate(n, known, problems, in_tags=in_tags) for n in node.content)
             same = all(a is b for a, b in zip(items, node.content, strict=True))
-            return node if same else replace(node, content=items)
+            return node if same else node._replace(content=items)
         case dict():
             entries = {
                 key: n
@@ -213,7 +213,7 @@ def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool =
                 for key, n in node.content.items()
             }
             same = all(n is entries[key] for key, n in node.content.items())
-            return node if same else replace(node, content=entries)
+            return node if same else node._replace(content=entries)
         case _:
             return node
 
@@ -221,7 +221,7 @@ def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool =
 def _text(node: Node, known: Known, problems: Problems, *, in_tags: bool) -> Node:
     text = str(node.content)
     pieces = list(_pieces(node, text, known, problems, in_tags=in_tags))
-    return replace(node, content="".join(pieces))
+    return node._replace(content="".join(pieces))
 
 
 def _pieces(

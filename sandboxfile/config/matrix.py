@@ -44,7 +44,7 @@ def expand_template(
     entries = {
         each: child for each, child in node.entries.items() if each not in ("matrix", "name")
     }
-    inner = replace(node, content=entries)
+    inner = node._replace(content=entries)
     if written is None:
         known = Known(variables)
         name = _name(key, value(node, "name"), known, scope)

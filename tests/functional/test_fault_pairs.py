@@ -16,6 +16,7 @@ from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.context import select
 from sandboxfile.events import Event, Log
+from sandboxfile.gathering import Ground
 from sandboxfile.journal import Journal
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Copy, Secret, Target
@@ -102,7 +103,7 @@ def remote(directory: Path) -> Recipe:
     """What a service builds itself, with a file to send."""
     (directory / "hello").write_text("hello\n")
     copy = Copy(sources=("hello",), to="/srv/", root=directory, at=AT)
-    return Recipe(image=IMAGE, uploads={1: upload(select(copy, directory), NoCache())})
+    return Recipe(image=IMAGE, uploads={1: upload(select(copy, Ground(directory)), NoCache())})
 
 
 @pytest.mark.parametrize(

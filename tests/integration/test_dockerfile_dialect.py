@@ -13,6 +13,7 @@ from sandboxfile import archive, contents, context, dockerfile, userdockerfile
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, BuildSpec, Engine
 from sandboxfile.errors import BuildFailed
+from sandboxfile.gathering import Ground
 from sandboxfile.model import (
     Account,
     Copy,
@@ -101,7 +102,8 @@ class Builder:
             places={"env": at(2)},
         )
         selections = {
-            number: context.select(copy, self.root) for number, copy in dockerfile.copies(template)
+            number: context.select(copy, Ground(self.root))
+            for number, copy in dockerfile.copies(template)
         }
         rendered = dockerfile.render(
             template,
@@ -123,7 +125,7 @@ class Builder:
         base = DockerfileBase(dockerfile=path, context=self.root, at=at(1))
         pinned = parsed.pin(dict.fromkeys(parsed.images, self.base))
         members = archive.context_members(
-            pinned, context.select_context(base, self.root), NoCache()
+            pinned, context.select_context(base, Ground(self.root)), NoCache()
         )
         return self._built(members, tag, {}, parsed.place)
 

@@ -15,6 +15,7 @@ import pytest
 
 from sandboxfile.context import select
 from sandboxfile.errors import ConfigError
+from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
 from sandboxfile.statcache import NoCache
@@ -35,7 +36,7 @@ class Case:
 
     def ours(self) -> str:
         copy = Copy(sources=(self.source,), to=self.to, root=self.context, at=AT)
-        return upload(select(copy, self.context), NoCache()).files_hash()
+        return upload(select(copy, Ground(self.context)), NoCache()).files_hash()
 
     @property
     def has_directories(self) -> bool:

@@ -16,6 +16,7 @@ from sandboxfile.archive import Member, stream
 from sandboxfile.contents import Selection
 from sandboxfile.context import select, select_context
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy, DockerfileBase
 from sandboxfile.places import Position
 from sandboxfile.statcache import NoCache
@@ -34,7 +35,7 @@ def listed(data: bytes) -> list[tarfile.TarInfo]:
 
 
 def selection(root: Path, *sources: str, mode: str | None = None) -> Selection:
-    return select(Copy(sources=sources, to="/app/", root=root, mode=mode, at=AT), root)
+    return select(Copy(sources=sources, to="/app/", root=root, mode=mode, at=AT), Ground(root))
 
 
 def on_disk(path: Path, content: bytes, name: str = "f") -> Member:
@@ -99,7 +100,7 @@ def test_the_mode_of_a_copy_is_that_of_its_files(
 def test_the_users_context_is_sent_as_it_is_with_our_dockerfile(root: Path) -> None:
     (root / "Dockerfile").write_text("FROM x\n")
     base = DockerfileBase(dockerfile=root / "Dockerfile", context=root, at=AT)
-    found = select_context(base, root)
+    found = select_context(base, Ground(root))
     members = archive.context_members("FROM x@sha256:0\n", found, NoCache())
     data = packed(*members)
     assert {each.name for each in listed(data)} == {
@@ -114,7 +115,7 @@ def test_no_file_of_a_context_can_take_the_name_of_our_dockerfile(root: Path) ->
     (root / ".sandboxfile").mkdir()
     (root / ".sandboxfile/Dockerfile").write_text("not the one")
     base = DockerfileBase(dockerfile=root / "Dockerfile", context=root, at=AT)
-    members = archive.context_members("FROM x\n", select_context(base, root), NoCache())
+    members = archive.context_members("FROM x\n", select_context(base, Ground(root)), NoCache())
     assert [m.content for m in members if m.name == archive.DOCKERFILE] == [b"FROM x\n"]
 
 

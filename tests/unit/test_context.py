@@ -16,6 +16,7 @@ from sandboxfile import contents, context
 from sandboxfile.contents import Selection
 from sandboxfile.context import select, select_context
 from sandboxfile.errors import ConfigError
+from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy, DockerfileBase
 from sandboxfile.places import Position
 
@@ -42,7 +43,7 @@ def tree(tmp_path: Path) -> Tree:
 
 def take(root: Path, *sources: str, within: str = "", ignore: tuple[str, ...] = ()) -> Selection:
     copy = Copy(sources=sources, to="/app/", root=root / within, ignore=ignore, at=AT)
-    return select(copy, root)
+    return select(copy, Ground(root))
 
 
 def names(selection: Selection) -> list[str]:
@@ -417,7 +418,7 @@ def test_an_unreadable_dockerignore_is_told(tree: Tree) -> None:
 
 def context_of(root: Path, dockerfile: str = "Dockerfile", within: str = ".") -> Selection:
     base = DockerfileBase(dockerfile=root / dockerfile, context=root / within, at=AT)
-    return select_context(base, root)
+    return select_context(base, Ground(root))
 
 
 def test_a_context_is_the_whole_directory(tree: Tree) -> None:
@@ -479,13 +480,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from sandboxfile.context import select
+from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
 
 root = Path(sys.argv[1])
 for source in ("\\u00e9", "*/\\u00fc?", "."):
     copy = Copy(sources=(source,), to="/", root=root, at=Position("f", 1, 1))
-    print(ascii([(e.name, e.kind, e.link) for e in select(copy, root).entries]))
+    print(ascii([(e.name, e.kind, e.link) for e in select(copy, Ground(root)).entries]))
 """
 
 
@@ -519,4 +521,19 @@ def test_what_decides_the_selection_is_known(tree: Tree) -> None:
         os.fspath(root / name) for name in (".dockerignore", "app", "app/sub", "app/left", ".")
     }
     shutil.rmtree(root / "app/sub")
-    assert context.select(Copy(sources=("app",), to="/", root=root, at=AT), root) != found
+    assert context.select(Copy(sources=("app",), to="/", root=root, at=AT), Ground(root)) != found
+
+
+def test_what_selections_share_is_told_in_each_of_them(tree: Tree) -> None:
+    root = tree("one/a", "two/b", "inner/c")
+    (root / ".dockerignore").mkdir()
+    (root / "way").symlink_to("inner")
+    (root / "out").symlink_to("/")
+    ground = Ground(root)
+    for source in ("one", "two"):
+        with pytest.raises(ConfigError, match=r"cannot read `\.dockerignore`"):
+            select(Copy(sources=(source,), to="/", root=root, at=AT), ground)
+    assert ground.inside(os.fspath(root / "way/c")) == "inner/c"
+    assert ground.inside(os.fspath(root)) == "."
+    assert ground.inside(os.fspath(root / "out/etc")) is None
+    assert ground.real("/") == "/"

@@ -16,6 +16,7 @@ from sandboxfile import keys
 from sandboxfile.contents import FileRecord, Kind, Manifest
 from sandboxfile.context import select
 from sandboxfile.errors import ConfigError
+from sandboxfile.gathering import Ground
 from sandboxfile.model import (
     Account,
     BootstrapBase,
@@ -296,7 +297,7 @@ def test_content_is_known_by_the_part_it_belongs_to() -> None:
 
 def manifest(root: Path, *sources: str) -> Manifest:
     copy = Copy(sources=sources, to="/app/", root=root, at=AT)
-    return keys.manifest(select(copy, root), NoCache())
+    return keys.manifest(select(copy, Ground(root)), NoCache())
 
 
 def canonical(content: Manifest) -> bytes:
@@ -323,7 +324,7 @@ def test_unreadable_files_are_listed(tmp_path: Path) -> None:
     for number in range(22):
         (tmp_path / f"f{number:02}").write_text("")
     (tmp_path / "g").write_text("")
-    found = select(Copy(sources=(".",), to="/", root=tmp_path, at=AT), tmp_path)
+    found = select(Copy(sources=(".",), to="/", root=tmp_path, at=AT), Ground(tmp_path))
     for number in range(22):
         (tmp_path / f"f{number:02}").unlink()
     with pytest.raises(ConfigError) as caught:

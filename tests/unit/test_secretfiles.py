@@ -5,6 +5,7 @@ import pytest
 from sandboxfile import secretfiles
 from sandboxfile.contents import Selection
 from sandboxfile.context import select
+from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
 
@@ -13,7 +14,7 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n"
 
 
 def selected(root: Path, *sources: str, allow: tuple[str, ...] = ()) -> Selection:
-    return select(Copy(sources=sources, to="/x/", root=root, allow=allow, at=AT), root)
+    return select(Copy(sources=sources, to="/x/", root=root, allow=allow, at=AT), Ground(root))
 
 
 def told(root: Path, name: str, content: str | bytes = "A=1\n") -> str:

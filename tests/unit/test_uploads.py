@@ -10,6 +10,7 @@ import pytest
 
 from sandboxfile.context import select
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
 from sandboxfile.statcache import NoCache
@@ -43,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 
 def sent(root: Path, *sources: str, to: str = "/app/", **given: str | tuple[str, ...]) -> Upload:
     copy = Copy(sources=sources, to=to, root=root, at=AT, **given)  # type: ignore[arg-type]
-    return upload(select(copy, root), NoCache())
+    return upload(select(copy, Ground(root)), NoCache())
 
 
 def names(found: Upload) -> list[str]:
@@ -165,7 +166,7 @@ def test_what_has_no_name_of_its_own_is_laid_out(
 
 def test_what_lies_above_the_file_that_states_it_is_laid_out(root: Path) -> None:
     copy = Copy(sources=("../b",), to="/app", root=root / "app", at=AT)
-    found = upload(select(copy, root), NoCache())
+    found = upload(select(copy, Ground(root)), NoCache())
     assert found.sent == Sent(source="files", to="/app/")
     assert names(found) == ["files", "files/a.txt", "files/b.txt"]
 

@@ -18,6 +18,7 @@ from sandboxfile.errors import (
     SandboxfileError,
     Unreachable,
 )
+from sandboxfile.gathering import Ground
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
 from sandboxfile.model import (
     AwsCredentials,
@@ -559,7 +560,7 @@ def while_sending(world: World, root: Path, act: Callable[[Journal], None]) -> R
     world.service.__class__ = Storing
     (root / "hello").write_text("hello\n")
     copy = Copy(sources=("hello",), to="/srv/", root=root, at=AT)
-    files = upload(select(copy, root), NoCache())
+    files = upload(select(copy, Ground(root)), NoCache())
     return replace(release(), image=None, recipe=Recipe(image=IMAGE, uploads={1: files}))
 
 

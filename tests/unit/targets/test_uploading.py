@@ -15,6 +15,7 @@ from sandboxfile.context import select
 from sandboxfile.declined import Rejected
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Event, Notice
+from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy, Secret
 from sandboxfile.places import Position
 from sandboxfile.service import TemplateService
@@ -45,7 +46,7 @@ class Sending:
     def files(self, name: str, content: str) -> tuple[str, Upload]:
         (self.root / name).write_text(content)
         copy = Copy(sources=(name,), to="/x/", root=self.root, at=Position("novita.yaml", 1, 1))
-        found = upload(select(copy, self.root), NoCache())
+        found = upload(select(copy, Ground(self.root)), NoCache())
         return found.files_hash(), found
 
     def send(self, *files: tuple[str, Upload]) -> None:
