@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from sandboxfile.config.document import Node, complaint
@@ -10,6 +11,7 @@ from sandboxfile.places import Position, Problem
 
 MOST = 50  # more than this nobody reads
 LISTED = 50  # known words in a hint
+_SLIPS = 2  # that a word may be away from the one that is meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +115,29 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 
 def near(word: str, known: Iterable[str]) -> str:
     """Return the hint `did you mean ...?`, or the known words when none is near."""
-    names = list(known)
+    return _near(word, tuple(known))
+
+
+@lru_cache(maxsize=256)  # one slip is made in a thousand templates
+def _near(word: str, names: tuple[str, ...]) -> str:
     folded = word.lower().replace("-", "_")
     candidates = {name: name for name in names}
     for name in names:
         candidates.update(dict.fromkeys(_SYNONYMS.get(name, ()), name))
     candidates |= {name: name for name in names}
-    best = min(candidates, key=lambda each: _distance(folded, each), default="")
-    if best and _distance(folded, best) <= min(2, len(best) // 3):
+    alike = [each for each in candidates if abs(len(each) - len(folded)) <= _SLIPS]
+    best = min(alike, key=lambda each: _distance(folded, each), default="")
+    if best and _distance(folded, best) <= min(_SLIPS, len(best) // 3):
         return f"did you mean `{candidates[best]}`?"
     listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
     return f"known: {listed}" if names else ""
 
 
 def _distance(one: str, other: str) -> int:
-    """Count the slips between two words: a letter added, lost, changed, or two swapped."""
+    """Count the slips between two words: a letter added, lost, changed, or two swapped.
+
+    Beyond `_SLIPS` nobody needs to know how many there are.
+    """
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
@@ -138,4 +148,6 @@ def _distance(one: str, other: str) -> int:
                 cost = min(cost, before[j - 2] + 1)
             row.append(cost)
         before = above
+        if min(row) > _SLIPS and min(above) > _SLIPS:
+            return _SLIPS + 1
     return row[-1]

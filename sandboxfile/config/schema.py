@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sandboxfile.config import structure
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Problems, near
 
@@ -37,11 +38,16 @@ def load(path: Path = CONFIGURATION) -> dict[str, Any]:
 
 def check(roots: Iterable[Node], problems: Problems) -> None:
     """Add everything in these documents that does not fit the schema to the problems."""
+    schema = load()
+    fits = structure.of(schema)
+    roots = [root for root in roots if not fits(root)]
+    if not roots:
+        return
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
-    validator = extend(Draft202012Validator, type_checker=checker)(load())  # type: ignore[no-untyped-call]
+    validator = extend(Draft202012Validator, type_checker=checker)(schema)  # type: ignore[no-untyped-call]
     for root in roots:
         for error in validator.iter_errors(root.plain()):
             _report(root, error, problems)

@@ -348,7 +348,7 @@ def test_threads_may_share_a_cache(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert kept(tmp_path) == {path.name.encode() for path in paths}
+    assert kept(tmp_path) == {path.name for path in paths}
 
 
 def test_a_fifo_in_place_of_the_cache_is_not_waited_for(tmp_path: Path, file: Path) -> None:

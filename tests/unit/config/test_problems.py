@@ -104,3 +104,10 @@ def test_more_than_a_screenful_is_counted_instead_of_shown() -> None:
 )
 def test_a_near_miss_is_offered(word: str, known: list[str], hint: str) -> None:
     assert near(word, known) == hint
+
+
+def test_words_far_apart_are_told_from_near_ones_without_counting_all_slips() -> None:
+    known = [f"template-{number:04}" for number in range(300)]
+    assert near("template-0007x", known) == "did you mean `template-0007`?"
+    assert near("something-else", known).startswith("known: template-0000, ")
+    assert near("abcdefgh", ["hgfedcba"]) == "known: hgfedcba"
