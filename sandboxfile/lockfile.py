@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def read(path: Path) -> Lock:
     return Lock() if text is None else parse(text, _shown(path))
 
 
+@lru_cache(maxsize=2)  # a run asks for its lock several times
 def parse(text: str, file: str) -> Lock:
     """Read the text of a lock; `file` is the name in messages. Raises ConfigError."""
     text = renewed(text)

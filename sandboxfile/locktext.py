@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from sandboxfile.entries import VERSION, Entry, Lock
@@ -59,6 +60,7 @@ def _entry_lines(entry: Entry) -> Iterator[str]:
     yield f"template_key: {_scalar(entry.template_key)}"
 
 
+@lru_cache(maxsize=4096)  # names of parts, digests of bases: the same in most entries
 def _scalar(text: str) -> str:
     plain = _PLAIN.fullmatch(text) and not text.endswith(":") and ": " not in text
     if plain and not _NOT_TEXT.fullmatch(text):

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from sandboxfile import __version__, errors
+from sandboxfile import __version__, collector, errors
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 
 COMMANDS: Mapping[str, str] = {
@@ -188,7 +188,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; the exit code. Raises nothing but SystemExit from `--help`."""
     Parser.environ = environ
     try:
-        return _run(argv, environ)
+        with collector.paused():
+            return _run(argv, environ)
     except SandboxfileError as error:
         return _fail(error, environ)
     except KeyboardInterrupt:

@@ -4,7 +4,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandboxfile import __version__, account, app, credentials, fidelity, logs, pipeline, pulling
+from sandboxfile import (
+    __version__,
+    account,
+    app,
+    collector,
+    credentials,
+    fidelity,
+    logs,
+    pipeline,
+    pulling,
+)
 from sandboxfile.account import Account
 from sandboxfile.app import Session
 from sandboxfile.configs import Configs
@@ -35,6 +45,7 @@ class Parts:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._environ: Mapping[str, str] = session.args.environ
+        collector.resume()  # who talks to others may wait long
         logs.silence()  # other people's loggers tell URLs, signed ones too
 
     def engine(self) -> Engine:

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from sandboxfile import app, credentials, errors
+from sandboxfile import app, collector, credentials, errors
 from sandboxfile.engines import choose
 from sandboxfile.errors import UsageError
 from sandboxfile.local.builder import PARALLEL
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
+    collector.resume()
 
     def login(host: str) -> Login | None:
         return credentials.login_for(host, environ=args.environ, home=args.home)

@@ -1,12 +1,11 @@
 """From the path of a `novita.yaml` to a Workspace, or to everything that is wrong with it."""
 
-import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sandboxfile import collector
 from sandboxfile.config import expand, groups, matrix, template, variables, workspace
 from sandboxfile.config.document import Node
 from sandboxfile.config.expand import Known, Source
@@ -33,7 +32,7 @@ def load(
     without problems. Everything but the structure is checked every time. `given` has the values
     of variables. Raises UsageError for a `--var` that is not declared.
     """
-    with _without_collector():
+    with collector.paused():
         files = _files(path)
         loaded = _workspace(files, given or Given())
         _check_structure(files, validated or (lambda _: False), remember or (lambda _: None))
@@ -46,7 +45,7 @@ def meanings(path: Path, given: Given) -> Mapping[str, object]:
     What is wrong with it does not matter here: templates that cannot be read are left out. Two
     states are the same if the same is said, by files in the same directories.
     """
-    with _without_collector():
+    with collector.paused():
         try:
             read = _files(path)
             values = variables.read(_variables(read), given, read.files.problems, complete=False)
@@ -68,18 +67,6 @@ def _meaning(node: Node, scope: Scope) -> object:
             return {key: _meaning(child, scope) for key, child in kept}
         case _:
             return repr(node.content)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Keep the garbage collector from walking a growing tree again and again: half the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
-    ("places", "fresh", "reading", "schedule"),
+    ("collector", "places", "fresh", "reading", "schedule"),
     ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact", "drawing"),
     (

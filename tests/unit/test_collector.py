@@ -1,0 +1,33 @@
+"""The collector rests inside the block and works again after it, or from `resume` on."""
+
+import gc
+
+import pytest
+
+from sandboxfile import collector
+
+
+def fails() -> None:
+    with collector.paused():
+        with collector.paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+        raise ValueError("x")
+
+
+def test_the_collector_rests_inside_the_block_whatever_happens() -> None:
+    with pytest.raises(ValueError, match="x"):
+        fails()
+    assert gc.isenabled()
+
+
+def test_a_run_that_may_take_long_has_its_collector_back() -> None:
+    frozen = gc.get_freeze_count()
+    collector.resume()  # it works: nothing to do
+    assert gc.get_freeze_count() == frozen
+    with collector.paused():
+        collector.resume()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    gc.unfreeze()
+    assert gc.isenabled()
