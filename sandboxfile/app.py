@@ -25,6 +25,7 @@ from sandboxfile.statcache import StatCache
 
 T = TypeVar("T")
 STATE = ".sandboxfile"
+SNAPSHOTS_AT_ONCE = 32
 LOCK = "novita.lock"
 LOCAL_LOCK = "novita.local.lock"
 _DIGEST = 32  # bytes
@@ -260,6 +261,20 @@ def _with_address(target: Target, environ: Mapping[str, str]) -> Target:
 def builds_at_once() -> int:
     """Return how many images are built at once: an engine gains little from more than four."""
     return min(4, 2 * (os.cpu_count() or 1))
+
+
+def at_once(builds: int) -> Mapping[str, int]:
+    """Return how many jobs of each kind run at once: the engine's, the registry's, the service's.
+
+    Snapshots are the service's work; how many it takes is learned (`targets.room`).
+    """
+    return {
+        "generate": builds,
+        "build": builds,
+        "push": builds,
+        "snapshot": SNAPSHOTS_AT_ONCE,
+        "tag": builds,
+    }
 
 
 def trusted_hosts(environ: Mapping[str, str], home: Path) -> frozenset[str]:

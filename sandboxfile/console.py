@@ -14,6 +14,7 @@ Progress = Literal["auto", "tty", "plain", "json", "quiet"]
 Screen = Literal["tty", "plain", "json", "quiet"]
 
 _MINUTE_S, _HOUR_S = 60, 3600
+_UNIT = 1000
 _MAX_SOURCE = 1 << 20
 _MAX_CARETS = 60
 
@@ -47,6 +48,16 @@ def duration(seconds: float) -> str:
     if whole < _HOUR_S:
         return f"{whole // _MINUTE_S}m{whole % _MINUTE_S:02}s"
     return f"{whole // _HOUR_S}h{whole % _HOUR_S // _MINUTE_S:02}m"
+
+
+def size(count: int) -> str:
+    """Write a number of bytes as people do: `512 B`, `1.2 MB`; units are powers of 1000."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < _UNIT - 0.5:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= _UNIT
+    return f"{value:.1f} TB"
 
 
 def source(file: str) -> str | None:

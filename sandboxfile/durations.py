@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -44,6 +44,7 @@ class History:
     """What is known of earlier runs; keys as in the file."""
 
     known: Mapping[str, Cost]
+    _medians: dict[tuple[str, str], float] = field(default_factory=dict, compare=False, repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.known)
@@ -55,10 +56,14 @@ class History:
         there; without any it is a second.
         """
         found = self.known.get(_key(job, target))
-        return found.seconds if found is not None else self._usual(job, target)
+        if found is not None:
+            return found.seconds
+        kind = job.partition(":")[0], _key(job, target).partition("@")[2]
+        if kind not in self._medians:
+            self._medians[kind] = self._usual(*kind)
+        return self._medians[kind]
 
-    def _usual(self, job: str, target: str) -> float:
-        step, place = job.partition(":")[0], _key(job, target).partition("@")[2]
+    def _usual(self, step: str, place: str) -> float:
         alike = {k: c.seconds for k, c in self.known.items() if k.partition(":")[0] == step}
         there = [seconds for key, seconds in alike.items() if key.partition("@")[2] == place]
         return median(there or alike.values()) if alike else UNKNOWN_S

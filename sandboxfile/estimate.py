@@ -6,12 +6,28 @@ steps together, as `of_templates(planned.decisions, planned.survey, planning.his
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from sandboxfile import plan, schedule
 from sandboxfile.durations import History
 from sandboxfile.model import RemoteBase
 from sandboxfile.plan import Decision, Step
 from sandboxfile.survey import Survey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run is expected to take with so many builds at once, and each template by itself."""
+
+    seconds: float
+    jobs: int
+    templates: Mapping[str, float]
+
+    @property
+    def plain(self) -> dict[str, object]:
+        """The estimate as data for `--json`; seconds."""
+        each = {name: round(seconds, 1) for name, seconds in self.templates.items()}
+        return {"seconds": round(self.seconds, 1), "jobs": self.jobs, "templates": each}
 
 
 def steps(decision: Decision, survey: Survey) -> tuple[Step, ...]:

@@ -44,5 +44,13 @@ class Notice:
     level: Literal["info", "warning"] = "info"
 
 
-Event = StepStarted | StepDone | Log | Notice
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Bytes that left for an engine, a registry or a store; those of one job add up."""
+
+    job: str
+    bytes: int
+
+
+Event = StepStarted | StepDone | Log | Notice | Sent
 Emit = Callable[[Event], None]

@@ -35,15 +35,20 @@ class Tty(Quiet):
         self._live.start()  # once: again it does nothing
         if change.state == "started":
             row = _Row(template=change.template, step=change.step, since=self._now())
-            self._running = {**self._running, change.job: row}
+            jobs = {job: each for job, each in self._running.items() if ":" in job}
+            self._running = {**jobs, change.job: row}
             return
         self._running = {job: r for job, r in self._running.items() if job != change.job}
-        if change.state == "waiting":
-            return  # told in full at the end
+        if not change.is_worth_a_line:
+            return
         mark, colour = _MARKS[change.state]
         self._above(f"{mark} {change.template}: {change.text}", colour)
 
     def step(self, job: str, text: str) -> None:
+        if ":" not in job and job not in self._running:  # what is done before there are jobs
+            self._live.start()
+            row = _Row(template=job, step="", since=self._now())
+            self._running = {**self._running, job: row}
         self.doing(job, text)
 
     def doing(self, job: str, text: str) -> None:
@@ -107,7 +112,6 @@ _MARKS: Mapping[str, tuple[str, str]] = {
     "done": ("✓", "green"),
     "up to date": ("✓", "green"),
     "failed": ("✗", "red"),
-    "skipped": ("-", "yellow"),
     "cancelled": ("-", "yellow"),
     "detached": ("→", "cyan"),
 }

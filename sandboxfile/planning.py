@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sandboxfile import app, durations, lockfile, plan, sharding, tags
+from sandboxfile import app, durations, estimate, lockfile, plan, sharding, tags
 from sandboxfile.app import Session
 from sandboxfile.durations import History
 from sandboxfile.errors import ConfigError, LockStale
+from sandboxfile.estimate import Estimate
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding
 from sandboxfile.lockfile import ENGINE_PREFIX
@@ -104,6 +105,18 @@ def findings(session: Session, planned: Planned) -> Mapping[str, tuple[Finding, 
 def history(session: Session) -> History:
     """Return what earlier runs of this workspace took, for `estimate`."""
     return durations.read(session.workspace.root / app.STATE / durations.FILE)
+
+
+def estimated(session: Session, planned: Planned, builds: int) -> Estimate | None:
+    """Return what a run is expected to take, None where no earlier run says anything."""
+    known = history(session)
+    if not known or not planned.stale:
+        return None
+    return Estimate(
+        seconds=estimate.of_run(planned.stale, planned.survey, known, app.at_once(builds)),
+        jobs=builds,
+        templates=estimate.of_templates(planned.stale, planned.survey, known),
+    )
 
 
 def check_possible(

@@ -4,20 +4,21 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TextIO
 
 from sandboxfile import console, errors
 from sandboxfile.cancel import STOPPED
 from sandboxfile.errors import BuildFailed, ConfigError, Left, SandboxfileError
-from sandboxfile.events import Event, Log, StepDone, StepStarted
+from sandboxfile.events import Event, Log, Notice, Sent, StepDone, StepStarted
 from sandboxfile.graph import Outcome, Status
 from sandboxfile.livetable import Tty
 from sandboxfile.logfiles import LogFiles
 from sandboxfile.redact import Redactor, defuse
 from sandboxfile.screens import Change, Json, Plain, Quiet, Screen
-from sandboxfile.summary import exit_code, summary, tally, template_of
+from sandboxfile.summary import chain, exit_code, figures, skipped, summary, tally, template_of
+from sandboxfile.timeline import Timeline
 
 TAIL = 20
 _GROUP_LINES = 1000
@@ -56,6 +57,7 @@ class Reporter:
     verbose: bool = False
     github: bool = False
     now: Callable[[], float] = time.monotonic
+    timeline: Timeline = field(default_factory=Timeline)
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -68,21 +70,26 @@ class Reporter:
     def emit(self, event: Event) -> None:
         """Take an event, from any thread."""
         with self._lock:
+            if isinstance(event, StepStarted | StepDone):
+                event = replace(event, step=self.redactor.line(event.step))
+            self.timeline.take(event)
             match event:
                 case StepStarted(job=job, step=step):
                     self.screen.step(job, self._safe(self._keep(job, f"=> {step}")[3:]))
                 case StepDone(job=job, step=step, cached=cached, seconds=seconds):
                     took = "cached" if cached else console.duration(seconds)
                     self._keep(job, f"=> {step} ({took})")
+                case Sent():
+                    pass
                 case Log(job=job, text=text):
                     line = self._safe(self._keep(job, text))
                     self._tails.setdefault(job, deque(maxlen=TAIL)).append(line)
                     self.screen.doing(job, line)
                     if self.verbose:
                         self.screen.log(job, line)
-                case _:
-                    line = self.redactor.line(event.text.replace("\n", " "))
-                    self.screen.notice(event.job, event.level, self._safe(line))
+                case Notice(job=job, text=text, level=level):
+                    line = self.redactor.line(text.replace("\n", " "))
+                    self.screen.notice(job, level, self._safe(line))
 
     def started(self, job: str) -> None:
         """Take note that a job began, from any thread."""
@@ -93,17 +100,30 @@ class Reporter:
         """Take note of how a job ended."""
         with self._lock:
             self._outcomes.append(outcome)
+            self.timeline.settled(outcome)
             self._change(
-                outcome.name, outcome.status, seconds=outcome.seconds, because=outcome.because
+                outcome.name,
+                outcome.status,
+                seconds=outcome.seconds,
+                because=outcome.because,
+                details=figures(self.timeline.figures(outcome.name)),
             )
             log = self._files.end(outcome.name)
             if outcome.status == "failed":
                 self._failed.append((outcome, log))
 
     def finish(
-        self, actions: Mapping[str, str], *, keep_going: bool = False, interrupted: bool = False
+        self,
+        actions: Mapping[str, str],
+        *,
+        critical: tuple[str, ...] = (),
+        keep_going: bool = False,
+        interrupted: bool = False,
     ) -> int:
-        """Show failures and the summary; the exit code. `actions` names all templates asked for."""
+        """Show failures and the summary; the exit code.
+
+        `actions` names all templates asked for, `critical` the jobs that decided how long it took.
+        """
         with self._lock:
             for outcome, log in self._failed:
                 self._failure(outcome, log)
@@ -114,7 +134,12 @@ class Reporter:
                 self.screen.notice("", "warning", STOPPED)
             else:
                 self._tell_left()
-            self.screen.end(summary(results, seconds), data)
+            for text in skipped(self._outcomes):
+                self._tell("", text)
+            if told := chain(self._outcomes, critical):
+                self._tell("", told)
+            done = figures(self.timeline.total(each.name for each in self._outcomes))
+            self.screen.end(summary(results, seconds) + (f"; {done}" if done else ""), data)
             self.close()
         settled = [*self._outcomes, *self._idle(actions)]
         return exit_code(settled, keep_going=keep_going, interrupted=interrupted)
@@ -150,9 +175,17 @@ class Reporter:
         *,
         seconds: float = 0.0,
         because: tuple[str, ...] = (),
+        details: str = "",
     ) -> None:
         elapsed = self.now() - self._began
-        change = Change(job=job, state=state, seconds=seconds, elapsed=elapsed, because=because)
+        change = Change(
+            job=job,
+            state=state,
+            seconds=seconds,
+            elapsed=elapsed,
+            because=because,
+            details=details,
+        )
         self.screen.change(change)
 
     def _keep(self, job: str, text: str) -> str:

@@ -22,6 +22,7 @@ class Ending:
     seconds: float = 0.0
     template_id: str = ""
     build_id: str = ""
+    steps: tuple[Result, ...] = ()
 
 
 def of(
@@ -51,6 +52,7 @@ def _one(decision: Decision, now: Entry | None, ending: Ending) -> Result:
         "template_key": keys.template_key if keys else None,
         "tags": list(decision.tags),
         "seconds": round(ending.seconds, 3),
+        "steps": list(ending.steps),
     }
 
 
@@ -71,6 +73,7 @@ def of_lock(target: str, entries: Mapping[str, Entry]) -> list[Result]:
             "template_key": entry.template_key,
             "tags": list(entry.tags or ()),
             "seconds": 0.0,
+            "steps": [],
         }
         for name, entry in entries.items()
     ]

@@ -1,38 +1,44 @@
 """Carry out a plan: the jobs of the stale templates on the graph, and how they ended."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sandboxfile import graph
+from sandboxfile import app, durations, graph, planning, schedule
 from sandboxfile.app import Session
+from sandboxfile.durations import Cost
 from sandboxfile.errors import Left, SandboxfileError
 from sandboxfile.graph import Outcome
 from sandboxfile.parts import Parts
 from sandboxfile.planning import Planned
 from sandboxfile.redact import Redactor
-from sandboxfile.results import Ending
+from sandboxfile.results import Ending, Result
 from sandboxfile.show import Reports
+from sandboxfile.summary import template_of
+from sandboxfile.timeline import Timeline
 
-SNAPSHOTS_AT_ONCE = 32  # the service does the work; how many it takes is learned (`Room`)
 _FIRST: Mapping[str, int] = {"failed": 0, "detached": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a run ended."""
+    """How a run ended; `critical` are the jobs that decided how long it took."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: Mapping[str, tuple[Outcome, ...]]
     code: int
     redactor: Redactor
+    timeline: Timeline
+    critical: tuple[str, ...] = ()
 
     def of(self, template: str) -> Ending:
         """Return how the jobs of a template ended, the first failure first."""
-        mine = [each for each in self.outcomes if each.name.partition(":")[2] == template]
+        mine = self.outcomes.get(template, ())
         bad = [each for each in mine if each.status not in {"done", "up to date"}]
         bad.sort(key=lambda each: _FIRST.get(each.status, len(_FIRST)))
         seconds = sum(each.seconds for each in mine)
+        steps = tuple(_step(each, self.timeline) for each in mine if each.began)
         if not bad:
-            return Ending(seconds=seconds)
+            return Ending(seconds=seconds, steps=steps)
         error = bad[0].error
         if isinstance(error, Left):
             return Ending(
@@ -40,9 +46,23 @@ class Ended:
                 seconds=seconds,
                 template_id=error.template_id,
                 build_id=error.build_id,
+                steps=steps,
             )
         text = self.redactor.lines(str(error)) if error else None
-        return Ending(status=bad[0].status, error=text, seconds=seconds)
+        return Ending(status=bad[0].status, error=text, seconds=seconds, steps=steps)
+
+
+def _step(outcome: Outcome, timeline: Timeline) -> Result:
+    figures = timeline.figures(outcome.name)
+    return {
+        "kind": schedule.kind_of(outcome.name),
+        "status": outcome.status,
+        "seconds": round(outcome.seconds, 3),
+        "waited": round(outcome.waited, 3),
+        "bytes": figures.bytes,
+        "instructions": figures.instructions,
+        "cached": figures.cached,
+    }
 
 
 def run(
@@ -57,26 +77,55 @@ def run(
     """Run what the plan says; `builds` images at once."""
     pipeline = Parts(session).pipeline(planned.survey, planned.resolved, no_cache=no_cache)
     jobs = pipeline.jobs(planned.stale)
+    target, history = session.target.name, planning.history(session)
     results = graph.run(
         jobs,
         settled=reports.settled,
         started=reports.started,
         cancel=session.cancel,
-        limits={
-            "generate": builds,
-            "build": builds,
-            "push": builds,
-            "snapshot": SNAPSHOTS_AT_ONCE,
-            "tag": builds,
-        },
+        limits=app.at_once(builds),
+        seconds=lambda job: history.seconds(job, target),
     )
-    actions = {decision.template: decision.action for decision in planned.decisions}
+    outcomes = tuple(results.outcomes.values())
+    needs = {job.name: tuple(need.name for need in job.needs) for job in jobs}
+    spans = {each.name: each.span for each in outcomes if each.span is not None}
+    critical = schedule.critical(spans, needs)
+    costs = dict(_costs(outcomes, reports.timeline))
+    durations.record(session.state / durations.FILE, target, costs)
     code = reports.finish(
-        actions, keep_going=keep_going, interrupted=results.interrupted is not None
+        {decision.template: decision.action for decision in planned.decisions},
+        critical=critical,
+        keep_going=keep_going,
+        interrupted=results.interrupted is not None,
     )
-    for outcome in results.outcomes.values():
+    for outcome in outcomes:
         if outcome.status == "failed" and not isinstance(outcome.error, SandboxfileError):
             assert outcome.error is not None
             raise outcome.error  # our own bug: `main` writes its traceback
-    outcomes = tuple(results.outcomes.values())
-    return Ended(outcomes=outcomes, code=code, redactor=session.redactor)
+    return Ended(
+        outcomes=_by_template(outcomes),
+        code=code,
+        redactor=session.redactor,
+        timeline=reports.timeline,
+        critical=critical,
+    )
+
+
+def _costs(outcomes: Iterable[Outcome], timeline: Timeline) -> Iterator[tuple[str, Cost]]:
+    """Yield what jobs took, those left out that say nothing on what the next build takes.
+
+    These are builds that found the image, or every instruction of it.
+    """
+    for outcome in outcomes:
+        figures = timeline.figures(outcome.name)
+        is_build = schedule.kind_of(outcome.name) == "build"
+        is_cached = is_build and figures.cached == figures.instructions
+        if outcome.status == "done" and not is_cached:
+            yield outcome.name, Cost(seconds=outcome.seconds, bytes=figures.bytes)
+
+
+def _by_template(outcomes: Iterable[Outcome]) -> Mapping[str, tuple[Outcome, ...]]:
+    found: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        found[template_of(outcome.name)].append(outcome)
+    return {name: tuple(each) for name, each in found.items()}

@@ -1,7 +1,8 @@
 """Where a run is shown: as plain lines, as JSON lines, or not at all but for what went wrong."""
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
 
@@ -9,16 +10,25 @@ from sandboxfile import console
 from sandboxfile.graph import Status
 from sandboxfile.summary import template_of
 
+NEWS_S = 15.0  # a log without a word for so long looks dead
+_NEWS_WIDTH = 120
+_LONG = frozenset({"build", "snapshot"})  # the other steps are told of when they took a while
+_WHILE_S = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A job began or ended. `seconds` it took, `elapsed` is since the run began."""
+    """A job began or ended. `seconds` it took, `elapsed` is since the run began.
+
+    `details` is what is added to its line: bytes sent, steps cached.
+    """
 
     job: str
     state: Literal["started"] | Status
     seconds: float
     elapsed: float
     because: tuple[str, ...] = ()
+    details: str = ""
 
     @property
     def step(self) -> str:
@@ -31,13 +41,30 @@ class Change:
     @property
     def text(self) -> str:
         """What happened, in a few words."""
+        more = f" ({self.details})" if self.details else ""
         match self.state:
             case "started" | "up to date":
                 return f"{self.step} {self.state}"
-            case "skipped":
-                return f"{self.step} skipped, since {', '.join(self.because)} failed"
             case _:
-                return f"{self.step} {self.state} in {console.duration(self.seconds)}"
+                return f"{self.step} {self.state} in {console.duration(self.seconds)}{more}"
+
+    @property
+    def is_worth_a_line(self) -> bool:
+        """Tell whether people want to read it as it happens.
+
+        What never ran is told of in one sentence at the end, however many jobs it is.
+        """
+        match self.state:
+            case "waiting" | "skipped":
+                return False
+            case "started":
+                return self.step in _LONG
+            case "cancelled":
+                return self.seconds > 0
+            case "done" | "up to date":
+                return self.step in _LONG or self.seconds >= _WHILE_S
+            case _:
+                return True
 
 
 class Screen(Protocol):
@@ -113,12 +140,33 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """One line for each job that begins or ends: for CI and for files."""
+    """A line for what takes time when it begins and ends, and for what else went on meanwhile.
+
+    For CI and for files. Where nothing was said for `NEWS_S` seconds, the next step or line of a
+    log is, so that a reader sees that it lives, and at what it is.
+    """
+
+    def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream)
+        self._now = now
+        self._began = self._last = now()
 
     def change(self, change: Change) -> None:
-        if change.state == "waiting":
-            return  # told in full at the end
-        self.line(f"{console.duration(change.elapsed):>7}  {change.template}: {change.text}")
+        if change.is_worth_a_line:
+            self.line(f"{console.duration(change.elapsed):>7}  {change.template}: {change.text}")
+
+    def step(self, job: str, text: str) -> None:
+        self.doing(job, text)
+
+    def doing(self, job: str, text: str) -> None:
+        now = self._now()
+        if now - self._last >= NEWS_S:
+            what = f"{template_of(job)}: … {text[:_NEWS_WIDTH]}"
+            self.line(f"{console.duration(now - self._began):>7}  {what}")
+
+    def line(self, text: str) -> None:
+        super().line(text)
+        self._last = self._now()
 
     def log(self, job: str, text: str) -> None:
         self.line(f"         {template_of(job)}: {text}")

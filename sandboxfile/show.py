@@ -23,8 +23,17 @@ class Reports(Protocol):
     def settled(self, outcome: Any) -> None:
         """Take note of how a job ended."""
 
+    @property
+    def timeline(self) -> Any:
+        """What happened when, a `timeline.Timeline`."""
+
     def finish(
-        self, actions: Mapping[str, str], *, keep_going: bool = False, interrupted: bool = False
+        self,
+        actions: Mapping[str, str],
+        *,
+        critical: tuple[str, ...] = (),
+        keep_going: bool = False,
+        interrupted: bool = False,
     ) -> int:
         """Show failures and the summary; the exit code."""
 

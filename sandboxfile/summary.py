@@ -1,11 +1,13 @@
 """What a run came to: each template's result, the last line, the exit code."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sandboxfile import console, errors
 from sandboxfile.errors import Left
 from sandboxfile.graph import Outcome, Status
+from sandboxfile.schedule import kind_of
+from sandboxfile.timeline import Figures
 
 _PAST = {
     "build": "built",
@@ -14,6 +16,9 @@ _PAST = {
     "retag": "retagged",
     "up to date": "up to date",
 }
+_LISTED = 5
+_CHAIN = 2  # jobs; one alone is on the screen already
+_SHOWN_S, _LONG_S = 0.5, 10.0
 _BAD: tuple[Status, ...] = ("failed", "cancelled", "skipped")
 _UNFINISHED: tuple[Status, ...] = (*_BAD, "detached", "waiting")
 
@@ -40,6 +45,42 @@ def summary(results: Mapping[str, str], seconds: float) -> str:
     order = [*_UNFINISHED, *_PAST.values(), *counts]
     said = [f"{counts[word]} {word}" for word in dict.fromkeys(order) if counts[word]]
     return f"{', '.join(said) or 'nothing to do'} in {console.duration(seconds)}"
+
+
+def figures(found: Figures) -> str:
+    """Return what is worth saying of steps and bytes: `2 of 3 steps cached, 1.2 MB sent`."""
+    cached = f"{found.cached} of {found.instructions} steps cached" if found.cached else ""
+    sent = f"{console.size(found.bytes)} sent" if found.bytes else ""
+    return ", ".join(each for each in (cached, sent) if each)
+
+
+def skipped(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Say which templates were not built because of others, a sentence for each cause."""
+    behind: dict[tuple[str, ...], dict[str, None]] = {}
+    for outcome in outcomes:
+        name = template_of(outcome.name)
+        if outcome.status == "skipped" and name not in map(template_of, outcome.because):
+            behind.setdefault(outcome.because, {})[name] = None
+    for because, names in behind.items():
+        first, more = list(names)[:_LISTED], len(names) - _LISTED
+        listed = ", ".join(first) + (f" and {more} more" if more > 0 else "")
+        yield f"skipped, since {' and '.join(because)} failed: {listed}"
+
+
+def chain(outcomes: Iterable[Outcome], critical: tuple[str, ...]) -> str:
+    """Say which chain of jobs decided how long a run took, if that was long enough to wonder."""
+    took = {outcome.name: outcome.seconds for outcome in outcomes}
+    path = [name for name in critical if took.get(name, 0.0) >= _SHOWN_S]
+    if len(path) < _CHAIN or sum(took[name] for name in path) < _LONG_S:
+        return ""
+    longest = sorted(path, key=lambda name: -took[name])[:_LISTED]
+    said = [
+        f"{kind_of(name)} {template_of(name)} {console.duration(took[name])}"
+        for name in path
+        if name in longest
+    ]
+    left = len(path) - len(said)
+    return f"longest chain: {', '.join(said)}" + (f" and {left} shorter" if left else "")
 
 
 def exit_code(

@@ -6,6 +6,8 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from sandboxfile import app, errors, fresh, planning, remembering, results, selection
 from sandboxfile.cancel import STOPPED
@@ -52,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="try bases that the service is known to refuse",
     )
     add("--frozen", action="store_true", help="trust the lock and compute nothing")
+    add(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="write what ran when as a Chrome trace, for ui.perfetto.dev",
+    )
     add("--detach", action="store_true", help="leave builds at the service once they run")
     add(
         "--timeout",
@@ -64,6 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     _check(args)
+    if args.profile:
+        from sandboxfile import chrometrace
+
+        chrometrace.check(args.profile)
     with opened(args) as it:
         _check_detach(args, it.session.target)
         names = tuple(selection.chosen(args, it.session.workspace))
@@ -94,6 +106,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"`-j {args.jobs}`: at least one image is built at a time")
     if args.frozen and (args.force or args.dry_run or args.locked or args.detach or args.shard):
         raise UsageError("`--frozen` computes nothing: it goes with no other way to build")
+    if args.profile and args.dry_run:
+        raise UsageError("`--profile` tells of a run, and `--dry-run` runs nothing")
     if args.locked and args.force:
         raise UsageError("`--locked` allows no change and `--force` makes one")
 
@@ -127,8 +141,7 @@ def _dry_run(run: Run) -> int:
     session = run.it.session
     before = remembering.held(session.workspace)
     planned = planning.make(session, run.names, force=run.args.force)
-    found = planning.findings(session, planned)
-    text = plan_command.text(planned.decisions, found, as_json=run.args.json)
+    text = plan_command.described(session, planned, jobs=run.args.jobs, as_json=run.args.json)
     sys.stdout.write(text)
     if not planned.stale:
         remembering.remember(
@@ -159,7 +172,10 @@ def _build(run: Run) -> int:
         keep_going=args.keep_going,
     )
     if args.json:
-        _print(results.of(planned.decisions, session.entries(), ended.of), run.began)
+        found = results.of(planned.decisions, session.entries(), ended.of)
+        _print(found, run.began, critical=ended.critical)
+    if args.profile:
+        _profile(args.profile, ended)
     return ended.code
 
 
@@ -170,6 +186,9 @@ def _nothing(run: Run, before: Held, found: list[results.Result], planned: Plann
     """End a run in which nothing was to be done, without opening anything."""
     printed = _print(found, run.began) if run.args.json else ""
     told = run.it.show.say(f"{len(found)} up to date, nothing to do\n")
+    if run.args.profile:
+        _profile(run.args.profile)  # which the first stage could not write
+        return errors.DONE
     remembering.remember(
         run.args, run.it, before, planned=planned, told=run.heading + told, printed=printed
     )
@@ -180,9 +199,24 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names) or "nothing to do in this one"
 
 
-def _print(found: list[results.Result], began: float) -> str:
+def _profile(path: Path, ended: Any = None) -> None:
+    """Write the trace of a run, an empty one where nothing was to be done."""
+    from sandboxfile import chrometrace
+    from sandboxfile.timeline import Timeline
+
+    if ended is None:
+        chrometrace.write(path, Timeline())
+    else:
+        chrometrace.write(path, ended.timeline, critical=ended.critical)
+
+
+def _print(found: list[results.Result], began: float, *, critical: tuple[str, ...] = ()) -> str:
     """Print the JSON document; the same with `fresh.TIMES` where the seconds of this run stand."""
-    summary = {"counts": results.counts(found), "seconds": fresh.TIMES}
+    summary = {
+        "counts": results.counts(found),
+        "seconds": fresh.TIMES,
+        "critical_path": list(critical),
+    }
     text = json.dumps({"templates": found, "summary": summary}, indent=2) + "\n"
     document = text.replace(json.dumps(fresh.TIMES), fresh.TIMES)
     sys.stdout.write(document.replace(fresh.TIMES, str(round(time.monotonic() - began, 3))))

@@ -3,20 +3,33 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 
-from sandboxfile import errors, estimate, fidelity, planning, remembering, selection, sharding
+from sandboxfile import (
+    app,
+    console,
+    errors,
+    estimate,
+    fidelity,
+    planning,
+    remembering,
+    selection,
+    sharding,
+)
 from sandboxfile import plan as decide
+from sandboxfile.app import Session
 from sandboxfile.errors import UsageError
-from sandboxfile.fidelity import Finding
+from sandboxfile.estimate import Estimate
 from sandboxfile.opening import Opened, opened
-from sandboxfile.plan import Decision
+from sandboxfile.planning import Planned
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
     selection.add_since(parser)
     selection.add_shard(parser)
+    parser.add_argument(
+        "-j", "--jobs", type=int, metavar="N", help="estimate the time with N builds at once"
+    )
     parser.add_argument("--force", action="store_true", help="as `build --force` would")
     parser.add_argument(
         "--detailed-exitcode", action="store_true", help="exit 2 if there is something to do"
@@ -45,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
         if args.shard:
             names = planning.in_shard(it.session, names, args.shard, force=args.force)
         planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
-        found = planning.findings(it.session, planned)
-        printed = text(planned.decisions, found, as_json=args.json)
+        printed = described(it.session, planned, jobs=args.jobs, as_json=args.json)
         if not planned.stale:
             remembering.remember(args, it, before, planned=planned, told="", printed=printed)
     sys.stdout.write(printed)
@@ -60,6 +72,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("`--shards` is the size of a `--matrix`", hint="give that, or `--shard`")
     if args.shards is not None and not 1 <= args.shards <= sharding.MOST:
         raise UsageError(f"`--shards {args.shards}`: a matrix has 1 to {sharding.MOST} jobs")
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError(f"`-j {args.jobs}`: at least one image is built at a time")
     if args.matrix and args.shard:
         raise UsageError("`--matrix` is all shards, and `--shard` is one of them")
 
@@ -86,18 +100,26 @@ def _matrix(args: argparse.Namespace, it: Opened, names: tuple[str, ...]) -> str
     return json.dumps({"include": include}, separators=(",", ":")) + "\n"
 
 
-def text(
-    decisions: tuple[Decision, ...],
-    found: Mapping[str, tuple[Finding, ...]],
-    *,
-    as_json: bool,
-) -> str:
-    """Return the plan and what the templates in it lose, as a table or as JSON."""
+def described(session: Session, planned: Planned, *, jobs: int | None, as_json: bool) -> str:
+    """Return a plan, how long it will take, and what templates lose, as a table or as JSON."""
+    found = planning.findings(session, planned)
+    expected = planning.estimated(session, planned, jobs or app.builds_at_once())
     if as_json:
         plain = {name: [each.plain for each in told] for name, told in found.items() if told}
-        document = {**decide.as_json(decisions), "findings": plain}
+        document = {
+            **decide.as_json(planned.decisions),
+            "estimate": expected.plain if expected else None,
+            "findings": plain,
+        }
         return json.dumps(document, indent=2) + "\n"
     told = fidelity.lines(dict.fromkeys(each for listed in found.values() for each in listed))
-    return decide.table(decisions) + (
-        f"\nwhat the service does not take as it is:\n{told}" if told else ""
+    return (
+        decide.table(planned.decisions)
+        + (f"{_about(expected)}\n" if expected else "")
+        + (f"\nwhat the service does not take as it is:\n{told}" if told else "")
     )
+
+
+def _about(expected: Estimate) -> str:
+    took = console.duration(max(1.0, round(expected.seconds)))
+    return f"about {took.replace('.0s', 's')} with -j {expected.jobs}, by earlier runs"

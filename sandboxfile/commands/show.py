@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.what == "plan":
         args.force = args.detailed_exitcode = False
-        args.ref = args.shard = args.matrix = args.shards = None
+        args.ref = args.shard = args.matrix = args.shards = args.jobs = None
         return plan.run(args)
     workspace = app.workspace(args)
     names = app.select(workspace, args.templates)

@@ -6,6 +6,7 @@ import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,7 +23,7 @@ from sandboxfile.engines.quirks import DOCKER, PODMAN, Quirks
 from sandboxfile.engines.transfer import DELAYS_S, Transfer, split
 from sandboxfile.engines.wire import Address, Refused, Wire, failure, segment
 from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
-from sandboxfile.events import Emit
+from sandboxfile.events import Emit, Sent
 from sandboxfile.model import PLATFORM, Login, Resources
 
 POOL = 32  # connections kept; one per thread of the widest run
@@ -249,7 +250,8 @@ class DockerEngine:
         info = self.info()
         refuse(spec, info)
         started = time.monotonic()
-        image_id = self._confirmed(self._built(spec, info, emit, cancel))
+        counted = replace(spec, context=lambda: _counted(spec, emit))
+        image_id = self._confirmed(self._built(counted, info, emit, cancel))
         return Built(tag=spec.tag, image_id=image_id, seconds=time.monotonic() - started)
 
     def _built(self, spec: BuildSpec, info: EngineInfo, emit: Emit, cancel: Cancel) -> str:
@@ -338,6 +340,17 @@ class DockerEngine:
         if found is None:
             raise Unreachable(f"the engine lost the image `{name}` that it said it made")
         return found
+
+
+def _counted(spec: BuildSpec, emit: Emit) -> Iterator[bytes]:
+    """Yield the context, and tell how much of it was taken."""
+    sent = 0
+    try:
+        for chunk in spec.context():
+            sent += len(chunk)
+            yield chunk
+    finally:
+        emit(Sent(job=spec.job, bytes=sent))
 
 
 def _member(archive: bytes) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines.wire import Message, Refused, Wire, failure, segment
 from sandboxfile.errors import BuildFailed, NotAllowed, Unreachable
-from sandboxfile.events import Emit, Log, Notice
+from sandboxfile.events import Emit, Log, Notice, Sent
 from sandboxfile.model import PLATFORM, TOKEN_USER, Login
 
 DELAYS_S = (1.0, 4.0, 10.0)
@@ -70,11 +70,16 @@ class Transfer:
 
     def _push(self, tag: str, cancel: Cancel) -> str:
         digest = ""
+        layers: dict[str, int] = {}
         path = f"/images/{segment(self.repository)}/push"
-        with self._messages(path, {"tag": tag}, cancel) as messages:
-            for message in messages:
-                found = _DIGEST.search(str(message.get("status", "")))
-                digest = found[1] if found else digest
+        try:
+            with self._messages(path, {"tag": tag}, cancel) as messages:
+                for message in messages:
+                    found = _DIGEST.search(str(message.get("status", "")))
+                    digest = found[1] if found else digest
+                    _count(message, layers)
+        finally:
+            self.emit(Sent(job=self.job, bytes=sum(layers.values())))
         if not digest:
             raise _Passing("the engine ended the push without a digest")
         return digest
@@ -148,6 +153,15 @@ class Transfer:
     def _announce(self, passing: _Passing, delay: float) -> None:
         text = f"`{self.registry}`: {passing}; trying again in {delay:g} s"
         self.emit(Notice(job=self.job, text=text, level="warning"))
+
+
+def _count(message: Message, layers: dict[str, int]) -> None:
+    """Take note of how much of a layer has been sent, by what an engine says of its progress."""
+    detail = message.get("progressDetail")
+    if message.get("status") == "Pushing" and isinstance(detail, dict):
+        current, name = detail.get("current"), str(message.get("id"))
+        if isinstance(current, int):
+            layers[name] = max(layers.get(name, 0), current)
 
 
 def _header(login: Login | None, registry: str) -> str:

@@ -15,6 +15,8 @@ from sandboxfile.local.guest import Guest
 from sandboxfile.local.records import Level, Setting
 
 DEFAULT_READY = "sleep 0"
+CANNOT_RUN = frozenset({126, 127})  # of a shell: no permission, no such program (POSIX, sh 2.8.2)
+TRIES = 2  # the start command may be about to install it
 SAID = 2048  # characters that are told of what a ready command said
 DEFAULT_READY_AFTER_START = "sleep 20"  # docs/protocol.md, 5.5
 
@@ -87,6 +89,7 @@ def _poll(  # noqa: PLR0917
     say: Say,
 ) -> None:
     deadline = time.monotonic() + patience.timeout_s
+    unable = 0  # attempts in a row in which the program could not be run
     for is_first in chain([True], repeat(False)):
         attempt = _background(lambda: guest.command(what.check, what.setting))
         while not attempt.done():
@@ -99,6 +102,9 @@ def _poll(  # noqa: PLR0917
         if is_first and guest.try_out(what.setting).status != 0:  # nothing will ever run there
             raise NotReady(f"ready command failed: exit status {_outcome(done)}")
         say(f"Template is not ready: exit status {_outcome(done)}", level="debug")
+        unable = unable + 1 if done.status in CANNOT_RUN else 0
+        if unable == TRIES:
+            say(f"The ready command cannot be run: exit status {_outcome(done)}", level="warn")
         again = time.monotonic() + patience.interval_s
         while (rest := again - time.monotonic()) > 0:
             _wait(set(watched), min(rest, deadline - time.monotonic()), patience)

@@ -1,5 +1,6 @@
 """Follow a build at a service to its end, whatever the network does."""
 
+import re
 from collections import deque
 
 from sandboxfile.buildstatus import BuildStatus, LogEntry, Registration
@@ -11,6 +12,10 @@ from sandboxfile.service import PAGE, TemplateService
 from sandboxfile.targets.patience import Patience
 
 TAIL = 20
+# What a shell says of a program that is not there, or may not be run (POSIX, sh 2.8.2).
+_CANNOT_RUN = re.compile(r"not ready: exit status (12[67])\b\s*(.*)", re.IGNORECASE)
+_SAID = 200  # characters of it
+_TRIES = 2  # the start command may be about to install it
 RESUME = "run the same command again to pick it up where it is"
 
 
@@ -44,6 +49,7 @@ class Following:
         self._has_moved = False
         self._may_leave = False
         self._is_told = False
+        self._unable = 0
         self.is_held = _never
         self._seen: deque[LogEntry] = deque(maxlen=5 * PAGE)
         self.tail: deque[str] = deque(maxlen=TAIL)
@@ -144,7 +150,20 @@ class Following:
             for line in entry.message.split("\n"):
                 self.tail.append(line)
                 self._emit(Log(job=self._job, text=line, step=entry.step))
+                self._look_at(line)
         return page
+
+    def _look_at(self, line: str) -> None:
+        """Say at once, not after ten minutes, that the ready command cannot be run."""
+        found = _CANNOT_RUN.search(line)
+        if found is None:
+            return
+        self._unable += 1
+        if self._unable == _TRIES:
+            said = f": {found[2][:_SAID]}" if found[2] else ""
+            text = f"the ready command cannot be run (exit status {found[1]}{said})"
+            remedy = "put its program into the image, or use one of `port`, `file`, `process`"
+            self._emit(Notice(job=self._job, text=f"{text}; {remedy}", level="warning"))
 
     def _check_leaving(self, *, is_held: bool) -> None:
         if not self._may_leave or not self._patience.leaves:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sandboxfile.buildstatus import Registration
 from sandboxfile.declined import Failing, Rejected
 from sandboxfile.errors import SandboxfileError, Unreachable
-from sandboxfile.events import Emit, Notice, StepDone, StepStarted
+from sandboxfile.events import Emit, Notice, Sent, StepDone, StepStarted
 from sandboxfile.service import FileLink, TemplateService
 from sandboxfile.uploads import Upload
 from sandboxfile.web import Body, Reply, host
@@ -71,6 +71,7 @@ class Uploader:
         with _spooled(files) as body:
             for attempt in range(1, LINKS + 1):
                 why = self._put(link, body)
+                emit(Sent(job=job, bytes=body.size))
                 if why is None:
                     break
                 if attempt == LINKS:

@@ -15,12 +15,13 @@ from sandboxfile.errors import (
     Left,
     SandboxfileError,
 )
-from sandboxfile.events import Log, Notice, StepDone, StepStarted
+from sandboxfile.events import Log, Notice, Sent, StepDone, StepStarted
 from sandboxfile.graph import Outcome, Status
 from sandboxfile.livetable import Tty
 from sandboxfile.places import Position, Problem
 from sandboxfile.redact import Redactor
 from sandboxfile.report import Reporter, screen
+from sandboxfile.screens import Plain
 
 SECRET = "hunter2-hunter3"
 
@@ -76,11 +77,10 @@ def play(run: Reporter) -> int:
 PLAIN = """\
          warning: the registry is slow
    1.0s  api: build started
-   2.0s  api: build done in 1.5s
+   2.0s  api: build done in 1.5s (1 of 2 steps cached)
          api: trying again
    3.0s  web: build started
    4.0s  web: build failed in 1.5s
-   5.0s  web: push skipped, since build:web failed
 
 web: build failed
 error: `run` failed
@@ -88,7 +88,7 @@ exit status: 3
 last line of the log:
   | ::error::no^G
 hint: look
-1 failed, 1 built, 1 up to date in 6.0s
+1 failed, 1 built, 1 up to date in 6.0s; 1 of 2 steps cached
 """
 QUIET = """\
 warning: the registry is slow
@@ -137,7 +137,7 @@ def test_json_lines_tell_the_same() -> None:
     assert told["error"]["exit_code"] == 1
     assert told["summary"] == {
         "event": "summary",
-        "text": "1 failed, 1 built, 1 up to date in 6.0s",
+        "text": "1 failed, 1 built, 1 up to date in 6.0s; 1 of 2 steps cached",
         "seconds": 6.0,
         "counts": {"built": 1, "failed": 1, "up to date": 1},
     }
@@ -163,7 +163,6 @@ def test_a_terminal_has_a_live_table_and_ends_in_order() -> None:
         "✓ api: build done in 1.5s",
         "  api: trying again",
         "✗ web: build failed in 1.5s",
-        "- web: push skipped, since build:web failed",
         "1 failed, 1 built, 1 up to date in",
     ):
         assert text in shown
@@ -188,6 +187,72 @@ def test_the_live_table_shows_what_runs_and_how_many_do_not_fit(
     lines = stream.getvalue().split("\n")
     assert any("t0  build  0.0s  [1/2] xxx" in line and line.endswith("…") for line in lines)
     assert any(line.startswith("and 2 more") for line in lines)
+
+
+def test_the_live_table_shows_what_is_done_before_there_are_jobs() -> None:
+    stream = io.StringIO()
+    tty = Tty(stream, colour=False, now=lambda: 0.0)
+    run = Reporter(screen=tty, now=lambda: 0.0)
+    run.emit(StepStarted(job="bootstrap", step="mmdebstrap bookworm"))
+    run.emit(Log(job="bootstrap", text="I: installing packages"))
+    assert [(row.template, row.text) for row in tty._running.values()] == [
+        ("bootstrap", "I: installing packages")
+    ]
+    run.started("build:a")
+    assert list(tty._running) == ["build:a"]
+    run.close()
+
+
+def test_lines_for_a_reader_leave_out_what_takes_no_time_and_what_never_ran() -> None:
+    run, stream = reporter("plain")
+    for step, seconds in (("generate", 0.1), ("push", 0.9), ("push", 1.0), ("tag", 12.0)):
+        run.started(f"{step}:a")
+        run.settled(replace(outcome(f"{step}:a"), seconds=seconds))
+    run.settled(replace(outcome("build:b", "cancelled"), seconds=0.0))
+    run.settled(outcome("snapshot:b", "cancelled"))
+    lines = [line.split("s  ", 1)[1] for line in stream.getvalue().splitlines()]
+    assert lines == [
+        "a: push done in 1.0s",
+        "a: tag done in 12.0s",
+        "b: snapshot cancelled in 1.5s",
+    ]
+
+
+def test_a_long_silence_is_broken_by_what_goes_on() -> None:
+    now = [0.0]
+    stream = io.StringIO()
+    run = Reporter(screen=Plain(stream, lambda: now[0]), now=lambda: now[0])
+    for at in (1.0, 16.0, 17.0, 40.0):
+        now[0] = at
+        run.emit(Log(job="bootstrap", text=f"line at {at} " + "x" * 200))
+        run.emit(StepStarted(job="build:a", step="[1/2] RUN make"))
+    assert [line[:36] for line in stream.getvalue().splitlines()] == [
+        "  16.0s  bootstrap: … line at 16.0 x",
+        "  40.0s  bootstrap: … line at 40.0 x",
+    ]
+    assert max(map(len, stream.getvalue().splitlines())) < 150
+
+
+def test_whoever_was_skipped_is_told_once_at_the_end() -> None:
+    run, stream = reporter("plain")
+    run.settled(bad(FAILED))
+    for name in [f"t{number}" for number in range(8)]:
+        run.settled(outcome(f"build:{name}", "skipped"))
+        run.settled(outcome(f"push:{name}", "skipped"))
+    run.finish({"web": "build", **{f"t{number}": "build" for number in range(8)}})
+    told = [line.strip() for line in stream.getvalue().splitlines() if "skipped" in line]
+    assert told[0] == "skipped, since build:web failed: t0, t1, t2, t3, t4 and 3 more"
+    assert told[1].startswith("1 failed, 8 skipped in")
+
+
+def test_a_long_run_says_which_chain_decided_it() -> None:
+    run, stream = reporter("plain")
+    for name, seconds in (("build:a", 8.0), ("snapshot:a", 4.0), ("tag:a", 0.1)):
+        run.settled(replace(outcome(name), seconds=seconds))
+    run.emit(Sent(job="build:a", bytes=1_200_000))
+    run.finish({"a": "build"}, critical=("build:a", "snapshot:a", "tag:a"))
+    assert "longest chain: build a 8.0s, snapshot a 4.0s\n" in stream.getvalue()
+    assert stream.getvalue().endswith("s; 1.2 MB sent\n")
 
 
 @pytest.mark.parametrize("colour", [True, False])

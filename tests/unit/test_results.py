@@ -66,6 +66,7 @@ def test_what_was_done_has_the_ids_of_the_new_lock() -> None:
         "template_key": "sf1:template",
         "tags": ["stable"],
         "seconds": 1.235,
+        "steps": [],
     }
     assert json.loads(json.dumps(found)) == found
 

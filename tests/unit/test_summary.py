@@ -6,7 +6,8 @@ import pytest
 
 from sandboxfile.errors import BuildFailed, Cancelled, Left, NotAllowed, Unreachable
 from sandboxfile.graph import Outcome, Status
-from sandboxfile.summary import exit_code, summary, tally
+from sandboxfile.summary import chain, exit_code, figures, skipped, summary, tally
+from sandboxfile.timeline import Figures
 
 FAILED = BuildFailed("`run` failed", status=3, hint="look")
 ACTIONS = {"api": "build", "web": "build", "old": "up to date"}
@@ -90,3 +91,25 @@ def test_the_exit_code_sums_up_the_failures(
     *, outcomes: list[Outcome], keep_going: bool, interrupted: bool, code: int
 ) -> None:
     assert exit_code(outcomes, keep_going=keep_going, interrupted=interrupted) == code
+
+
+def test_steps_and_bytes_are_told_where_there_are_any() -> None:
+    assert figures(Figures()) == ""
+    assert figures(Figures(instructions=3)) == ""
+    found = Figures(instructions=3, cached=2, bytes=1_200)
+    assert figures(found) == "2 of 3 steps cached, 1.2 kB sent"
+
+
+def test_templates_behind_a_failure_are_told_together_but_for_the_failing_one() -> None:
+    outcomes = [bad(FAILED), outcome("push:web", "skipped")]
+    assert list(skipped(outcomes)) == []
+    outcomes += [outcome("build:a", "skipped"), outcome("push:a", "skipped")]
+    assert list(skipped(outcomes)) == ["skipped, since build:web failed: a"]
+
+
+def test_a_short_run_or_a_single_job_has_no_chain_to_tell_of() -> None:
+    outcomes = [outcome(f"build:{number}") for number in range(9)]
+    names = tuple(each.name for each in outcomes)
+    assert chain(outcomes, names[:1]) == ""
+    assert chain(outcomes, names[:5]) == ""
+    assert chain(outcomes, names).endswith("build 4 1.5s and 4 shorter")

@@ -1,6 +1,7 @@
 """The main job: a build, a second one with nothing to do, and what each change causes."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -65,9 +66,9 @@ def built(place: Callable[[str], User], base: str, images: Callable[[str], None]
     user.write("data/one.txt", "one\n")
     user.write("data/deep/two.sh", "#!/bin/sh\necho two\n").chmod(0o755)
     (user.root / "data/link").symlink_to("one.txt")
-    ran = user.command("build", "--progress", "json")
+    ran = user.command("build", "--progress", "json", "--json", "--profile", "profile.json")
     assert ran.code == 0, ran.err
-    assert ran.out == ""
+    user.write("built.json", ran.out)
     assert ran.done == {
         f"{step}:{name}" for step in ("build", "push", "snapshot", "tag") for name in NAMES
     }
@@ -99,6 +100,31 @@ def test_a_build_leaves_a_complete_lock(built: User, base: str, engine: Engine) 
     assert entry.parent is None
     assert built.entries()["fn-child"].parent == "fn-parent"
     assert f"{base} linux/amd64: sha256:" in (built.root / "novita.lock").read_text()
+
+
+def test_a_build_tells_what_each_step_took_and_sent(built: User) -> None:
+    told = json.loads((built.root / "built.json").read_text())
+
+    steps = {each["name"]: each["steps"] for each in told["templates"]}
+    kinds = ["generate", "build", "push", "snapshot", "tag"]
+    assert {name: [step["kind"] for step in took] for name, took in steps.items()} == dict.fromkeys(
+        NAMES, kinds
+    )
+    _, image, *_ = steps["fn-parent"]
+    assert image["seconds"] > 0
+    assert image["bytes"] >= 1024
+    assert image["instructions"] >= 1
+    assert told["summary"]["critical_path"][-1].partition(":")[0] == "tag"
+    trace = json.loads((built.root / "profile.json").read_text())["traceEvents"]
+    jobs = {each["name"]: each for each in trace if each["ph"] == "X"}
+    assert {f"{kind}:{name}" for kind in kinds for name in NAMES} <= jobs.keys()
+    assert jobs["build:fn-parent"]["args"]["bytes"] == image["bytes"]
+
+
+def test_a_plan_tells_how_long_it_will_take(built: User) -> None:
+    ran = built.command("plan", "--force", "-j", "1")
+    assert re.search(r"^about \d+s with -j 1, by earlier runs$", ran.out, re.MULTILINE), ran.out
+    assert "about" not in built.command("plan").out
 
 
 def test_a_template_runs_with_its_start_command_beside_it(built: User) -> None:

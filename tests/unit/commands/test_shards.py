@@ -54,6 +54,22 @@ def test_each_template_is_in_one_shard_and_chains_stay_whole(team: User) -> None
     assert "shard 2/2: one, two\n" in ran.err
 
 
+def test_a_plan_is_estimated_by_what_earlier_runs_took(team: User) -> None:
+    assert "about" not in team.run("plan", "--offline").out
+    assert team.run("plan", "--offline", "--json").data["estimate"] is None
+    (team.root / ".sandboxfile").mkdir(exist_ok=True)
+    costs = {f"build:{name}": durations.Cost(seconds=40.0) for name in ("python", "one", "two")}
+    costs |= {f"{step}:one": durations.Cost(seconds=0.0) for step in ("generate", "tag", "push")}
+    costs["snapshot:one"] = durations.Cost(seconds=0.2)
+    durations.record(team.root / ".sandboxfile" / durations.FILE, "local", costs)
+    assert "\nabout 1m20s with -j 4, by earlier runs\n" in team.run("plan", "--offline").out
+    ran = team.run("plan", "--offline", "--json", "-j", "1", "one", "two")
+    assert ran.data["estimate"] == {
+        "seconds": 80.2, "jobs": 1, "templates": {"one": 40.2, "two": 40.2},
+    }  # fmt: skip
+    assert team.run("plan", "-j", "0").code == 64
+
+
 def test_what_is_up_to_date_is_in_no_shard_and_splits_chains(team: User) -> None:
     built.pretend(team.root)
     assert matrix(team) == []

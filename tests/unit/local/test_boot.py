@@ -73,6 +73,22 @@ def test_the_ready_command_is_tried_until_the_start_command_is_up(bench: Bench) 
     assert bench.said[-1] == "info: Template is ready"
 
 
+def test_a_ready_command_whose_program_is_missing_is_told_of_once_and_early(bench: Bench) -> None:
+    with pytest.raises(NotReady, match="timed out"):
+        bench.boot("", "no-such-program", Patience(interval_s=0.02, timeout_s=1.0))
+    warned = [line for line in bench.said if line.startswith("warn: ")]
+    assert len(warned) == 1
+    assert warned[0].startswith("warn: The ready command cannot be run: exit status 127 ")
+    assert "no-such-program" in warned[0]
+    assert bench.said.index(warned[0]) == 3
+
+
+def test_a_program_that_the_start_command_brings_is_no_matter_of_a_warning(bench: Bench) -> None:
+    once = "test -e once && exit 0; touch once; exit 127"
+    bench.boot("", once, Patience(interval_s=0.02, timeout_s=60.0))
+    assert not [line for line in bench.said if line.startswith("warn: ")]
+
+
 def test_a_start_command_that_fails_ends_the_wait_at_once(bench: Bench) -> None:
     with pytest.raises(NotReady) as caught:
         bench.boot("echo oops; exit 7", "sleep 60")

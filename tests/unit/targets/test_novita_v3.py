@@ -846,6 +846,29 @@ def entry(number: int, message: str = "") -> dict[str, str]:
     return {"timestamp": stamp, "message": message or f"line {number}", "level": "info"}
 
 
+@pytest.mark.parametrize(
+    ("said", "times", "told"),
+    [
+        ("Template is not ready: exit status 127 sh: curl: not found", 5, 1),
+        ("Template is not ready: exit status 126", 2, 1),
+        ("Template is not ready: exit status 127 sh: curl: not found", 1, 0),
+        ("Template is not ready: exit status 1", 5, 0),
+        ("[start] [stdout]: exit status 127", 5, 0),
+    ],
+)
+def test_a_ready_command_that_cannot_be_run_is_warned_of_once(
+    world: World, said: str, times: int, told: int
+) -> None:
+    world.service.logs = [entry(number, said) for number in range(times)]
+    world.service.script = ("ready",)
+    snapshot(world)
+    warned = [text for text in world.notices if "the ready command cannot be run" in text]
+    assert len(warned) == told
+    assert all("(exit status 12" in text and "use one of `port`" in text for text in warned)
+    if told and "curl" in said:
+        assert "(exit status 127: sh: curl: not found)" in warned[0]
+
+
 def test_the_log_is_read_to_its_end(world: World) -> None:
     world.service.logs = [entry(number) for number in range(250)]
     world.service.script = ("ready",)
