@@ -10,18 +10,22 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sandboxfile import __version__
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.local.body import Body, Unacceptable, check
+from sandboxfile.local.connections import Connections, Patient, most
 from sandboxfile.local.wire import Answer, Request, refusal
 from sandboxfile.loopback import is_loopback
 
 IDLE_S = 70.0
+HEAD_S = 10.0  # for a whole head, once it has begun (docs/protocol.md, 6)
+WHOLE_S = 70.0  # for a body that is held in memory
 LINGER_S = 1.0
 CHUNK = 65536
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _LOG = logging.getLogger(__name__)
 
 Handle = Callable[[Request], Answer]
@@ -43,10 +47,14 @@ class Server:
         port: int = 0,
         streams: Streams = lambda _method, _path: False,
         host_names: frozenset[str] = frozenset(),
+        connections: int | None = None,
+        head_s: float = HEAD_S,
     ) -> None:
         """Bind; port 0 picks a free one. Raises UsageError, SandboxfileError.
 
         `host_names` are names for this machine that clients may call it by, besides `localhost`.
+        `connections` may be open at once (None: as many as are good for us), `head_s` is for
+        the head of a request.
         """
         if not is_loopback(host):
             raise UsageError(
@@ -55,6 +63,8 @@ class Server:
             )
         try:
             self._http = _Listener((host, port), handle, streams, host_names)
+            self._http.connections = Connections(connections or most())
+            self._http.head_s = head_s
         except (OSError, OverflowError) as error:
             raise SandboxfileError(
                 f"the local service cannot listen on {host}:{port}: {error}",
@@ -89,7 +99,23 @@ class _Listener(ThreadingHTTPServer):
         self.handle = handle
         self.streams = streams
         self.host_names = host_names
+        self.connections = Connections(most())
+        self.head_s = HEAD_S
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection on a thread of its own, if there may be one more."""
+        if self.connections.open(request):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):
+            request.sendall(_FULL)
+        super().shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection; called by the base class."""
+        self.connections.close(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that hang up; they do so whenever a run is stopped."""
@@ -104,7 +130,27 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     _is_awaited = False  # the client waits for our word before it sends its body
 
+    def setup(self) -> None:
+        """Read with our own patience; called by the base class."""
+        super().setup()
+        self.rfile.close()
+        self._line = Patient(self.connection, IDLE_S)
+        self.rfile = io.BufferedReader(self._line, CHUNK)
+
+    def handle_one_request(self) -> None:
+        """Wait for a request, and answer it; called by the base class."""
+        self._line.within(None)
+        self._line.on_first(self._begun)
+        self._listener.connections.idle(self.connection)
+        super().handle_one_request()
+
+    def _begun(self) -> None:
+        self._listener.connections.busy(self.connection)
+        self._line.within(self._listener.head_s)
+
     def _answer(self) -> None:
+        self._listener.connections.busy(self.connection)  # also where it came with the one before
+        self._line.on_first(None)
         body: Body | None = None
         try:
             check(self.headers)
@@ -161,6 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _request(self, body: Body) -> Request:
         parts = _split(self.path, "the request's target")
         streams = self._listener.streams(self.command, parts.path)
+        self._line.within(None if streams else WHOLE_S)
         if body.length is None and self.command == "PUT" and not streams:
             raise Unacceptable(HTTPStatus.NOT_IMPLEMENTED, "a chunked upload is not implemented")
         return Request(
@@ -181,6 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refusal(404, f"not there any more: {error.strerror}"))
             return
         with file, suppress(ConnectionError, TimeoutError):
+            self.connection.settimeout(IDLE_S)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

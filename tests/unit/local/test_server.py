@@ -1,7 +1,11 @@
 import http.client
 import json
+import re
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -368,3 +372,84 @@ def test_nothing_behind_a_request_that_can_be_read_in_two_ways_is_carried_out(
 
     assert answered.startswith(b"HTTP/1.1 400 ")
     assert answered.count(b"HTTP/1.1 ") == 1
+
+
+# --- clients that only hold on ---------------------------------------------------------------
+
+GET = b"GET /empty HTTP/1.1\r\nHost: localhost\r\n\r\n"
+Connect = Callable[[str], socket.socket]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    with ExitStack() as stack:
+
+        def connected(url: str) -> socket.socket:
+            host, _, port = url.removeprefix("http://").partition(":")
+            return stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+
+        yield connected
+
+
+def answered(client: socket.socket) -> bytes:
+    client.sendall(GET)
+    return client.recv(4096)
+
+
+def test_idle_connections_give_way_and_those_within_a_request_do_not(connect: Connect) -> None:
+    begun, end = threading.Semaphore(0), threading.Event()
+
+    def slow(request: Request) -> Answer:
+        if request.path == "/slow":
+            begun.release()
+            end.wait(10)
+        return Answer(status=202)
+
+    server = Server(slow, connections=6)
+    try:
+        first = connect(server.url)
+        assert b" 202 " in answered(first)
+        within = [connect(server.url) for _ in range(4)]
+        for each in within:
+            each.sendall(GET.replace(b"empty", b"slow"))
+            assert begun.acquire(timeout=10)
+        for _ in range(40):
+            assert b" 202 " in answered(connect(server.url))
+        assert first.recv(1) == b""
+
+        for _ in range(2):
+            connect(server.url).sendall(GET.replace(b"empty", b"slow"))
+            assert begun.acquire(timeout=10)
+        assert connect(server.url).recv(4096).startswith(b"HTTP/1.1 503 ")
+        end.set()
+        assert all(b" 202 " in each.recv(4096) for each in within)
+    finally:
+        end.set()
+        server.stop()
+
+
+def test_a_head_that_comes_a_byte_at_a_time_ends_its_connection(connect: Connect) -> None:
+    server = Server(echo, head_s=0.3)
+    try:
+        client, patient = connect(server.url), connect(server.url)
+        for byte in GET[:60]:
+            time.sleep(0.02)
+            try:
+                client.send(bytes([byte]))
+            except OSError:
+                break
+        client.settimeout(0.01)
+        with suppress(ConnectionError):
+            assert client.recv(1) == b""
+        assert b" 202 " in answered(patient)
+    finally:
+        server.stop()
+
+
+def test_pipelined_requests_are_answered_in_order(url: str, connect: Connect) -> None:
+    client = connect(url)
+    client.sendall(GET + GET.replace(b"empty", b"none") + GET.replace(b"empty", b"a"))
+    said = b""
+    while b'"path"' not in said:
+        said += client.recv(4096)
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"202", b"204", b"200"]
