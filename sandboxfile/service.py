@@ -14,6 +14,7 @@ from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.listing import ListedTemplate, TemplateBuilds
+from sandboxfile.loopback import is_loopback, leads_inside
 from sandboxfile.model import UUID, Secret
 from sandboxfile.redact import sanitise
 from sandboxfile.triggers import Start, given
@@ -141,13 +142,19 @@ class TemplateService:
         return self._web.upload(link.url.reveal(), body, timeout_s=timeout_s)
 
     def _is_fit(self, url: str) -> bool:
-        """Tell whether files may go to a link: over https, unless the service itself is without."""
+        """Tell whether files may go to a link: over https, unless the service itself is without.
+
+        Only a service of this machine may name addresses of this machine, and none those of a
+        cloud's own services (docs/protocol.md, 3.3).
+        """
         try:
             parts = urlsplit(url)
         except ValueError:
             return False
-        ours = urlsplit(self._api_url).scheme
-        return bool(parts.hostname) and parts.scheme in {"https", ours}
+        host, ours = parts.hostname or "", urlsplit(self._api_url)
+        is_beside = is_loopback(host) and is_loopback(ours.hostname or "")
+        is_safe = is_beside or not leads_inside(host)
+        return bool(host) and is_safe and parts.scheme in {"https", ours.scheme}
 
     # --- following ---------------------------------------------------------------------------
 

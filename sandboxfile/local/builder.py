@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.local.assembly import INTERNAL, OWNER, Assembly, Workshop
+from sandboxfile.local.assembly import INTERNAL, OWNER, REPOSITORY, Assembly, Workshop
 from sandboxfile.local.layers import discard
 from sandboxfile.local.records import Build, Reason, Recipe
 from sandboxfile.local.store import CANCELLED
@@ -71,6 +71,8 @@ class Builder:
         with suppress(SandboxfileError, OSError):
             for owner in presence.dead():
                 self._workshop.engine.remove_boxes(labels={OWNER: owner})
+                for build in self._workshop.store.unfinished(owner):  # killed at the very end
+                    self._workshop.engine.untag(f"{REPOSITORY}:{build}")
                 presence.bury(owner)
         with suppress(Exception):  # a store that is closed while we stop
             self.tidy()

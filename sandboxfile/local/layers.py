@@ -92,6 +92,7 @@ class Layers:
             return None  # cleaned away this very moment
 
     def is_known(self, number: int) -> bool:
+        """Whether a quick step has been carried out before; of others it says nothing."""
         return self.keys[number] in self.known
 
     def is_cached(self, number: int, done: int) -> bool:
@@ -111,6 +112,8 @@ class Layers:
         if self.engine.depth(on) >= DEPTH or (number < self.forced and self._is_made(key)):
             return None
         began = time.monotonic()
+        if not self.store.layers.known((key,)):  # killed meanwhile, its image is taken away one day
+            self._remember(Layer(key=key, image=None, setting=setting))
         image = box.commit(tag(key), labels={LABEL: "true"})
         self._remember(Layer(key=key, image=image, setting=setting))
         return image if time.monotonic() - began > SLOW_S else None

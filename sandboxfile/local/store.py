@@ -203,6 +203,11 @@ class Store:
                     _fail(db, now, message, where, latest)
         return bool(lost)
 
+    def unfinished(self, owner: str) -> list[str]:
+        """Return the builds that a process has begun and not brought to ready."""
+        found = self._db.rows("SELECT id FROM build WHERE owner = ? AND status <> 'ready'", owner)
+        return [row["id"] for row in found]
+
     # --- reading -----------------------------------------------------------------------------
 
     def build(self, template: str, build: str) -> Build | None:

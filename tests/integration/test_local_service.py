@@ -617,6 +617,9 @@ def test_kill_9_loses_the_running_build_alone_and_its_container_is_removed(
         victim.said(lost, "[stdout]: here we go")
         other = serve()
         assert other.client.status(lost).state == "building", "its process lives"
+        image = f"sandboxfile/local:{lost.build_id}"  # as if it was killed just before its end
+        with engine.box(busybox, labels={}) as box:
+            box.commit(image, labels={})
         process.kill()
         process.wait()
 
@@ -624,6 +627,7 @@ def test_kill_9_loses_the_running_build_alone_and_its_container_is_removed(
 
         assert status.reason == "polling received unrecoverable error: builder lost"
         wait(lambda: boxes(engine_environ, lost), lambda found: not found)
+        wait(lambda: engine.find(image), lambda found: found is None)
         assert other.client.status(waiting).state == "waiting"
         assert other.service.resolve("done:v1").build_id == done.build_id
         other.client.trigger(waiting, Start(image=busybox))

@@ -633,6 +633,8 @@ def test_only_a_hash_is_asked_for(fake: FakeService, service: TemplateService) -
         {"present": False, "url": "file:///etc/passwd"},
         {"present": False, "url": "http://[x"},
         {"present": False, "url": "https:///nowhere"},
+        {"present": False, "url": "http://169.254.169.254/latest/meta-data"},
+        {"present": False, "url": "https://[fe80::1]/x"},
     ],
 )
 def test_a_link_that_leads_nowhere_is_nonsense(
@@ -649,6 +651,15 @@ def test_files_do_not_leave_https() -> None:
         safe.file_link("tmpl", FILES)
     there = TemplateService(_Canned({"present": True}), "https://a", None)
     assert there.file_link("tmpl", FILES).present
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2852039166", "[::1]:9000"])
+def test_only_a_service_of_this_machine_names_addresses_of_it(host: str) -> None:
+    link = _Canned({"present": False, "url": f"http://{host}/x"})
+    with pytest.raises(Unreachable, match="is none"):
+        TemplateService(link, "http://box.test:8080", None).file_link("tmpl", FILES)
+    if host != "2852039166":
+        TemplateService(link, "http://127.0.0.1:8080", None).file_link("tmpl", FILES)
 
 
 class _Canned(Web):

@@ -1,10 +1,12 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from sandboxfile.local import schema
-from sandboxfile.local.layers import chain
+from sandboxfile.local.layers import Layers, chain
 from sandboxfile.local.records import Layer, Setting, Step
 from sandboxfile.local.store import Store
 from tests.unit.local.conftest import Clock, finish, register
@@ -66,6 +68,43 @@ def test_layers_that_are_old_or_too_many_are_spare(store: Store, clock: Clock) -
 
     store.layers.use(("a",), "t")
     assert store.layers.spare(keep=2, unused_s=100) == ["b", "c"]
+
+
+class Shallow:
+    """An engine that has no image, and containers of one layer."""
+
+    def depth(self, _image: str) -> int:
+        return 1
+
+    def find(self, _image: str) -> None:
+        return None
+
+
+class Killed:
+    """A box whose process is killed while an image of it is made."""
+
+    def commit(self, _tag: str, **_: object) -> str:
+        raise KeyboardInterrupt
+
+
+def test_an_image_that_a_kill_left_without_its_row_is_taken_away_one_day(
+    store: Store, clock: Clock
+) -> None:
+    made = Layers(
+        store=store,
+        engine=cast("Any", Shallow()),
+        template="t",
+        keys=("base", "one"),
+        steps=(Step(type="RUN", args=("true",)),),
+        forced=2,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        made.keep(1, USER, cast("Any", Killed()), on="image")
+    clock.now += 100
+    assert store.layers.spare(keep=9, unused_s=50) == ["one"]
+    again = replace(made, known={})
+    assert again.resume(lambda _: pytest.fail("there is no image to go on from")) == (0, None)
+    assert not again.is_cached(1, 0)
 
 
 def test_a_template_takes_the_layers_with_it_that_no_other_needs(store: Store) -> None:

@@ -487,3 +487,12 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
     (tmp_path / "templates.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(SandboxfileError, match="cannot keep its data"):
         Store(tmp_path)
+
+
+def test_what_a_process_has_begun_and_not_brought_to_an_end_is_told(store: Store) -> None:
+    one, two, three = (register(store, name) for name in ("one", "two", "three"))
+    finish(store, one)
+    store.trigger(two.template, two.build)
+    assert store.unfinished(store.presence.id) == [two.build]
+    assert store.unfinished("somebody else") == []
+    assert store.is_waiting(three.template)
