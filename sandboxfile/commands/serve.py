@@ -14,7 +14,9 @@ from sandboxfile.local.builder import PARALLEL
 from sandboxfile.local.faults import Faults
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import EngineChoice, Login
+from sandboxfile.reference import ImageReference
 
+_PORTS = 65_535
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")  # RFC 1123, 2.1
 
@@ -109,4 +111,22 @@ def _check(args: argparse.Namespace) -> None:
                 f"`--host-name {name}`: not the name of a host",
                 hint="give one whole name without port, for example `docker.sandbox.test`",
             )
+    _check_registry(args.v1_registry)
+    if not 0 <= args.port <= _PORTS:
+        raise UsageError(f"`--port {args.port}`: ports are 0 (a free one) to {_PORTS}")
     Faults(args.fault)  # before an engine is looked for
+
+
+def _check_registry(text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        host = ImageReference.parse(f"{text}/name").registry
+    except ValueError:
+        host = ""
+    if not host or not text.startswith(host):
+        shown = text.rpartition("@")[2]  # what stands before may be a password
+        raise UsageError(
+            f"`--v1-registry {shown}`: not a registry",
+            hint="write its host, perhaps with port and path: `registry.test:5000/team`",
+        )

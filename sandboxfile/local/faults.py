@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sandboxfile.errors import UsageError
-from sandboxfile.local.wire import Answer, Request, answer, refusal
+from sandboxfile.local.wire import DIGITS, Answer, Request, answer, refusal
 
 ALWAYS = "always"
 Handle = Callable[[Request], Answer]
@@ -198,7 +198,7 @@ def _read(text: str) -> tuple[str, float]:
         return name, 1
     if count == ALWAYS:
         return name, float("inf")
-    if not (count.isascii() and count.isdigit()):
+    if not (count.isascii() and count.isdigit() and len(count) <= DIGITS):
         raise UsageError(
             f"the fault `{text}` has no number behind `=`",
             hint=f"write `{name}=2` or `{name}=always`",

@@ -679,6 +679,12 @@ LONG = "a." + "b" * 64
         (["--host-name", "x.test:3000"], "`--host-name x.test:3000`: not the name of a host"),
         (["--host-name", ""], "`--host-name `: not the name of a host"),
         (["--host-name", LONG], f"`--host-name {LONG}`: not the name of a host"),
+        (["--v1-registry", "http://x.test/y"], "`--v1-registry http://x.test/y`: not a registry"),
+        (["--v1-registry", "me:pw@x.test/y"], "`--v1-registry x.test/y`: not a registry"),
+        (["--v1-registry", "images"], "`--v1-registry images`: not a registry"),
+        (["--v1-registry", ""], "`--v1-registry `: not a registry"),
+        (["--port", "99999"], "`--port 99999`: ports are 0 (a free one) to 65535"),
+        (["--port", "-1"], "`--port -1`: ports are 0 (a free one) to 65535"),
         (["--fault", "rgister-429"], "there is no fault `rgister-429`"),
     ],
 )

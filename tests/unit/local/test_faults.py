@@ -146,6 +146,7 @@ def test_faults_are_counted_and_may_last_for_ever() -> None:
         ("regsiter-429", ", ".join(EFFECTS)),
         ("register-429=often", "register-429=2"),
         ("register-429=-1", "register-429=always"),
+        ("register-429=" + "9" * 5000, "register-429=always"),
         ("register", "register-limit"),
     ],
 )
