@@ -26,6 +26,8 @@ _FILES_HASH = re.compile(r"[0-9a-f]{64}")
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
 POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
 PAGE = 100
+ANSWER_LIMIT = 4 << 20  # bytes of an answer
+LOG_LIMIT = 64 << 20  # of one with a page of a log: lines may be long, and escaped
 MAX_PAGES = 1000  # nobody has 100,000 templates; what goes on longer goes round in circles
 
 
@@ -161,7 +163,7 @@ class TemplateService:
     def status(self, ids: Registration, *, offset: int = 0, limit: int = PAGE) -> BuildStatus:
         """Return a build's state and its log from `offset` on, at most `limit` entries."""
         path = f"{_build_path(ids)}/status?logsOffset={offset}&limit={limit}"
-        reply = self._get(path, bearer=True)
+        reply = self._get(path, bearer=True, limit=LOG_LIMIT)
         return buildstatus.read(reply, ids)
 
     # --- names and tags ----------------------------------------------------------------------
@@ -308,8 +310,8 @@ class TemplateService:
 
     # --- requests ----------------------------------------------------------------------------
 
-    def _get(self, path: str, *, bearer: bool = False) -> Reply:
-        return self._call("GET", path, None, bearer=bearer)
+    def _get(self, path: str, *, bearer: bool = False, limit: int = ANSWER_LIMIT) -> Reply:
+        return self._call("GET", path, None, bearer=bearer, limit=limit)
 
     def _post(
         self,
@@ -331,6 +333,7 @@ class TemplateService:
         bearer: bool = False,
         retry: Retry = "idempotent",
         timeout_s: float = GET_TIMEOUT_S,
+        limit: int = ANSWER_LIMIT,
     ) -> Reply:
         is_effect = retry == "connect"
         reply = self._web.send(
@@ -340,6 +343,7 @@ class TemplateService:
             json=body,
             retry=retry,
             timeout_s=timeout_s,
+            limit=limit,
             grace_s=POST_GRACE_S if is_effect else 0.0,
         )
         if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP statuses

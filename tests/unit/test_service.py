@@ -343,6 +343,12 @@ def test_a_status_asks_for_one_page_of_the_log(fake: FakeService, service: Templ
     assert fake.requests[0].query == {"logsOffset": "7", "limit": "3"}
 
 
+def test_a_page_of_a_log_may_have_long_lines(fake: FakeService, service: TemplateService) -> None:
+    lines = [{"message": "x" * 65_536, "level": "info"}] * 100
+    fake.fail("GET", "/status", Answer(body={"status": "building", "logEntries": lines}))
+    assert service.status(IDS).count == 100
+
+
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
