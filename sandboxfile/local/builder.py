@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 
@@ -55,6 +55,11 @@ class Builder:
                 self._workers += 1
                 Thread(target=self._work, daemon=True).start()
         self._queue.put(job)
+
+    def outcome(self, build: Build) -> Build:
+        """Return a build as it is, also where the store could not take its end."""
+        reason = self._unended.get(build.id)
+        return replace(build, status="error", reason=reason) if reason else build
 
     def look(self) -> None:
         """Stop builds that the store has ended meanwhile: cancelled, deleted, too slow."""

@@ -248,7 +248,7 @@ class Api:
         build = self._store.build(template, build_id.lower())
         if build is None:  # 400, not 404, as at the service (3.7)
             raise Refusal(400, f"Build '{build_id}' not found")
-        return build
+        return self._builder.outcome(build)
 
     # --- tags and aliases --------------------------------------------------------------------
 

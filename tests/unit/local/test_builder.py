@@ -48,6 +48,9 @@ def test_a_full_disk_ends_a_build_once_there_is_room_and_the_next_is_built(store
     builder.start(build, Recipe(image="base:1"))
     builder.start(store.trigger(second.template, second.build), Recipe(image="base:1"))
     wait_for(lambda: not builder._jobs)
+    kept = store.build(first.template, first.build)
+    assert kept is not None
+    assert builder.outcome(kept).status == "error"
     store._db.connection.execute(f"PRAGMA max_page_count = {PLENTY}")
     builder.look()
     wait_for(lambda: all(state(store, each).startswith("error") for each in (first, second)))
