@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import cold, machine, noop, service, setting
+from benchmarks import change, cold, keys, machine, memory, noop, service, setting
 from benchmarks.setting import Setting
 from benchmarks.timing import UnexpectedError
 from sandboxfile.errors import SandboxfileError
@@ -18,7 +18,10 @@ from sandboxfile.errors import SandboxfileError
 Subject = Callable[[Setting, Sequence[int]], Mapping[str, object]]
 SUBJECTS: dict[str, Subject] = {
     "noop": noop.measure,
+    "change": change.measure,
     "cold": cold.measure,
+    "keys": keys.measure,
+    "memory": memory.measure,
     "service": service.measure,
 }
 SIZES = (1, 10, 100, 1000)

@@ -1,31 +1,28 @@
 """Everything to do: twenty templates that nobody has built before, each with a RUN."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from benchmarks import instant, peers, tree
-from benchmarks.noop import sandboxfile
-from benchmarks.peers import Peers
-from benchmarks.setting import Setting
+from benchmarks.programs import sandboxfile
+from benchmarks.setting import KEY, Setting
 from benchmarks.timing import Contender, Rounds, Sample, Samples, figures, interleaved, ratio
 from benchmarks.tree import Kind, Tree
 
 COUNT = 20
 AT_ONCE = "4"
 ROUNDS = Rounds(least=2, most=4, budget_s=120, warm=0)
-KEY = {"NOVITA_API_KEY": "of nobody: the service is on loopback"}
 
 
 def measure(setting: Setting, sizes: Sequence[int]) -> Mapping[str, object]:  # noqa: ARG001
     """Return figures of twenty templates, whatever the sizes asked for.
 
     sandboxfile builds, pushes to a registry on this machine and publishes at a service that takes
-    no time. `vs_best_parallel` holds the moment of its last image, its pushing done meanwhile,
-    against the fastest loop of `docker build` alone; `vs_build_and_push` all of it against the
-    fastest loop of both.
+    no time. All builds are of the Dockerfiles that it writes, but those `by_hand`, which say the
+    same without the step that keeps the environment for shells. `vs_best_parallel` holds the
+    moment of its last image, its pushing done meanwhile, against the fastest loop of
+    `docker build` alone; `vs_build_and_push` all of it against the fastest loop of both.
     """
     if not setting.docker or not setting.registry:
         return {"not measured": "it takes an engine, a docker client and a registry"}
@@ -37,10 +34,16 @@ def measure(setting: Setting, sizes: Sequence[int]) -> Mapping[str, object]:  # 
 
 
 def _measured(setting: Setting, made: Tree) -> Mapping[str, object]:
-    builds, pushes = (peers.of(made, setting, f"cold-{what}") for what in ("build", "push"))
+    by_hand = tree.copied(made, setting.directory / "cold-by-hand")
+    tree.generate(made, setting.environ)
+    hand, builds, pushes = (
+        peers.of(each, setting, f"cold-{what}")
+        for each, what in ((by_hand, "hand"), (made, "build"), (made, "push"))
+    )
+    hand.arm()
     builds.arm()
     pushes.arm(pushes.push(str(setting.registry)))
-    change = Change(made)
+    change = Change(made, by_hand)
     best = peers.best(change.before(builds.parallel(made.names, count)) for count in peers.PARALLEL)
     at_once = int(best.name.rpartition("p")[2])
     found = dict(
@@ -49,8 +52,9 @@ def _measured(setting: Setting, made: Tree) -> Mapping[str, object]:
                 change.before(_ours(setting, made)),
                 best,
                 change.before(_renamed(pushes.parallel(made.names, at_once), "build_and_push")),
+                change.before(_renamed(hand.parallel(made.names, at_once), "by_hand")),
                 change.before(builds.serial(made.names)),
-                change.before(_sdk(builds)),
+                change.before(builds.docker_sdk(made.names)),
             ],
             ROUNDS,
         )
@@ -61,8 +65,9 @@ def _measured(setting: Setting, made: Tree) -> Mapping[str, object]:
 class Change:
     """Gives every run files that nobody has seen, and takes away what ours has kept."""
 
-    def __init__(self, made: Tree) -> None:
+    def __init__(self, made: Tree, *others: Tree) -> None:
         self._made = made
+        self._trees = (made, *others)
         self._number = 0
 
     def before(self, contender: Contender) -> Contender:
@@ -71,8 +76,9 @@ class Change:
     def _anew(self) -> None:
         self._number += 1
         for name in self._made.names:
-            text = f"{name} of run {self._number}\n"
-            (self._made.context(name) / tree.FILES[0]).write_text(text)
+            for each in self._trees:
+                text = f"{name} of run {self._number}\n"
+                (each.context(name) / tree.FILES[0]).write_text(text)
         (self._made.root / "novita.lock").unlink(missing_ok=True)
 
 
@@ -87,12 +93,6 @@ def _is_image(line: str) -> bool:
     return event.get("event") == "done" and str(event.get("job", "")).startswith("build:")
 
 
-def _sdk(builds: Peers) -> Contender:
-    script = Path(__file__).with_name("dockersdk.py")
-    words = (sys.executable, "-P", script, builds.tree.root / "templates", *builds.tree.names)
-    return builds.contender("docker_sdk", *words)
-
-
 def _renamed(contender: Contender, name: str) -> Contender:
     return replace(contender, name=name)
 
@@ -104,6 +104,7 @@ def _told(found: Samples, best: str) -> Mapping[str, object]:
         "templates": COUNT,
         "best_parallel": best,
         "vs_best_parallel": ratio(images, found[best]),
+        "vs_best_parallel_by_hand": ratio(images, found["by_hand"]),
         "vs_serial": ratio(images, found["docker_build_serial"]),
         "vs_docker_sdk": ratio(images, found["docker_sdk"]),
         "vs_build_and_push": ratio(ours, found["build_and_push"]),

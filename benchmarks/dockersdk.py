@@ -13,11 +13,7 @@ import docker
 def main(templates: Path, names: list[str]) -> None:
     client = docker.from_env()
     for name in names:
-        client.images.build(
-            path=str(templates / name / "files"),
-            dockerfile=str(templates / name / "Dockerfile"),
-            tag=f"sfbench/{name}:sdk",
-        )
+        client.images.build(path=str(templates / name), tag=f"sfbench/{name}:sdk")
     client.close()
 
 

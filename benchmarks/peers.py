@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.setting import Setting, has
 from benchmarks.timing import Contender, Rounds, interleaved
-from benchmarks.tree import BASE, FILES, PREFIX, Tree
+from benchmarks.tree import FILES, FOLDER, PREFIX, Tree
 
 PARALLEL = (2, 4, 8)
 IDLE = "#!/bin/sh\nexit 0\n"
@@ -114,7 +114,7 @@ class Peers:
         templates = self.tree.root / "templates"
         build = (
             f'DOCKER_BUILDKIT=1 {self.setting.docker} build --quiet --tag {PREFIX}/"$1":raw'
-            f' --file {templates}/"$1"/Dockerfile {templates}/"$1"/files >/dev/null'
+            f' {templates}/"$1" >/dev/null'
         )
         self._write(self.script, "#!/bin/sh -e\n" + "\n".join([build, *after]) + "\n")
 
@@ -173,8 +173,7 @@ class Peers:
         return (self.contender("bake", *words),)
 
     def _build(self, name: str) -> Mapping[str, str]:
-        context = str(self.tree.context(name))
-        return {"context": context, "dockerfile": str(self.tree.dockerfile(name))}
+        return {"context": str(self.tree.dockerfile(name).parent)}
 
     def _answers(self, *command: str) -> bool:
 
@@ -185,6 +184,12 @@ class Peers:
             == 0
         )
 
+    def docker_sdk(self, names: Sequence[str]) -> Contender:
+        """Return the docker SDK's building of one template after the other."""
+        script = Path(__file__).with_name("dockersdk.py")
+        words = (script, self.tree.root / "templates", *names)
+        return self.contender("docker_sdk", sys.executable, "-P", *words)
+
     # --- Novita's SDK --------------------------------------------------------------------------
 
     def sdk(self) -> tuple[Contender, ...]:
@@ -192,7 +197,7 @@ class Peers:
         if find_spec("novita_sandbox") is None:
             return self.lacks("sdk", "it is not here (`pip install --group judges`)")
         script = Path(__file__).with_name("sdk.py")
-        words = (script, self.tree.root, BASE, *self.tree.names)
+        words = (script, self.tree.root, FOLDER, *self.tree.names)
         return (self.contender("sdk", sys.executable, "-P", *words),)
 
 

@@ -14,7 +14,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.tree import BASE, PREFIX
+from benchmarks import tree
+from benchmarks.tree import BASE, PREFIX, Tree
 from dev import private
 from dev.private import LackingError, NotReadyError
 from sandboxfile.engines import Engine
@@ -23,6 +24,7 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.model import EngineChoice
 
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR")
+KEY = {"NOVITA_API_KEY": "of nobody: the service is on loopback"}
 NAMED = ("DOCKER_HOST", "DOCKER_CONTEXT")
 OF_DOCKER = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
@@ -43,6 +45,24 @@ class Setting:
     docker: str | None = None
     registry: str | None = None
     lacking: MutableMapping[str, str] = field(default_factory=dict)
+    trees: MutableMapping[Path, Tree] = field(default_factory=dict)
+
+    def tree(self, size: int) -> Tree:
+        """Return the tree of so many templates in which everything is built: to be left as it is.
+
+        What subjects share is made once.
+        """
+        root = self.directory / f"tree-{size}"
+        if root not in self.trees:
+            self.trees[root] = tree.locked(root, size, self.environ)
+        return self.trees[root]
+
+    def cloned(self, size: int) -> Tree:
+        """Return a fresh clone of that tree."""
+        root = self.directory / f"clone-{size}"
+        if root not in self.trees:
+            self.trees[root] = tree.clone(self.tree(size), root, self.environ)
+        return self.trees[root]
 
     def room(self, name: str) -> Path:
         """Return a new directory."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ FILES = (
     *(f"src/lib/part_{number}.py" for number in range(5)),
     *(f"conf/setting_{number}.yml" for number in range(2)),
 )
+# As our archives call it: so the Dockerfiles that we write can be built by hand, too.
+FOLDER = "copy-1"
 DIRECTORIES = ("", "src", "src/lib", "conf")
 MEAN_BYTES = 10_000
 MOST_BYTES = 200_000
@@ -36,7 +39,7 @@ class Tree:
     names: tuple[str, ...]
 
     def context(self, name: str) -> Path:
-        return self.root / "templates" / name / "files"
+        return self.root / "templates" / name / FOLDER
 
     def dockerfile(self, name: str) -> Path:
         return self.root / "templates" / name / "Dockerfile"
@@ -62,6 +65,7 @@ class Kind:
 
 def make(root: Path, count: int, kind: Kind) -> Tree:
     """Write the files of a tree; the same count gives the same bytes."""
+    root.mkdir(parents=True, exist_ok=True)
     tree = Tree(root=root, names=tuple(f"{PREFIX}-{number:04d}" for number in range(count)))
     chance = random.Random(count)  # noqa: S311 - content, no secret
     pool = chance.randbytes(MOST_BYTES * 8)
@@ -74,6 +78,12 @@ def make(root: Path, count: int, kind: Kind) -> Tree:
     (root / "novita.yaml").write_text(_configuration(tree, kind))
     (root / ".gitignore").write_text("/.sandboxfile/\n/novita.local.lock\n")
     return tree
+
+
+def copied(tree: Tree, root: Path) -> Tree:
+    """Return a copy of the files as they are."""
+    shutil.copytree(tree.root, root)
+    return Tree(root=root, names=tree.names)
 
 
 def _content(chance: random.Random, pool: bytes) -> bytes:
@@ -89,11 +99,11 @@ def _work(number: int, kind: Kind) -> str:
 
 
 def _dockerfile(number: int, kind: Kind) -> str:
-    """Return what the template says, as somebody would write it for `docker build`."""
+    """Return what the template says, as somebody would write it by hand."""
     return (
         f"FROM {BASE}\n"
         f"ENV APP_ENV=production PORT={3000 + number}\n"
-        "COPY . /app/\n"
+        f"COPY {FOLDER}/ /app/\n"
         f'RUN ["/bin/sh", "-c", "{_work(number, kind)}"]\n'
         "WORKDIR /app\n"
     )
@@ -128,7 +138,7 @@ def _template(number: int, name: str, kind: Kind) -> Sequence[str]:
         "    env:",
         "      APP_ENV: production",
         f'      PORT: "{3000 + number}"',
-        f"    files: [templates/{name}/files/ -> /app/]",
+        f"    files: [templates/{name}/{FOLDER}/ -> /app/]",
         f'    run: ["{_work(number, kind)}"]',
         "    workdir: /app",
         *(served if kind.served else ()),
@@ -145,6 +155,15 @@ def commit(tree: Tree, environ: Mapping[str, str]) -> None:
     _git(tree.root, environ, "init", "--quiet")
     _git(tree.root, environ, "add", "--all")
     _git(tree.root, environ, *IDENTITY, "commit", "--quiet", "--message", "All templates")
+
+
+def locked(root: Path, count: int, environ: Mapping[str, str]) -> Tree:
+    """Make a tree in which everything is built, and commit it; the base is not looked at."""
+    made = make(root, count, Kind())
+    pin(made, None)
+    lock(made, "box", environ)
+    commit(made, environ)
+    return made
 
 
 def clone(tree: Tree, root: Path, environ: Mapping[str, str]) -> Tree:
@@ -182,6 +201,19 @@ def lock(tree: Tree, target: str, environ: Mapping[str, str]) -> None:
     entries = {each["name"]: _entry(each) for each in json.loads(plan.stdout)["templates"]}
     name = app.LOCAL_LOCK if target == "here" else app.LOCK
     lockfile.update(tree.root / name, lambda old: _with_entries(old, target, entries))
+
+
+def generate(tree: Tree, environ: Mapping[str, str], *names: str) -> None:
+    """Put the Dockerfiles that sandboxfile writes in place of those by hand: all, or the named."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "sandboxfile", "show", "dockerfile", "--json", *names],
+        cwd=tree.root,
+        env=environ,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    for name, text in json.loads(shown.stdout).items():
+        tree.dockerfile(name).write_text(text)
 
 
 def _with_entries(old: Lock, target: str, entries: Mapping[str, Entry]) -> Lock:
