@@ -64,6 +64,7 @@ def refined(
     parts = Parts(session)
     try:
         publisher = parts.publisher()
+        publisher.expect(len(stale))
         releases = parts.pipeline(survey, {})
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(lambda d: _found(session, publisher, releases, d), stale)
@@ -87,6 +88,7 @@ def _found(session: Session, publisher: Publisher, releases: Pipeline, decision:
         lost=image is None and release.image is not None and session.target.api != "v1",
         template_id=there.template_id if there else None,
         build_id=there.build_id if there else None,
+        tags=there.tags if there else frozenset(),
     )
 
 

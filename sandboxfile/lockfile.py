@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "VERSION",
     "Change",
     "Entry",
+    "Latest",
     "Lock",
     "content",
     "parse",
@@ -45,13 +47,28 @@ _POLL_S = 0.02
 # --- reading ---------------------------------------------------------------------------------
 
 
-def read(path: Path) -> Lock:
+@dataclass(slots=True)
+class Latest:
+    """What was read or written last; the same text is not parsed again."""
+
+    text: str | None = None
+    lock: Lock = field(default_factory=Lock)
+
+
+def read(path: Path, *, latest: Latest | None = None) -> Lock:
     """Read a lock; a missing file is an empty lock.
 
     Raises ConfigError when the file cannot be read or is not a lock we understand.
     """
     text = content(path)
-    return Lock() if text is None else parse(text, _shown(path))
+    if text is None:
+        return Lock()
+    if latest is None:
+        return parse(text, _shown(path))
+    if text != latest.text:
+        latest.lock = parse(text, _shown(path))
+        latest.text = text
+    return latest.lock
 
 
 @lru_cache(maxsize=2)  # a run asks for its lock several times
@@ -169,7 +186,13 @@ def _place(root: Any, complaint: Complaint, text: str) -> Problem:
 # --- changing --------------------------------------------------------------------------------
 
 
-def update(path: Path, change: Callable[[Lock], Lock], *, timeout_s: float = 60.0) -> Lock:
+def update(
+    path: Path,
+    change: Callable[[Lock], Lock],
+    *,
+    timeout_s: float = 60.0,
+    latest: Latest | None = None,
+) -> Lock:
     """Change a lock so that no other process's change is lost, and no reader sees half of it.
 
     The directory is locked (flock), the file read anew, changed, written beside and renamed;
@@ -178,10 +201,13 @@ def update(path: Path, change: Callable[[Lock], Lock], *, timeout_s: float = 60.
     written or the directory stays locked for `timeout_s` seconds.
     """
     with _locked(path, timeout_s) as directory:
-        old = read(path)
+        old = read(path, latest=latest)
         new = change(old)
         if new != old:
-            _replace(directory, path, render(new))
+            text = render(new)
+            _replace(directory, path, text)
+            if latest is not None:
+                latest.text, latest.lock = text, new
         return new
 
 

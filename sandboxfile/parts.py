@@ -22,6 +22,7 @@ from sandboxfile.engines import Engine, choose
 from sandboxfile.errors import NotAllowed
 from sandboxfile.images import Images
 from sandboxfile.journal import Journal
+from sandboxfile.lockwriter import LockWriter
 from sandboxfile.loopback import is_loopback
 from sandboxfile.manifests import Manifests
 from sandboxfile.model import Login, RegistryCredentials, Secret
@@ -194,7 +195,7 @@ class Parts:
             images=self.images(survey, resolved, no_cache=no_cache),
             target=session.target.name,
             tags=session.target.tags,
-            lock=session.lock_path,
+            lock=LockWriter(session.lock_path),
             generated=session.state / "generated",
             manifests=self.manifests(),
             publisher=self.publisher,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import images, inherit, lockfile, plan, recipes, tags
+from sandboxfile import images, inherit, plan, recipes, tags
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.errors import SandboxfileError
@@ -14,6 +14,7 @@ from sandboxfile.events import Emit
 from sandboxfile.graph import Job, Results
 from sandboxfile.images import Images
 from sandboxfile.lockfile import Entry
+from sandboxfile.lockwriter import LockWriter
 from sandboxfile.manifests import Manifests
 from sandboxfile.model import Builder, DockerfileBase, ImageBase, ImageConfig, RemoteBase
 from sandboxfile.plan import Decision
@@ -64,6 +65,14 @@ def published(
     return image if image and "@sha256:" in image else None
 
 
+def _adopted(decision: Decision) -> Snapshot | None:
+    """Return the build that was found when this was planned; nobody is asked for it again."""
+    found = decision.found
+    if found is None or found.template_id is None or found.build_id is None:
+        return None
+    return Snapshot(template_id=found.template_id, build_id=found.build_id, tags=found.tags)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """Everything the jobs of one run share; jobs run in several threads at once.
@@ -75,7 +84,7 @@ class Pipeline:
     images: Images
     target: str
     tags: tuple[str, ...]
-    lock: Path
+    lock: LockWriter
     generated: Path
     manifests: Manifests
     publisher: Callable[[], Publisher]
@@ -189,7 +198,7 @@ class Pipeline:
     def _parent_build(self, surveyed: Surveyed) -> str | None:
         if surveyed.parent is None:
             return None
-        entry = lockfile.read(self.lock).entry(self.target, surveyed.parent)
+        entry = self.lock.entry(self.target, surveyed.parent)
         return entry.build_id if entry else None
 
     # --- push, snapshot, tag -----------------------------------------------------------------
@@ -224,9 +233,9 @@ class Pipeline:
         """
         release = self.release(decision)
         surveyed = self.survey[decision.template]
-        adopted = self.publisher().find_snapshot(release) if decision.action == "adopt" else None
-        if adopted is not None:
-            done, image = adopted, self.publisher().find_image(release)
+        adopted = _adopted(decision)
+        if adopted is not None and decision.found is not None:
+            done, image = adopted, decision.found.image
         else:
             if self.builder == "remote":
                 release = self._with_recipe(release, decision)
@@ -264,9 +273,12 @@ class Pipeline:
 
     def tag(self, decision: Decision) -> None:
         """Move the user's tags to the build that the lock has; record those that it has then."""
-        entry = lockfile.read(self.lock).targets[self.target][decision.template]
+        entry = self.lock.entry(self.target, decision.template)
+        assert entry is not None
         release = _holding(self.release(decision), entry)
-        build = Snapshot(template_id=entry.template_id, build_id=entry.build_id)
+        build = _adopted(decision)
+        if build is None or build.build_id != entry.build_id:
+            build = Snapshot(template_id=entry.template_id, build_id=entry.build_id)
         remove = self._removed(release, entry)
         done = self.publisher().tag(
             release, build, remove=remove, emit=self.emit, cancel=self.cancel
@@ -286,4 +298,4 @@ class Pipeline:
         )
 
     def _record(self, template: str, entry: Entry) -> None:
-        lockfile.update(self.lock, lambda lock: lock.with_entry(self.target, template, entry))
+        self.lock.record(self.target, template, entry)

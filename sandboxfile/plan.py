@@ -98,8 +98,23 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What registry and service answered: the image, and template and build ID of the snapshot.
+
+    `lost` says that the registry no longer has the image that the lock names; `tags` are those
+    that the snapshot has, as far as they were told.
+    """
+
+    image: str | None = None
+    lost: bool = False
+    template_id: str | None = None
+    build_id: str | None = None
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What will be done to one template at one target."""
+    """What will be done to one template at one target; `found` is what is adopted."""
 
     template: str
     target: str
@@ -111,23 +126,11 @@ class Decision:
     forced: bool = False
     image: str | None = None
     builder: Builder = "docker"
+    found: Found | None = None
 
     @property
     def stale(self) -> bool:
         return self.action != "up to date"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What registry and service answered: the image, and template and build ID of the snapshot.
-
-    `lost` says that the registry no longer has the image that the lock names.
-    """
-
-    image: str | None = None
-    lost: bool = False
-    template_id: str | None = None
-    build_id: str | None = None
 
 
 def steps(decision: Decision) -> tuple[Step, ...]:
@@ -276,7 +279,8 @@ def refine(decision: Decision, found: Found) -> Decision:
         return decision
     if found.template_id and found.build_id:
         text = f"the same key is already built there: build {found.build_id}"
-        return _because(decision, "adopt", text, image=found.image or decision.image)
+        adopted = _because(decision, "adopt", text, image=found.image or decision.image)
+        return replace(adopted, found=found)
     if found.image:
         text = f"the image is already at the registry: {found.image}"
         return _because(decision, "snapshot", text, image=found.image)

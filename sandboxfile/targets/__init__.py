@@ -60,10 +60,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A finished build at the service."""
+    """A finished build at the service; `tags` are those that it is known to have by now."""
 
     template_id: str
     build_id: str
+    tags: frozenset[str] = frozenset()
 
 
 class Publisher(Protocol):
@@ -71,6 +72,9 @@ class Publisher(Protocol):
 
     Everything raises NotAllowed, Unreachable, BuildFailed or Cancelled.
     """
+
+    def expect(self, count: int) -> None:
+        """Be told how many snapshots are about to be looked for, in one go."""
 
     def find_image(self, release: Release) -> str | None:
         """Return the reference (`repo@sha256:…`) of the image already at the registry."""
@@ -99,6 +103,8 @@ class Publisher(Protocol):
         cancel: Cancel,
     ) -> tuple[str, ...]:
         """Move the user's tags (and `default`) to this build and read them back.
+
+        A snapshot that was found with all of them is not asked about again.
 
         Tags in `remove` are taken from it, unless they name another build by now. Returns the
         user's tags that need not be moved again: all of them, also where the service knows none.

@@ -1,6 +1,7 @@
 """What a service knows of a template's content already, as far as it can tell."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -8,7 +9,8 @@ from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.events import Emit, Notice
 from sandboxfile.journal import Journal, Record
-from sandboxfile.service import TemplateService
+from sandboxfile.listing import ListedTemplate
+from sandboxfile.service import TagEntry, TemplateService
 from sandboxfile.targets import Release, Snapshot
 
 MISSING = frozenset({404, 405, 501})
@@ -98,26 +100,70 @@ def owner(service: TemplateService, release: Release, gaps: Gaps) -> BuildStatus
         ids = _tagged(service, release, gaps)
         return service.status(ids) if ids else None
     except (Rejected, Denied, Failing) as error:
-        if error.status in {400, 403, 409} or error.status in MISSING:
+        if _is_absence(error):
             return None
         raise
+
+
+def listed(
+    service: TemplateService, release: Release, gaps: Gaps, rows: Mapping[str, ListedTemplate]
+) -> Snapshot | None:
+    """Return the ready build of this content, from one request: `rows` has the account's templates.
+
+    The list tells for each template which ready build has the tag `default`
+    (docs/protocol.md, 2.6), and a build of ours has it; where it is another's, the status tells.
+    """
+    row = rows.get(release.template.name)
+    if row is None or "tags" in gaps:
+        return None
+    try:
+        tags = _tags(service, row.template_id, gaps)
+        ids = _newest(row.template_id, tags, release)
+        if ids is None:
+            return None
+        is_default = ids.build_id == row.build_id and row.state in {"", "ready", "uploaded"}
+        if not is_default and service.status(ids).state != "ready":
+            return None
+    except (Rejected, Denied, Failing) as error:
+        if _is_absence(error):
+            return None
+        raise
+    names = {each.tag: each.build_id for each in sorted(tags, key=lambda each: each.created)}
+    return Snapshot(
+        template_id=ids.template_id,
+        build_id=ids.build_id,
+        tags=frozenset(tag for tag, build in names.items() if build == ids.build_id),
+    )
+
+
+def _is_absence(error: Rejected | Denied | Failing) -> bool:
+    """Tell whether this says that there is nothing, or nothing for us."""
+    return error.status in {400, 403, 409} or error.status in MISSING
 
 
 def _tagged(service: TemplateService, release: Release, gaps: Gaps) -> Registration | None:
     template_id = None if "tags" in gaps else find(service, release.template.name, gaps)
     if template_id is None:
         return None
+    found = _newest(template_id, _tags(service, template_id, gaps), release)
+    if found is not None and not service.is_ours(template_id):
+        gaps.note("owner")
+        return None
+    return found
+
+
+def _tags(service: TemplateService, template_id: str, gaps: Gaps) -> tuple[TagEntry, ...]:
     try:
-        tags = service.tags(template_id)
+        return service.tags(template_id)
     except (Rejected, Failing) as error:
         if error.is_missing:
             gaps.note("tags")
         raise
+
+
+def _newest(template_id: str, tags: tuple[TagEntry, ...], release: Release) -> Registration | None:
     entries = [tag for tag in tags if tag.tag == release.content_tag]
     if not entries:
-        return None
-    if not service.is_ours(template_id):
-        gaps.note("owner")
         return None
     newest = max(entries, key=lambda entry: entry.created)
     return Registration(template_id=template_id, build_id=newest.build_id)

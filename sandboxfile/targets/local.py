@@ -70,6 +70,10 @@ class LocalPublisher:
         self._web: Web | None = None
         self._publisher: NovitaV3 | None = None
 
+    def expect(self, count: int) -> None:
+        """Pass on how many snapshots are looked for."""
+        self._started().expect(count)
+
     def find_image(self, release: Release) -> str | None:
         """Return the engine's id of the image."""
         return self._engine.find(release.image) if release.image else None

@@ -60,6 +60,9 @@ class NovitaV1:
         self._room = Room(self._patience)
         self._gaps = Gaps(emit)
 
+    def expect(self, count: int) -> None:
+        """Take no note: nothing but the journal is asked."""
+
     def find_image(self, release: Release) -> str | None:  # noqa: ARG002 - the common face
         """Return None: an image here is named after its build and serves that one alone."""
         return None

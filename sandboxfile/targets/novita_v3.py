@@ -17,9 +17,10 @@ from sandboxfile.service import TemplateService
 from sandboxfile.steps import Step
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building
-from sandboxfile.targets.known import Gaps, as_snapshot, is_ready, owner
+from sandboxfile.targets.known import Gaps, as_snapshot, is_ready, listed, owner
 from sandboxfile.targets.patience import Patience
 from sandboxfile.targets.room import Room
+from sandboxfile.targets.roster import Roster
 from sandboxfile.targets.tagging import Tagging
 from sandboxfile.targets.uploading import Uploader
 from sandboxfile.triggers import BuildStep, Start
@@ -58,6 +59,11 @@ class NovitaV3:
         self._usable = usable
         self._room = Room(self._patience)
         self._gaps = Gaps(emit)
+        self._roster = Roster(service)
+
+    def expect(self, count: int) -> None:
+        """List the account's templates once when many snapshots are looked for."""
+        self._roster.expect(count)
 
     # --- the image ---------------------------------------------------------------------------
 
@@ -99,8 +105,11 @@ class NovitaV3:
 
     def find_snapshot(self, release: Release) -> Snapshot | None:
         """Look in the journal, then under the content tag at the service."""
-        found = is_ready(self._service, self._journal, release)
-        return found or as_snapshot(owner(self._service, release, self._gaps))
+        if found := is_ready(self._service, self._journal, release):
+            return found
+        if (rows := self._roster.rows()) is not None:
+            return listed(self._service, release, self._gaps, rows)
+        return as_snapshot(owner(self._service, release, self._gaps))
 
     def snapshot(
         self, release: Release, image: str | None, *, emit: Emit, cancel: Cancel
@@ -230,6 +239,9 @@ class NovitaV3:
         default = ("default",) if moves_default else ()
         # What was registered the older way learns only now which content it has.
         content = (release.content_tag,) if "v3" in self._gaps else ()
+        wanted = (*release.tags, *content, *default)
+        if not remove and snapshot.tags.issuperset(wanted):
+            return release.tags
         tagging = Tagging(
             service=self._service,
             name=release.template.name,
@@ -238,7 +250,7 @@ class NovitaV3:
             cancel=cancel,
         )
         try:
-            tagging.move((*release.tags, *content, *default))
+            tagging.move(wanted)
             tagging.remove(remove)
         except (Rejected, Failing) as error:
             if not error.is_missing:
