@@ -8,7 +8,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.declined import Failing, Rejected
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError, Unsupported
-from sandboxfile.events import Emit, Notice
+from sandboxfile.events import Emit
 from sandboxfile.journal import Journal
 from sandboxfile.model import Login, RegistryCredentials, RemoteBase, Target, Template, TemplateBase
 from sandboxfile.places import Position
@@ -22,7 +22,7 @@ from sandboxfile.targets.patience import Patience
 from sandboxfile.targets.room import Room
 from sandboxfile.targets.roster import Roster
 from sandboxfile.targets.tagging import Tagging
-from sandboxfile.targets.uploading import Uploader
+from sandboxfile.targets.uploading import Receiver, Uploader
 from sandboxfile.triggers import BuildStep, Start
 
 
@@ -116,21 +116,24 @@ class NovitaV3:
     ) -> Snapshot:
         """Bring a build of exactly this content to its end."""
         hashes = _hashes(release)
-        start = self._start(release, image, hashes, emit)
+        job = f"snapshot:{release.template.name}"
+        start = self._start(release, image, hashes)
         return Building(
             release=release,
             service=self._service,
             journal=self._journal,
             patience=self._patience,
             room=self._room,
-            job=f"snapshot:{release.template.name}",
+            job=job,
             emit=emit,
             cancel=cancel,
             register=lambda: self._register(release),
             trigger=lambda ids: self._service.trigger(
                 ids, start, timeout_s=self._patience.answer_most
             ),
-            prepare=lambda ids: self._upload(release, hashes, ids, emit),
+            prepare=lambda ids: self._upload(
+                release, hashes, Receiver(ids=ids, job=job, emit=emit, cancel=cancel)
+            ),
             owner=lambda: owner(self._service, release, self._gaps),
             usable=lambda ids: self._usable(release, ids),
             steps=_places(release),
@@ -165,19 +168,14 @@ class NovitaV3:
                 at=self._target.at,
             ) from None
 
-    def _upload(
-        self, release: Release, hashes: Mapping[int, str], ids: Registration, emit: Emit
-    ) -> str:
+    def _upload(self, release: Release, hashes: Mapping[int, str], build: Receiver) -> str:
         """Bring the files of copies to the service; there is no image then."""
         if release.recipe is not None:
             files = {name: release.recipe.uploads[number] for number, name in hashes.items()}
-            job = f"snapshot:{release.template.name}"
-            self._uploader.upload(ids, files, job=job, emit=emit)
+            self._uploader.upload(build, files)
         return ""
 
-    def _start(
-        self, release: Release, image: str | None, hashes: Mapping[int, str], emit: Emit
-    ) -> Start:
+    def _start(self, release: Release, image: str | None, hashes: Mapping[int, str]) -> Start:
         template, recipe = release.template, release.recipe
         if recipe is not None:
             return Start(
@@ -191,10 +189,6 @@ class NovitaV3:
                 force=recipe.force,
             )
         remote = template.base.remote if isinstance(template.base, RemoteBase) else None
-        if remote and (template.start is None) != (template.ready is None):
-            kept = "start" if template.ready else "ready"
-            text = f"`{template.name}` does not inherit the {kept} command of `{remote}`"
-            emit(Notice(job=f"snapshot:{template.name}", text=text, level="warning"))
         return Start(
             image=image,
             template=remote if image is None else None,

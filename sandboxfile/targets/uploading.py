@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sandboxfile.buildstatus import Registration
+from sandboxfile.cancel import Cancel
 from sandboxfile.declined import Failing, Rejected
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, Sent, StepDone, StepStarted
@@ -16,11 +17,22 @@ from sandboxfile.service import FileLink, TemplateService
 from sandboxfile.uploads import Upload
 from sandboxfile.web import Body, Reply, host
 
-AT_ONCE = 4
+AT_ONCE = 4  # in a run, whatever the number of its templates
+_POLL_S = 0.05
 LINKS = 3  # a link may expire while the archive is under way
 TIMEOUT_S = 3600.0
 _CHUNK = 1 << 20
 _TOLD = 32 << 20  # bytes from which on a transfer is told of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """The build that files are sent for, and who hears of it."""
+
+    ids: Registration
+    job: str
+    emit: Emit
+    cancel: Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +42,9 @@ class Uploader:
     service: TemplateService
     known: set[str] = field(default_factory=set)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE))
 
-    def upload(
-        self, ids: Registration, files: Mapping[str, Upload], *, job: str, emit: Emit
-    ) -> None:
+    def upload(self, build: Receiver, files: Mapping[str, Upload]) -> None:
         """Bring the files of these hashes to the service, unless they are there.
 
         Raises Unreachable, NotAllowed, Cancelled, and SandboxfileError for a file that is no
@@ -46,7 +57,7 @@ class Uploader:
             if has_failed.is_set():
                 return  # the build cannot be: nothing more is sent for it
             try:
-                self._bring(ids, name, each, job=job, emit=emit)
+                self._bring(build, name, each)
             except BaseException:
                 has_failed.set()
                 raise
@@ -56,19 +67,31 @@ class Uploader:
         for each in sending:
             each.result()
 
-    def _bring(self, ids: Registration, name: str, files: Upload, *, job: str, emit: Emit) -> None:
+    def _bring(self, build: Receiver, name: str, files: Upload) -> None:
         with self._locks.setdefault(name, threading.Lock()):
-            if name not in self.known:
-                self._send(ids, name, files, job=job, emit=emit)
-                self.known.add(name)
+            if name in self.known:
+                return
+            with self._place(build.cancel):
+                self._send(build, name, files)
+            self.known.add(name)
 
-    def _send(self, ids: Registration, name: str, files: Upload, *, job: str, emit: Emit) -> None:
-        link = self._link(ids, name)
+    @contextmanager
+    def _place(self, cancel: Cancel) -> Iterator[None]:
+        """Wait for one of the places that all templates of a run share. Raises Cancelled."""
+        while not self._places.acquire(timeout=_POLL_S):
+            cancel.check()
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _send(self, build: Receiver, name: str, files: Upload) -> None:
+        link = self._link(build.ids, name)
         if link.present:
             return
         step = f"upload {files.sent.source} for {files.sent.to}"
-        emit(StepStarted(job=job, step=step))
-        with _spooled(files) as body:
+        build.emit(StepStarted(job=build.job, step=step))
+        with _spooled(files, build.cancel) as body:
             for attempt in range(1, LINKS + 1):
                 why = self._put(link, body)
                 emit(Sent(job=job, bytes=body.size))
@@ -76,11 +99,11 @@ class Uploader:
                     break
                 if attempt == LINKS:
                     raise why
-                emit(Notice(job=job, text=f"{why.message}; asking for a fresh link"))
-                link = self._link(ids, name)
+                build.emit(Notice(job=build.job, text=f"{why.message}; asking for a fresh link"))
+                link = self._link(build.ids, name)
                 if link.present:  # it arrived, and only the answer was lost
                     break
-        emit(StepDone(job=job, step=step))
+        build.emit(StepDone(job=build.job, step=step))
 
     def _link(self, ids: Registration, name: str) -> FileLink:
         try:
@@ -107,11 +130,12 @@ def _refused(reply: Reply) -> Unreachable:
 
 
 @contextmanager
-def _spooled(files: Upload) -> Iterator[Body]:
+def _spooled(files: Upload, cancel: Cancel) -> Iterator[Body]:
     """Pack into a file without a name, for the length must be known before."""
     with tempfile.TemporaryFile(prefix="sandboxfile-") as file:
         try:
             for chunk in files.packed():
+                cancel.check()
                 file.write(chunk)
             file.flush()
         except OSError as error:

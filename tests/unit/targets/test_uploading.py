@@ -5,6 +5,7 @@ import io
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from sandboxfile.model import Copy, Secret
 from sandboxfile.places import Position
 from sandboxfile.service import TemplateService
 from sandboxfile.statcache import NoCache
-from sandboxfile.targets.uploading import AT_ONCE, Uploader
+from sandboxfile.targets.uploading import AT_ONCE, Receiver, Uploader
 from sandboxfile.uploads import Upload, upload
 from sandboxfile.web import Web
 from tests.fakes.service import SIGNATURE, Answer, FakeService, Sent, error, serving
@@ -42,6 +43,9 @@ class Sending:
         build = service.register("api", ())
         self.ids = Registration(template_id=build.template, build_id=build.id)
         self.events: list[Event] = []
+        self.receiver = Receiver(
+            ids=self.ids, job="snapshot:api", emit=self.events.append, cancel=self.cancel
+        )
 
     def files(self, name: str, content: str) -> tuple[str, Upload]:
         (self.root / name).write_text(content)
@@ -50,7 +54,7 @@ class Sending:
         return found.files_hash(), found
 
     def send(self, *files: tuple[str, Upload]) -> None:
-        self.uploader.upload(self.ids, dict(files), job="snapshot:api", emit=self.events.append)
+        self.uploader.upload(self.receiver, dict(files))
 
     @property
     def puts(self) -> list[Sent]:
@@ -173,3 +177,61 @@ def test_a_stopped_run_sends_nothing_more(sending: Sending) -> None:
     with pytest.raises(Cancelled):
         sending.send(sending.files("one", "1"))
     assert sending.puts == []
+
+
+def test_all_templates_of_a_run_share_the_places(sending: Sending) -> None:
+    lock, put = threading.Lock(), sending.storage._put
+    under_way: list[int] = [0]
+    most: list[int] = []
+
+    def counted(request: Sent, files: str) -> Answer:
+        with lock:
+            under_way[0] += 1
+            most.append(under_way[0])
+        try:
+            return put(request, files)
+        finally:
+            with lock:
+                under_way[0] -= 1
+
+    sending.storage._put = counted  # type: ignore[method-assign]
+    threads = [
+        threading.Thread(
+            target=sending.send,
+            args=[sending.files(f"file{number}-{each}", f"{number}/{each}") for each in range(5)],
+        )
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sending.puts) == 4 * 5
+    assert max(most) <= AT_ONCE
+
+
+def test_packing_stops_with_the_run(sending: Sending) -> None:
+    for name in "ab":
+        (sending.root / "app").mkdir(exist_ok=True)
+        (sending.root / "app" / name).write_bytes(bytes(4 << 20))
+    at = Position("novita.yaml", 1, 1)
+    found = upload(
+        select(Copy(sources=("app",), to="/x/", root=sending.root, at=at), sending.root), NoCache()
+    )
+    files = {found.files_hash(): found}
+
+    def stop(_: Event) -> None:
+        (sending.root / "app/b").unlink()  # to come as far as that would be another error
+        sending.cancel.set()
+
+    with pytest.raises(Cancelled):
+        sending.uploader.upload(replace(sending.receiver, emit=stop), files)
+    assert sending.puts == []
+
+
+def test_who_waits_for_a_place_stops_with_the_run(sending: Sending) -> None:
+    for _ in range(AT_ONCE):
+        sending.uploader._places.acquire()
+    threading.Timer(0.1, sending.cancel.set).start()
+    with pytest.raises(Cancelled):
+        sending.send(sending.files("one", "1"))
