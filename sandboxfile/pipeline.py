@@ -242,7 +242,7 @@ class Pipeline:
             elif image:
                 release = self._filled(release)
             else:
-                image = self._published_image(surveyed, release)
+                image = self._published_image(decision, release)
                 release = self._filled(release, image)
             done = self.publisher().snapshot(release, image, emit=self.emit, cancel=self.cancel)
         assert surveyed.keys is not None
@@ -261,14 +261,16 @@ class Pipeline:
         )
         return done
 
-    def _published_image(self, surveyed: Surveyed, release: Release) -> str | None:
-        """Find the image where the service reads it, or bring it there."""
+    def _published_image(self, decision: Decision, release: Release) -> str | None:
+        """Return the image where the service reads it, as planned with, or bring it there."""
         if release.image is None:
             return None
+        if decision.found is not None and decision.found.image is not None:
+            return decision.found.image
         image = self.publisher().find_image(release)
         if image is not None:
             return image
-        self.images.image(surveyed)
+        self.images.image(self.survey[decision.template])
         return self.publisher().push(self._filled(release), emit=self.emit, cancel=self.cancel)
 
     def tag(self, decision: Decision) -> None:

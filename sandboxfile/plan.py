@@ -114,7 +114,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What will be done to one template at one target; `found` is what is adopted."""
+    """What will be done to one template at one target.
+
+    `found` is what registry or service have of it, and will be used.
+    """
 
     template: str
     target: str
@@ -283,7 +286,7 @@ def refine(decision: Decision, found: Found) -> Decision:
         return replace(adopted, found=found)
     if found.image:
         text = f"the image is already at the registry: {found.image}"
-        return _because(decision, "snapshot", text, image=found.image)
+        return replace(_because(decision, "snapshot", text, image=found.image), found=found)
     if found.lost and decision.action == "snapshot":
         return _because(decision, "build", "the registry no longer has the image", image=None)
     return decision

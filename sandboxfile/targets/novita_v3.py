@@ -76,9 +76,16 @@ class NovitaV3:
         return f"{repository}@{digest}" if digest else None
 
     def push(self, release: Release, *, emit: Emit, cancel: Cancel) -> str | None:
-        """Push, and read the manifest back by its digest: a push is not done before that."""
+        """Push, and read the manifest back by its digest: a push is not done before that.
+
+        What the registry has under this key already is not pushed again: the first build of a key
+        is the one that all use. One that was asked for anew (`fresh`) takes its place.
+        """
         if release.image is None:
             return None
+        cancel.check()
+        if not release.fresh and (there := self.find_image(release)) is not None:
+            return there
         repository = self._repository(release)
         digest = self._engine().push(
             release.image,

@@ -1167,6 +1167,24 @@ def test_a_push_ends_with_what_the_registry_confirms(world: World) -> None:
     ]
 
 
+def test_what_the_registry_has_is_not_pushed_again(world: World) -> None:
+    what = release()
+    digest = world.service.put_manifest("acme/api", what.image_tag, MANIFEST)
+    world.service.requests.clear()
+    reference = world.v3().push(what, emit=world.events.append, cancel=world.cancel)
+    assert reference == f"{world.registry}/api@{digest}"
+    assert world.engine.pushed == []
+    assert [each.method for each in world.service.requests] == ["HEAD"]
+
+
+def test_what_was_built_by_force_is_pushed_all_the_same(world: World) -> None:
+    what = replace(release(), fresh=True)
+    world.service.put_manifest("acme/api", what.image_tag, b"{}")
+    reference = world.v3().push(what, emit=world.events.append, cancel=world.cancel)
+    assert len(world.engine.pushed) == 1
+    assert reference == world.v3().find_image(what)
+
+
 def test_a_push_that_the_registry_does_not_confirm_failed(world: World) -> None:
     world.service.fail("GET", "/manifests/", *[error(404, "manifest unknown")] * 3)
     with pytest.raises(SandboxfileError, match="although it was pushed"):
