@@ -13,11 +13,10 @@ from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding, Subject
 from sandboxfile.lockfile import Entry
-from sandboxfile.model import DockerfileBase, ImageBase, ImageConfig
+from sandboxfile.model import DockerfileBase, ImageBase
 from sandboxfile.parts import Parts
 from sandboxfile.pipeline import Pipeline, manifest_name
 from sandboxfile.plan import Decision, Found
-from sandboxfile.reference import ImageReference
 from sandboxfile.registry import WrongPlatform
 from sandboxfile.resolve import JOB
 from sandboxfile.survey import Survey, Surveyed
@@ -26,7 +25,6 @@ from sandboxfile.targets import Publisher
 T = TypeVar("T")
 POLL_S = 0.1
 GRACE_S = 1.5  # for what was begun to end, after an interrupt
-OS_RELEASE = ("/usr/lib/os-release", "/etc/os-release")
 AT_ONCE = 8  # against one registry more gains nothing
 
 
@@ -106,12 +104,14 @@ def findings(
 
 
 class _Bases:
-    """Asks about the bases of templates: who is asked depends on where they will be built on."""
+    """Asks about the bases of templates; whom, `Configs` decides."""
 
     def __init__(self, session: Session, survey: Survey, resolved: Mapping[str, str]) -> None:
         self._survey = survey
-        self._parts = Parts(session)
-        self._images = self._parts.images(survey, resolved)
+        parts = Parts(session)
+        self._images = parts.images(survey, resolved)
+        self._configs = parts.configs()
+        self._of_image = partial(self._configs.of, quick=True)
         self._target = session.target
         self._is_local = session.target.provider == "local"
 
@@ -142,7 +142,7 @@ class _Bases:
         return replace(subject, config=config, origin=origin, os_release=self._os_release(surveyed))
 
     def _os_release(self, surveyed: Surveyed) -> str:
-        """Read what an image that the engine alone has says of its distribution (os-release(5))."""
+        """Read what an image that the engine alone has says of its distribution."""
         base = surveyed.template.base
         image = ""
         if isinstance(base, DockerfileBase) and self._target.builder == "docker":
@@ -151,24 +151,7 @@ class _Bases:
             image = self._images.pinned(base.image)
         if not image or self._is_local or "@sha256:" in image:
             return ""
-        engine = self._parts.engine()
-        if engine.find(image) is None:
-            return ""
-        texts = (engine.read(image, path) for path in OS_RELEASE)
-        return next((text.decode(errors="replace") for text in texts if text), "")
-
-    def _of_image(self, image: str) -> ImageConfig:
-        """Ask the engine what it alone has, or will build on; else the registry, once."""
-        configs = self._parts.configs()
-        if (kept := configs.known(image)) is not None:
-            return kept
-        is_pinned = "@sha256:" in image
-        if not is_pinned or (self._is_local and self._parts.engine().find(image)):
-            return configs.in_engine(image)
-        host = ImageReference.parse(image).registry
-        if not self._parts.session.args.offline and not self._parts.registry().is_reachable(host):
-            raise Unreachable(f"registry `{host}` cannot be reached")
-        return configs.at_registry(image)
+        return self._configs.os_release(image)
 
 
 def moved(

@@ -1,5 +1,11 @@
 """What images say of themselves, asked once: a digest never comes to mean something else.
 
+Whom to ask is decided here and nowhere else. `of` asks whoever knows: first what was kept of the
+digest; then the engine, about an image that it alone has (one without a digest), and at a target
+that builds on this machine's images about any that it has; else the registry that the image is
+pinned at. `here` asks nobody but this machine, for what is only shown: the engine if it has the
+image, else what was kept. Threads that want the same image wait for one answer.
+
 What registries told is kept in the state directory, byte for byte, and checked against its digest
 whenever it is read: files that a checkout brought along are worth nothing, and losing them costs
 a request.
@@ -9,7 +15,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandboxfile import imageconfig, reading
@@ -17,18 +23,67 @@ from sandboxfile.engines import Engine
 from sandboxfile.errors import Unreachable
 from sandboxfile.imageconfig import Documents
 from sandboxfile.model import DIGEST, ImageConfig
+from sandboxfile.once import Once
 from sandboxfile.reference import ImageReference
 from sandboxfile.registry import Registry
+
+OS_RELEASE = ("/usr/lib/os-release", "/etc/os-release")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configs:
-    """Reads configurations of images; `engine` and `registry` are opened when needed."""
+    """Reads configurations of images; `engine` and `registry` are opened when needed.
+
+    `on_engine` says that templates are built on this machine's images and stay here.
+    """
 
     directory: Path
     engine: Callable[[], Engine]
     registry: Callable[[], Registry]
     offline: bool = False
+    on_engine: bool = False
+    _answers: Once = field(default_factory=Once)
+
+    def of(self, image: str, *, quick: bool = False) -> ImageConfig:
+        """Return what an image says of itself, by the rule above.
+
+        `image` is as a build names it: `repo@sha256:…`, or a tag of the engine. With `quick`, a
+        registry that does not answer one short attempt is not asked in this run. Raises
+        Unreachable, NotAllowed, WrongPlatform, SandboxfileError.
+        """
+        return self._answers.of(("config", image), lambda: self._of(image, quick=quick))
+
+    def _of(self, image: str, *, quick: bool) -> ImageConfig:
+        if (kept := self.known(image)) is not None:
+            return kept
+        is_pinned = "@sha256:" in image
+        if not is_pinned or (self.on_engine and self.engine().find(image)):
+            return self.in_engine(image)
+        host = ImageReference.parse(image).registry
+        if quick and not self.offline and not self._is_reachable(host):
+            raise Unreachable(f"registry `{host}` cannot be reached")
+        return self.at_registry(image)
+
+    def _is_reachable(self, host: str) -> bool:
+        ask = lambda: self.registry().is_reachable(host)  # noqa: E731
+        return self._answers.of(("host", host), ask)
+
+    def here(self, image: str) -> ImageConfig | None:
+        """Return what this machine knows of an image, None if nothing; asks no registry."""
+        if self.engine().find(image) is not None:
+            return self.in_engine(image)
+        return self.known(image)
+
+    def os_release(self, image: str) -> str:
+        """Return what an image of the engine says of its distribution (os-release(5)), or ""."""
+        return self._answers.of(("os-release", image), lambda: self._os_release(image))
+
+    def _os_release(self, image: str) -> str:
+        engine = self.engine()
+        if engine.find(image) is None:
+            return ""
+        texts = (engine.read(image, path) for path in OS_RELEASE)
+        return next((text.decode(errors="replace") for text in texts if text), "")
 
     def at_registry(self, reference: str, *, keep: bool = True) -> ImageConfig:
         """Return what `repo@sha256:…` says of itself; `keep` for what will be asked again.

@@ -58,7 +58,7 @@ class Images:
         The user of a base that nobody can be asked about is left out until it is built on.
         """
         base = ResolvedBase(reference=self._base_name(surveyed), digest="")
-        config = self.base_config(surveyed, self._known_here)
+        config = self.base_config(surveyed, self.configs.here)
         return self._render(surveyed, base, config or ImageConfig())
 
     def base_config(
@@ -66,10 +66,10 @@ class Images:
     ) -> ImageConfig | None:
         """Return what a template's base says of itself, None while there is none to ask.
 
-        `of_image` is asked about images, by the name that a build starts from; without it their
-        registry is, and the engine about its own. Raises Unreachable, NotAllowed, WrongPlatform.
+        `of_image` is asked about images, by the name that a build starts from (`Configs.of`
+        unless given). Raises Unreachable, NotAllowed, WrongPlatform.
         """
-        of_image = of_image or self.asked
+        of_image = of_image or self.configs.of
         base = surveyed.template.base
         if isinstance(base, ImageBase):
             return of_image(self.pinned(base.image))
@@ -78,25 +78,15 @@ class Images:
             config = self.base_config(parent, of_image)
             return config and inherit.onwards(parent.template, config)
         if isinstance(base, DockerfileBase) and self.builder == "docker":
-            return self._known_here(self.dockerfile_tag(surveyed))
+            return self.configs.here(self.dockerfile_tag(surveyed))
         if isinstance(base, DockerfileBase):
             found = surveyed.translated(of_image(self.begins_with(surveyed)))
             return found.config if found is not None else None
         return ImageConfig()
 
-    def asked(self, image: str) -> ImageConfig:
-        is_pinned = "@sha256:" in image
-        return self.configs.at_registry(image) if is_pinned else self.configs.in_engine(image)
-
     def pinned(self, image: str) -> str:
         """Return an image by the name that a build starts from."""
         return self.resolver.pinned(image, self.resolved)[0]
-
-    def _known_here(self, image: str) -> ImageConfig | None:
-        """Return what the engine, or what was kept, says of an image; asks no registry."""
-        if self.engine().find(image) is not None:
-            return self.configs.in_engine(image)
-        return self.configs.known(image)
 
     def _base_name(self, surveyed: Surveyed) -> str:
         base = surveyed.template.base

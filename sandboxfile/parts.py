@@ -139,11 +139,16 @@ class Parts:
 
     def configs(self) -> Configs:
         """Return what reads the configurations of images."""
-        return Configs(
-            directory=self.session.state / "configs",
-            engine=self.engine,
-            registry=self.registry,
-            offline=self.session.args.offline,
+        session = self.session
+        return session.once(
+            "configs",
+            lambda: Configs(
+                directory=session.state / "configs",
+                engine=self.engine,
+                registry=self.registry,
+                offline=session.args.offline,
+                on_engine=session.target.provider == "local",
+            ),
         )
 
     def resolver(self) -> Resolver:

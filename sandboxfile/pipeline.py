@@ -176,7 +176,7 @@ class Pipeline:
         )
 
     def _image(self, surveyed: Surveyed) -> ImageConfig:
-        return self._placed(surveyed, lambda: self.images.asked(self.images.begins_with(surveyed)))
+        return self._placed(surveyed, lambda: self.configs.of(self.images.begins_with(surveyed)))
 
     def _config(self, surveyed: Surveyed) -> ImageConfig:
         return self._placed(surveyed, lambda: self.images.base_config(surveyed) or ImageConfig())

@@ -21,6 +21,7 @@ from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.imageconfig import Documents
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import DIGEST, PLATFORM, TOKEN_USER, Login, ResolvedBase
+from sandboxfile.once import Once
 from sandboxfile.reference import ImageReference
 from sandboxfile.web import Reply, Web
 
@@ -82,6 +83,7 @@ class Registry:
     ) -> None:
         self._web = web
         self._access = _Access(web, logins, now)
+        self._public = Once()
 
     def head(self, reference: ImageReference | str) -> str | None:
         """Return the digest that a tag has now, None when the image is not there.
@@ -110,9 +112,13 @@ class Registry:
         return True
 
     def is_public(self, reference: ImageReference | str) -> bool:
-        """Tell whether anybody may read an image: asked without any login. Raises Unreachable."""
+        """Tell whether anybody may read an image: asked once, without login. Raises Unreachable."""
+        image = _parse(reference)
+        return self._public.of(str(image), lambda: self._is_public(image))
+
+    def _is_public(self, image: ImageReference) -> bool:
         try:
-            return Registry(self._web, lambda _: None).head(reference) is not None
+            return Registry(self._web, lambda _: None).head(image) is not None
         except NotAllowed:
             return False
 

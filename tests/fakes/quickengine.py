@@ -14,6 +14,9 @@ LINES = 150  # more than one page of a log
 class _QuickBox:
     id = "quick"
 
+    def __init__(self, images: set[str]) -> None:
+        self._images = images
+
     def execute(self, _argv: tuple[str, ...], **_options: object) -> Executed:
         return Executed(status=0, output="/bin/sh\n")
 
@@ -24,6 +27,7 @@ class _QuickBox:
         return 0
 
     def commit(self, tag: str, **_options: object) -> str:
+        self._images.add(tag)
         return tag
 
 
@@ -47,7 +51,10 @@ class QuickEngine:
 
     @contextmanager
     def box(self, _image: str, **_options: object) -> Iterator[Box]:
-        yield cast("Box", _QuickBox())
+        yield cast("Box", _QuickBox(self._images))
+
+    def depth(self, _tag: str) -> int:
+        return 1
 
     def untag(self, _tag: str) -> None:
         """Forget nothing."""

@@ -21,6 +21,7 @@ LAYERS = (
         "reference",
         "ready",
         "turns",
+        "once",
         "tags",
         "durations",
     ),

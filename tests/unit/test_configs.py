@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -70,6 +71,50 @@ def test_a_registry_is_asked_once(server: FakeRegistry, configs: Configs) -> Non
     assert configs.at_registry(reference) == first
     assert offline(configs.directory).at_registry(reference) == first
     assert len(server.lines) == asked
+
+
+def test_many_that_want_the_same_image_ask_once(server: FakeRegistry, configs: Configs) -> None:
+    reference = f"{server.host}/app@{IMAGE.digest}"
+    with ThreadPoolExecutor(8) as pool:
+        found = {each.user for each in pool.map(configs.of, [reference] * 40)}
+    assert found == {"node"}
+    assert len(server.lines) == len({*server.lines})
+
+
+def test_what_the_engine_alone_has_is_asked_there(tmp_path: Path) -> None:
+    configs = Configs(directory=tmp_path, engine=engine, registry=closed)
+    assert configs.of("mine:1").user == "me"
+
+
+def test_where_templates_stay_on_this_machine_its_engine_comes_before_registries(
+    tmp_path: Path,
+) -> None:
+    class Whole(Kept):
+        def find(self, tag: str) -> str:
+            return tag
+
+        def image_config(self, tag: str) -> Mapping[str, Any]:
+            return {"User": tag[:3]}
+
+    made = cast("Engine", Whole())
+    here = Configs(directory=tmp_path, engine=lambda: made, registry=closed, on_engine=True)
+    assert here.of(f"app@{IMAGE.digest}").user == "app"
+
+
+def test_a_registry_that_does_not_answer_is_tried_once_in_a_run(web: Web, tmp_path: Path) -> None:
+    class Counted(Registry):
+        tried = 0
+
+        def is_reachable(self, host: str) -> bool:
+            Counted.tried += 1
+            return super().is_reachable(host)
+
+    registry = Counted(web, lambda _: None)
+    configs = Configs(directory=tmp_path, engine=engine, registry=lambda: registry)
+    for name in ("one", "two"):
+        with pytest.raises(Unreachable, match="cannot be reached"):
+            configs.of(f"127.0.0.1:9/{name}@{IMAGE.digest}", quick=True)
+    assert Counted.tried == 1
 
 
 def test_what_is_not_to_be_kept_leaves_nothing(server: FakeRegistry, configs: Configs) -> None:
