@@ -14,8 +14,8 @@ from sandboxfile.journal import Journal
 from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.lockfile import Lock
 from sandboxfile.parts import Parts
-from sandboxfile.releasing import find
 from sandboxfile.service import TagEntry
+from sandboxfile.targets.known import find
 
 AT_ONCE = 8
 

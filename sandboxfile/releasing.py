@@ -17,6 +17,7 @@ from sandboxfile.releases import DEFAULT, Published
 from sandboxfile.service import TemplateService
 from sandboxfile.tags import is_content
 from sandboxfile.targets import Snapshot
+from sandboxfile.targets.known import find
 from sandboxfile.targets.tagging import Tagging
 
 
@@ -163,16 +164,6 @@ def ask(service: TemplateService, name: str, template_id: str, *, target: str) -
         tags={entry.tag: entry.build_id for entry in tags},
         given={entry.tag: entry.created for entry in tags},
     )
-
-
-def find(service: TemplateService, name: str) -> str | None:
-    """Return the ID of the template with this name, from the list where names are not looked up."""
-    try:
-        return service.find(name)
-    except (Rejected, Failing) as error:
-        if not error.is_missing:
-            raise
-    return next((each.template_id for each in service.templates() if name in each.names), None)
 
 
 def _builds(service: TemplateService, name: str, template_id: str) -> tuple[ListedBuild, ...]:

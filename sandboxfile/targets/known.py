@@ -69,15 +69,21 @@ def newest(service: TemplateService, name: str, gaps: Gaps) -> Registration | No
     return Registration(template_id=template_id, build_id=last.build_id)
 
 
-def find(service: TemplateService, name: str, gaps: Gaps) -> str | None:
-    """Return the ID of the template with this name, as far as the service can tell."""
-    if "aliases" not in gaps:
+def find(service: TemplateService, name: str, gaps: Gaps | None = None) -> str | None:
+    """Return the ID of the template with this name, as far as the service can tell.
+
+    Where names are not looked up, the list of the account's templates serves. With `gaps`, what
+    is missing is noted and not asked for again, and no list at all is an answer too.
+    """
+    if gaps is None or "aliases" not in gaps:
         try:
             return service.find(name)
         except (Rejected, Failing) as error:
             if not error.is_missing:
                 raise
-            gaps.note("aliases")
+    if gaps is None:
+        return service.find_v1(name)
+    gaps.note("aliases")
     return find_v1(service, name, gaps)
 
 
