@@ -94,7 +94,7 @@ class Uploader:
         with _spooled(files, build.cancel) as body:
             for attempt in range(1, LINKS + 1):
                 why = self._put(link, body)
-                emit(Sent(job=job, bytes=body.size))
+                build.emit(Sent(job=build.job, bytes=body.size))
                 if why is None:
                     break
                 if attempt == LINKS:

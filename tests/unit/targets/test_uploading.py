@@ -216,7 +216,8 @@ def test_packing_stops_with_the_run(sending: Sending) -> None:
         (sending.root / "app" / name).write_bytes(bytes(4 << 20))
     at = Position("novita.yaml", 1, 1)
     found = upload(
-        select(Copy(sources=("app",), to="/x/", root=sending.root, at=at), sending.root), NoCache()
+        select(Copy(sources=("app",), to="/x/", root=sending.root, at=at), Ground(sending.root)),
+        NoCache(),
     )
     files = {found.files_hash(): found}
 
