@@ -185,7 +185,7 @@ def _target(stages: list[_Stage], wanted: str | None) -> int:
     if wanted is None:
         return len(stages) - 1
     found = _latest(stages, wanted)
-    if found is None and wanted.isdigit() and int(wanted) < len(stages):
+    if found is None and _NUMBER.fullmatch(wanted) and int(wanted) < len(stages):
         found = int(wanted)
     if found is None:
         near = _near(wanted, stages)
@@ -234,6 +234,7 @@ def _reached(stages: list[_Stage], target: int) -> set[int]:
 
 # --- text to instructions --------------------------------------------------------------------
 
+_NUMBER = re.compile(r"[0-9]{1,9}")  # of a stage; other digits are none to a builder
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
 _BLANKS = " \t\v\f\r\ufeff"
 
@@ -496,7 +497,7 @@ class _Reader:
     def _take(self, word: _Word, *, may_be_number: bool = False) -> None:
         """Note the stage above, or the image, that files are taken from."""
         name, above = word.unquoted(), self.stages[:-1]
-        number = int(name) if may_be_number and name.isdigit() else _latest(above, name)
+        number = int(name) if may_be_number and _NUMBER.fullmatch(name) else _latest(above, name)
         if "$" in name or name == SCRATCH:
             return  # newer frontends replace variables of the stage; nothing is pinned then
         if number is None:

@@ -35,6 +35,12 @@ _KINDS = {
 }
 # A password from a shell variable (`$`) is not in the file.
 _USERINFO = re.compile(r"://([^\s/:@\"'$]*:[^\s/@\"'$]+)@")
+# What database drivers take besides URLs: `me:pw@tcp(host)/db`, `host=db user=me password=pw`.
+_DSN = re.compile(r"[^\s:@/\"'$]{0,64}:([^\s@\"'$]{1,200})@(?:tcp|udp|unix)\(")
+_PAIRS = re.compile(
+    r"(?i)(?=.{0,999}\b(?:host|server|data source|dbname|database|user(?: id)?|uid) ?=)"
+    r".{0,999}?\b(?:password|pwd) ?= ?([^\s;'\"$][^\s;]{0,200})"
+)
 _ASSIGNED = re.compile(r"(?:=|: ?|[Bb]earer )[\"']?([A-Za-z0-9+_-]{20,}={0,2})(?![A-Za-z0-9/.])")
 _WHOLE = re.compile(r"(?![./])[A-Za-z0-9+/_-]{20,}={0,2}")
 # Only for masking: where a password or a random text may stand in a file that is otherwise wrong.
@@ -70,6 +76,8 @@ def find_value(text: str) -> Leak | None:
     """Return what looks like a secret in a value that stands alone, as of a variable."""
     if _WHOLE.fullmatch(text) and _is_random(text):
         return Leak(text, "a secret")
+    if match := _DSN.match(text) or _PAIRS.match(text):
+        return Leak(match.group(1), "a password of a database")
     return find(text)
 
 

@@ -26,6 +26,7 @@ _OURS = ("NOVITA_", "E2B_", "SANDBOXFILE_")
 # How tools call the variables of the environment that they read a secret from.
 _CONFIDENTIAL = (
     r"(?i)_pwd(?:_|$)"
+    r"|(?:^|_)(?:dsn|conn(?:ection)?_?str(?:ing)?|jwt|sas)(?:_|$)"
     r"|(?:^|_)(?:password|passwd|passphrase|pass|pw|tokens?|pat|secrets?|credentials?|cookie)(?:_|$)"
     r"|(?:^|_)(?:api|access|account|auth|private|signing|encryption|deploy|master|ssh)_?key"
 )

@@ -70,6 +70,6 @@ def _place(page: BuildStatus, template: Template, steps: tuple[Position, ...]) -
             return template.place(key)
     if page.step == "base":
         return template.place("base")
-    if page.step.isdigit() and 0 < int(page.step) <= len(steps):
+    if re.fullmatch("[0-9]{1,9}", page.step) and 0 < int(page.step) <= len(steps):
         return steps[int(page.step) - 1]
     return template.at

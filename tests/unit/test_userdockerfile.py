@@ -352,6 +352,8 @@ def test_a_single_stage_has_no_name_in_its_steps() -> None:
         ("FROM a\nCOPY --from=b: / /\n", 2, 13, "this is not an image reference: the tag after"),
         ("FROM a AS builder\nFROM b\nCOPY --from=biulder / /\n", 3, 13, "no stage `biulder` above"),
         ("FROM a\nCOPY --from=0 / /\n", 2, 13, "there is no stage 0 above; the first is 0"),
+        ("FROM a\nFROM b\nCOPY --from=\u00b2 / /\n", 3, 13, "this is not an image reference"),
+        ("FROM a\nCOPY --from=" + "1" * 5000 + " / /\n", 2, 13, "this is not an image reference"),
         ("FROM a\nRUN cat <<EOF\nx\n EOF\n", 2, 1, "the here-document that `EOF` should end"),
     ],
 )

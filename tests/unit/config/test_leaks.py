@@ -49,6 +49,38 @@ def test_a_password_in_a_url_is_a_secret() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "me:pw1@tcp(db:3306)/app?parseTime=true",
+        ":pw1@unix(/run/db.sock)/app",
+        "host=db user=me password=pw1 dbname=app",
+        "Server=db;Database=app;User Id=me;Password=pw1;",
+        "pwd=pw1;server=db",
+    ],
+)
+def test_a_password_in_what_a_database_driver_takes_is_a_secret(value: str) -> None:
+    assert leaks.find_value(value) == leaks.Leak("pw1", "a password of a database")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "me@tcp(db:3306)/app",
+        "me:$PASSWORD@tcp(db)/app",
+        "host=db user=me dbname=app",
+        "host=db password=$PGPASSWORD",
+        "Server=db;Password=;",
+        "password=optional",
+        "https://host/?reset_password=yes&user=me",
+        "redis://host:6379/0",
+        "host=db " + "a=b " * 5000,
+    ],
+)
+def test_what_has_no_password_in_it_is_no_secret(value: str) -> None:
+    assert leaks.find_value(value) is None
+
+
 def test_a_random_value_is_a_secret_even_with_slashes() -> None:
     value = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY"
     assert leaks.find_value(value) == leaks.Leak(value, "a secret")

@@ -42,6 +42,8 @@ def test_failures_are_told_apart(reason: str, kind: str) -> None:
         ("failed to make directory", "2", "workdir"),
         ("failed", "3", None),
         ("failed", "0", None),
+        ("failed", "\u00b2", None),
+        ("failed", "1" * 5000, None),
         ("configuration script failed: exit status 1", "finalize", None),
     ],
 )
