@@ -5,6 +5,7 @@ import os
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from typing import NoReturn, TypeVar
 
 from sandboxfile import account, lockfile, reading
 from sandboxfile.cancel import Cancel
-from sandboxfile.config import finding, groups, load, names
+from sandboxfile.config import finding, groups, load, names, packed
 from sandboxfile.config.names import Named, Names
 from sandboxfile.config.variables import Given
-from sandboxfile.errors import SandboxfileError, UsageError
+from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.lockfile import ENGINE_PREFIX, Lock
 from sandboxfile.model import LEGACY_DOMAINS, Target, Workspace
@@ -28,7 +29,6 @@ STATE = ".sandboxfile"
 SNAPSHOTS_AT_ONCE = 32
 LOCK = "novita.lock"
 LOCAL_LOCK = "novita.local.lock"
-_DIGEST = 32  # bytes
 _LISTED = 20  # names in a hint
 
 
@@ -102,32 +102,27 @@ def digests(root: Path) -> StatCache:
 
 def workspace(args: argparse.Namespace) -> Workspace:
     """Find and load the `novita.yaml` of this directory. Raises ConfigError."""
+    since = time.time_ns()
     path = finding.find(Path.cwd(), args.file)
-    seen = path.parent / STATE / "validated"
-    known = _digests(seen)
+    found = packed.read(path.parent / STATE / "workspace", path, given(args))
+    if found is None:
+        found = load.load(path, given(args))
+        keep(args, found, since=since)
+    return found
 
-    def remember(digest: bytes) -> None:
-        with suppress(OSError):  # it only saves time
-            if seen.parent.is_dir():
-                seen.unlink(missing_ok=True)  # it may be a link, or a FIFO
-                with seen.open("xb") as file:
-                    file.write(digest)
 
-    return load.load(path, validated=known.__contains__, remember=remember, given=given(args))
+def keep(args: argparse.Namespace, workspace: Workspace, *, since: int) -> None:
+    """Keep a workspace whose loading began at `since` (ns) for later runs, in a state directory."""
+    with suppress(OSError, ConfigError):  # it only saves time
+        path = finding.find(Path.cwd(), args.file)
+        kept = path.parent / STATE / "workspace"
+        if kept.parent.is_dir():
+            packed.write(kept, path, given(args), workspace, since=since)
 
 
 def given(args: argparse.Namespace) -> Given:
     """Return what this run says of variables; of two `--var` for one the later counts."""
     return Given(options=dict(args.var or ()), environ=args.environ)
-
-
-def _digests(file: Path) -> frozenset[bytes]:
-    """Return the digests of the files that passed the schema in the last run."""
-    try:
-        data = reading.regular(file)
-    except OSError:
-        return frozenset()
-    return frozenset(data[at : at + _DIGEST] for at in range(0, len(data), _DIGEST))
 
 
 def select(
@@ -390,6 +385,12 @@ class Session:
 
     def digests(self) -> StatCache:
         return self.once("digests", lambda: digests(self.workspace.root))
+
+    def keep_workspace(self) -> None:
+        """Keep the workspace for later runs, if there was no place for it when it was loaded."""
+        since = getattr(self.args, "since", None)  # set by `main`
+        if since is not None and not (self.workspace.root / STATE / "workspace").exists():
+            keep(self.args, self.workspace, since=since)
 
     def git_sha(self) -> str | None:
         """Return the commit that is checked out, None outside a repository."""

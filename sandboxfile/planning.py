@@ -71,6 +71,7 @@ def make(
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
             decisions = asking.refined(session, surveyed, decisions, strict=True)
     session.digests().save(whole=surveyed.templates.keys() == session.workspace.templates.keys())
+    session.keep_workspace()
     return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
 
 

@@ -4,10 +4,8 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
-from sandboxfile import __version__
 from sandboxfile.config import document, expand, finding, template, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Problems
@@ -24,13 +22,12 @@ _MOST_MEMBERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file: `member` is its directory relative to the root, `digest` that of its bytes."""
+    """One file; `member` is its directory relative to the root."""
 
     path: Path
     shown: str
     member: str
     node: Node
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +76,7 @@ class Files:
         self.problems.include(first)
         _check_head(node, self.problems, name)
         member = path.parent.relative_to(self._root).as_posix()
-        digest = sha256(f"sandboxfile {__version__}\0".encode() + content).digest()
-        file = File(path, name, "" if member == "." else member, node, digest)
+        file = File(path, name, "" if member == "." else member, node)
         self._read[path] = file
         return file
 

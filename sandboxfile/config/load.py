@@ -1,7 +1,7 @@
 """From the path of a `novita.yaml` to a Workspace, or to everything that is wrong with it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,23 +19,16 @@ from sandboxfile.errors import ConfigError
 from sandboxfile.model import Template, TemplateBase, Workspace
 
 
-def load(
-    path: Path,
-    validated: Callable[[bytes], bool] | None = None,
-    remember: Callable[[bytes], None] | None = None,
-    given: Given | None = None,
-) -> Workspace:
+def load(path: Path, given: Given | None = None) -> Workspace:
     """Read a configuration with its members. Raises ConfigError with all problems, by place.
 
-    Every file is read once. `validated` says whether a file with this digest passed the schema
-    before, which then is not loaded; `remember` is given the digests, joined, after a check
-    without problems. Everything but the structure is checked every time. `given` has the values
-    of variables. Raises UsageError for a `--var` that is not declared.
+    Every file is read once. `given` has the values of variables. Raises UsageError for a `--var`
+    that is not declared.
     """
     with collector.paused():
         files = _files(path)
         loaded = _workspace(files, given or Given())
-        _check_structure(files, validated or (lambda _: False), remember or (lambda _: None))
+        _check_structure(files)
     return loaded
 
 
@@ -90,19 +83,13 @@ def _files(path: Path) -> _Read:
     return _Read(files, files.written(root), tuple(files.written(file) for file in members))
 
 
-def _check_structure(
-    read: _Read, validated: Callable[[bytes], bool], remember: Callable[[bytes], None]
-) -> None:
-    """Check every file against the schema that is not known to fit it, and end with problems."""
-    problems = read.files.problems
-    unknown = [file for file in read.files.read if problems or not validated(file.digest)]
-    if unknown:
-        from sandboxfile.config import schema
+def _check_structure(read: _Read) -> None:
+    """Check every file against the schema, and end with all problems."""
+    from sandboxfile.config import schema
 
-        schema.check((file.node for file in unknown), problems)
+    problems = read.files.problems
+    schema.check((file.node for file in read.files.read), problems)
     problems.end()
-    if unknown:
-        remember(b"".join(file.digest for file in read.files.read))
 
 
 # --- templates -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import argparse
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from sandboxfile import app, lockfile
 from sandboxfile.account import DEFAULT_DOMAIN
 from sandboxfile.app import Session
+from sandboxfile.config import packed
+from sandboxfile.config.variables import Given
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.model import Target, Workspace
 from sandboxfile.redact import Redactor
@@ -42,16 +45,18 @@ def load(user: User, text: str = SHORT) -> Workspace:
 # --- the workspace ---------------------------------------------------------------------------
 
 
-def test_a_configuration_that_was_checked_is_remembered(user: User) -> None:
+def test_a_workspace_that_was_loaded_is_kept_while_nothing_changes(user: User) -> None:
     (user.root / ".sandboxfile").mkdir()
-    load(user)
-    seen = user.root / ".sandboxfile/validated"
-    first = seen.read_bytes()
+    found = load(user)
+    kept = user.root / ".sandboxfile/workspace"
+    assert not kept.exists()  # the file is too young
 
-    load(user)
-    assert seen.read_bytes() == first
-    load(user, SHORT + "tags: [x]\n")
-    assert seen.read_bytes() != first
+    given = Given(environ=user.environ)
+    since = time.time_ns() + 60 * 10**9
+    with chdir(user.root):
+        packed.write(kept, user.root / "novita.yaml", given, found, since=since)
+        assert app.workspace(arguments(user)) == found
+    assert load(user, SHORT + "tags: [x]\n") != found
 
 
 def test_nothing_is_written_where_there_is_no_state(user: User) -> None:
@@ -60,8 +65,8 @@ def test_nothing_is_written_where_there_is_no_state(user: User) -> None:
     assert [path.name for path in user.root.iterdir()] == ["novita.yaml"]
 
 
-def test_what_cannot_be_remembered_is_checked_each_time(user: User) -> None:
-    (user.root / ".sandboxfile/validated").mkdir(parents=True)
+def test_what_cannot_be_kept_is_loaded_each_time(user: User) -> None:
+    (user.root / ".sandboxfile/workspace").mkdir(parents=True)
 
     assert list(load(user).templates) == ["web"]
 
@@ -107,14 +112,11 @@ def test_a_state_directory_that_somebody_prepared_is_refused(
     assert caught.value.hint == f"remove `{tmp_path / app.STATE}`"
 
 
-def test_a_fifo_in_place_of_the_note_of_a_check_is_replaced(user: User) -> None:
-    note = user.root / app.STATE / "validated"
-    note.parent.mkdir()
-    os.mkfifo(note)
+def test_a_fifo_in_place_of_what_is_kept_holds_nobody_up(user: User) -> None:
+    (user.root / app.STATE).mkdir()
+    os.mkfifo(user.root / app.STATE / "workspace")
 
-    load(user)
-
-    assert note.is_file()
+    assert list(load(user).templates) == ["web"]
 
 
 @pytest.mark.parametrize(

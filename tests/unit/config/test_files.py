@@ -156,27 +156,6 @@ def test_a_file_in_two_patterns_is_one_member(workspace: Read) -> None:
     assert list(workspace(text, {A: SHORT}).templates) == ["a"]
 
 
-def test_only_files_that_are_new_are_checked_against_the_schema(
-    root: Path, workspace: Read
-) -> None:
-    workspace(ROOT, {A: SHORT, B: SHORT})
-    remembered: list[bytes] = []
-    load.load(root / "novita.yaml", remember=remembered.append)
-    (joined,) = remembered
-    known = {joined[at : at + 32] for at in range(0, len(joined), 32)}
-    assert len(known) == 2  # the members are equal
-    (root / B).write_text(SHORT + "user: root\n")
-    asked: list[bytes] = []
-
-    def validated(digest: bytes) -> bool:
-        asked.append(digest)
-        return digest in known
-
-    load.load(root / "novita.yaml", validated=validated, remember=remembered.append)
-    assert len(asked) == 3
-    assert len(remembered[1]) == 3 * 32
-
-
 def test_a_member_may_be_seen_from_its_own_directory(
     root: Path, workspace: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,46 +210,18 @@ def test_a_wrong_type_is_said_once(
     assert wrong(f"version: 1\n{text}\n") == expected
 
 
-# --- the schema, once ------------------------------------------------------------------------
-
-
-def test_a_file_that_passed_before_is_not_checked_against_the_schema_again(root: Path) -> None:
-    path = root / "novita.yaml"
-    path.write_text(SHORT)
-    remembered: list[bytes] = []
-    load.load(path, remember=remembered.append)
-    load.load(path, validated=lambda digest: digest in remembered, remember=remembered.append)
-    assert len(remembered) == 1
-    path.write_text(SHORT + "\n")
-    load.load(path, validated=lambda digest: digest in remembered, remember=remembered.append)
-    assert len(set(remembered)) == 2
-
-
-def test_a_file_with_problems_is_not_remembered(root: Path) -> None:
-    path = root / "novita.yaml"
-    path.write_text(SHORT + "user: A\n")
-    remembered: list[bytes] = []
-    complaint(lambda: load.load(path, remember=remembered.append))
-    assert remembered == []
-
-
-def test_what_is_checked_by_reading_is_checked_every_time(root: Path) -> None:
-    path = root / "novita.yaml"
-    path.write_text(SHORT + "packages: {npm: {project: .}}\n")
-    assert "there is no `package.json`" in complaint(
-        lambda: load.load(path, validated=lambda _: True)
-    )
+# --- cost ---------------------------------------------------------------------------------------
 
 
 HEAVY = ("jsonschema", "packaging", "docker", "httpx", "doit", "structlog", "rich", "asyncio",
          "tempfile", "subprocess", "unicodedata", "difflib")  # fmt: skip
 
 
-def test_a_file_that_passed_before_is_loaded_without_heavy_imports(root: Path) -> None:
+def test_a_file_without_problems_is_loaded_without_heavy_imports(root: Path) -> None:
     (root / "novita.yaml").write_text(SHORT + "packages: {pip: [requests==2.32.3]}\nenv: {A: b}\n")
     program = (
         "import sys; from pathlib import Path; from sandboxfile.config import load; "
-        "load.load(Path('novita.yaml'), validated=lambda _: True); "
+        "load.load(Path('novita.yaml')); "
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
     done = subprocess.run(

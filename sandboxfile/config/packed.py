@@ -1,0 +1,202 @@
+"""A workspace as it was loaded, packed in one file, for as long as nothing that decides it changed.
+
+It only saves time: a file that cannot be read is none, and losing it costs time, nothing else. It
+is believed only while the `lstat` of all that was looked at is the same as when it was written,
+inode and change time of `novita.yaml` among it: nobody can guess these, so what a checkout brings
+along, or was copied from elsewhere, is not even unpacked. Racy files (git's rule): nothing is
+kept that was younger than two seconds when loading began.
+
+The file: a header with a checksum and the lengths of the parts; which run it is for; the names of
+variables of the environment with a digest of their values; the paths; their marks; and the
+workspace, as plain data in the format of `marshal`, which has the classes by number.
+"""
+
+import marshal
+import os
+import struct
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from sandboxfile import __version__, model, reading
+from sandboxfile.config.variables import Given
+from sandboxfile.model import InstallProject, Workspace
+from sandboxfile.places import Position
+from sandboxfile.statcache import SLACK_NS
+
+_MAGIC = b"sfwork1\n"
+_HEADER = struct.Struct("<8sI5Q")  # magic, CRC-32 of the rest, lengths of the five parts
+_MARK = struct.Struct("<2q3Q")
+_ABSENT = b"\0" * _MARK.size
+_TUPLE, _MAP, _PATH, _POSITION = -1, -2, -3, -4
+_CLASSES: tuple[Any, ...] = (  # a dataclass each
+    model.Workspace,
+    model.Template,
+    model.ImageBase,
+    model.TemplateBase,
+    model.RemoteBase,
+    model.DockerfileBase,
+    model.BootstrapBase,
+    model.Env,
+    model.Account,
+    model.Install,
+    model.Copy,
+    model.InstallProject,
+    model.Run,
+    model.Workdir,
+    model.Ready,
+    model.Resources,
+    model.Target,
+    model.EngineChoice,
+    model.SecretSource,
+)
+_NUMBERS = {kind: number for number, kind in enumerate(_CLASSES)}
+_FIELDS = tuple(tuple(each.name for each in fields(kind)) for kind in _CLASSES)
+
+
+def read(file: Path, config: Path, given: Given) -> Workspace | None:
+    """Return the workspace of the root `config` if the one in `file` is that still."""
+    try:
+        name, read_names, paths, marks, body = _parts(reading.regular(file))
+        if name != _name(config, given) or read_names != _values(read_names.split()[1:], given):
+            return None
+        looked_at = paths.split(b"\0")
+        if looked_at[0] != os.fsencode(config) or marks.startswith(_ABSENT):
+            return None
+        if _marks(looked_at) != marks:
+            return None
+        found = _unpacked(marshal.loads(body))  # written here: see the marks  # noqa: S302
+    except (OSError, ValueError, TypeError, EOFError, LookupError, struct.error):
+        return None
+    return found if isinstance(found, Workspace) else None
+
+
+def write(file: Path, config: Path, given: Given, workspace: Workspace, *, since: int) -> None:
+    """Keep a workspace whose loading began at `since` (ns since the epoch), if it can be trusted.
+
+    Raises OSError.
+    """
+    paths = _paths(config, workspace)
+    marks = _marks(paths)
+    newest = max((max(mark[:2]) for mark in _MARK.iter_unpack(marks)), default=0)
+    if newest + SLACK_NS > since:
+        return
+    parts = (
+        _name(config, given),
+        _values([os.fsencode(name) for name in workspace.environment], given),
+        b"\0".join(paths),
+        marks,
+        marshal.dumps(_packed(workspace)),
+    )
+    rest = b"".join(parts)
+    header = _HEADER.pack(_MAGIC, crc32(rest), *map(len, parts))
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        with new.open("xb") as out:
+            out.write(header + rest)
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+# --- what it depends on ----------------------------------------------------------------------
+
+
+def _name(config: Path, given: Given) -> bytes:
+    """Return a digest of what two runs must have in common, files and environment aside."""
+    program = Path(__file__).parent.stat()
+    real = os.path.realpath(config.parent)
+    options = sorted(given.options.items())
+    same = (__version__, sys.version, program.st_ino, program.st_mtime_ns, config, real, options)
+    return sha256(ascii(same).encode()).digest()
+
+
+def _values(names: Iterable[bytes], given: Given) -> bytes:
+    """Return the names of variables after a digest of their values, which may be secrets."""
+    names = list(names)
+    values = [given.environ.get(os.fsdecode(name)) for name in names]
+    return b" ".join([sha256(ascii(values).encode()).hexdigest().encode(), *names])
+
+
+def _paths(config: Path, workspace: Workspace) -> list[bytes]:
+    """Return all that the workspace was made of, the root's file first; links with their ends."""
+    paths = {os.fspath(config): None, **dict.fromkeys(workspace.looked_at)}
+    for template in workspace.templates.values():
+        for each in template.instructions:
+            if isinstance(each, InstallProject):  # its files are read, its lock files looked for
+                for source in each.copy.sources:
+                    path = each.copy.root / source
+                    paths |= {os.fspath(path): None, os.fspath(path.parent): None}
+    ends = [os.path.realpath(path) for path in paths if os.path.islink(path)]  # noqa: PTH114
+    return [os.fsencode(path) for path in dict.fromkeys([*paths, *ends])]
+
+
+def _marks(paths: Iterable[bytes]) -> bytes:
+    return b"".join(map(_mark, paths))
+
+
+def _mark(path: bytes) -> bytes:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return _ABSENT
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return _MARK.pack(*times, found.st_size, found.st_ino, found.st_mode)
+
+
+def _parts(content: bytes) -> list[bytes]:
+    """Take the file apart. Raises ValueError, struct.error if it is none."""
+    magic, checksum, *lengths = _HEADER.unpack_from(content)
+    rest = content[_HEADER.size :]
+    if magic != _MAGIC or checksum != crc32(rest) or sum(lengths) != len(rest):
+        raise ValueError(magic)
+    ends = [sum(lengths[: number + 1]) for number in range(len(lengths))]
+    return [rest[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+# --- plain data ------------------------------------------------------------------------------
+
+
+def _packed(value: Any) -> Any:
+    """Return a value as plain data: what is no scalar as a tuple that begins with its kind.
+
+    Raises LookupError for what a workspace does not consist of.
+    """
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Position):
+        return (_POSITION, *value)
+    if isinstance(value, tuple):
+        return (_TUPLE, *map(_packed, value))
+    if isinstance(value, dict):
+        return (_MAP, *(_packed(each) for pair in value.items() for each in pair))
+    if isinstance(value, Path):
+        return (_PATH, os.fspath(value))
+    kind = _NUMBERS[type(value)]
+    return (kind, *(_packed(getattr(value, name)) for name in _FIELDS[kind]))
+
+
+def _unpacked(plain: Any) -> Any:
+    if type(plain) is not tuple:
+        return plain
+    kind, *rest = plain
+    if kind == _POSITION:
+        return Position(*rest)
+    if kind == _TUPLE:
+        return tuple(map(_unpacked, rest))
+    if kind == _MAP:
+        return dict(zip(map(_unpacked, rest[::2]), map(_unpacked, rest[1::2]), strict=True))
+    if kind == _PATH:
+        return _path(*rest)
+    values = zip(_FIELDS[kind], map(_unpacked, rest), strict=True)
+    return _CLASSES[kind](**dict(values))
+
+
+@cache
+def _path(text: str) -> Path:
+    return Path(text)

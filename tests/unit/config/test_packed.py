@@ -1,0 +1,141 @@
+"""A packed workspace is the one that was loaded, or it is not believed."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandboxfile.config import load, packed
+from sandboxfile.config.variables import Given
+from sandboxfile.model import Workspace
+
+ROOT = Path(__file__).parents[3]
+SHORT = "version: 1\nbase: alpine\n"
+EXAMPLES = [ROOT / "novita.yaml.example", *sorted((ROOT / "examples").glob("*/novita.yaml"))]
+WHOLE = """\
+version: 1
+members: ["m/*/novita.yaml"]
+variables: {v: {default: a, env: V}}
+secrets: {npm: {env: NPM}, pip: {file: pip.txt}}
+engine: {buildx: cluster}
+groups: {default: [one]}
+targets: {t: {provider: local}}
+templates:
+  one: {base: python, packages: {pip: {requirements: r.txt}}, matrix: {x: [a, b]},
+    ready: {port: 80}}
+  two: {base: {template: four}, run: [{run: "${var.v}", secrets: [npm]}], env: {A: é}, tags: [x]}
+  three: {base: {remote: "a:b"}, user: me, workdir: /a}
+  four: {base: {dockerfile: Dockerfile, args: {A: b}}, resources: {cpu: 1, memory: 512}}
+  five: {base: {debian: bookworm}, files: [a -> /b/, {from: a, to: /c/, ignore: [x]}]}
+"""
+
+
+@pytest.fixture
+def config(root: Path) -> Path:
+    (root / "m/a").mkdir(parents=True)
+    (root / "m/a/novita.yaml").write_text(SHORT)
+    (root / "r.txt").write_text("a==1\n")
+    (root / "novita.yaml").write_text(WHOLE)
+    return root / "novita.yaml"
+
+
+def keep(config: Path, said: Given, file: Path, *, later_s: int = 60) -> Workspace:
+    """Load and keep a workspace as one would that was last changed a while ago."""
+    found = load.load(config, said)
+    since = time.time_ns() + later_s * 10**9
+    packed.write(file, config, said, found, since=since)
+    return found
+
+
+NOTHING_SAID = Given(environ={"V": "a"})
+
+
+def test_what_was_loaded_comes_back_whole(config: Path, tmp_path: Path) -> None:
+    found = keep(config, NOTHING_SAID, tmp_path / "kept")
+    assert packed.read(tmp_path / "kept", config, NOTHING_SAID) == found
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=str)
+def test_every_example_comes_back_whole(path: Path, tmp_path: Path) -> None:
+    found = keep(path, Given(), tmp_path / "kept")
+    assert packed.read(tmp_path / "kept", path, Given()) == found
+
+
+def edit(path: Path) -> None:
+    path.write_text(path.read_text().replace("port: 80", "port: 81"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit,
+        os.utime,
+        lambda path: path.chmod(0o600),
+        lambda path: (path.parent / "m/b").mkdir(),
+        lambda path: (path.parent / "m/a/novita.yaml").unlink(),
+        lambda path: (path.parent / "r.txt").write_text("-r s.txt\n"),
+        lambda path: (path.parent / "s.txt").write_text(""),
+    ],
+)
+def test_nothing_is_believed_once_something_changed(
+    config: Path, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept")
+    change(config)
+    assert packed.read(tmp_path / "kept", config, NOTHING_SAID) is None
+
+
+@pytest.mark.parametrize(
+    "said", [Given(environ={"V": "b"}), Given(), Given(options={"v": "b"}, environ={"V": "a"})]
+)
+def test_another_value_of_a_variable_makes_another_workspace(
+    config: Path, tmp_path: Path, said: Given
+) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept")
+    assert packed.read(tmp_path / "kept", config, said) is None
+
+
+def test_a_link_is_followed_to_see_a_change(root: Path, tmp_path: Path) -> None:
+    (root / "real.yaml").write_text(SHORT)
+    config = root / "novita.yaml"
+    config.symlink_to("real.yaml")
+    assert packed.read(tmp_path / "kept", config, Given()) is None
+    found = keep(config, Given(), tmp_path / "kept")
+    assert packed.read(tmp_path / "kept", config, Given()) == found
+    os.utime(root / "real.yaml")
+    assert packed.read(tmp_path / "kept", config, Given()) is None
+
+
+def test_files_that_may_still_change_unseen_are_not_trusted(config: Path, tmp_path: Path) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept", later_s=0)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_file_for_another_checkout_is_not_even_unpacked(
+    config: Path, root: Path, tmp_path: Path
+) -> None:
+    other = root / "other/novita.yaml"
+    other.parent.mkdir()
+    other.write_text(SHORT)
+    keep(other, NOTHING_SAID, tmp_path / "kept")
+    assert packed.read(tmp_path / "kept", config, NOTHING_SAID) is None
+    other.unlink()
+    assert packed.read(tmp_path / "kept", other, NOTHING_SAID) is None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_a_damaged_file_is_none(config: Path, tmp_path: Path, data: st.DataObject) -> None:
+    if not (tmp_path / "kept").exists():
+        keep(config, NOTHING_SAID, tmp_path / "kept")
+    content = bytearray((tmp_path / "kept").read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    (tmp_path / "damaged").write_bytes(content)
+    assert packed.read(tmp_path / "damaged", config, NOTHING_SAID) is None
+    (tmp_path / "damaged").write_bytes(content[:at])
+    assert packed.read(tmp_path / "damaged", config, NOTHING_SAID) is None
