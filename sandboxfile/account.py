@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sandboxfile.config import addresses
 from sandboxfile.errors import ConfigError, NotAllowed
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import Secret
@@ -83,6 +82,8 @@ def check_trusted(url: str, trusted_hosts: frozenset[str], *, at: Position | Non
     and E2B's domains over TLS, loopback, and the hosts that the operator trusts. An address that
     two readers could read in two ways is none of them, wherever it was written.
     """
+    from sandboxfile.config import addresses
+
     if fault := addresses.service_url(url):
         raise NotAllowed(f"no API key is sent: {fault.message}", hint=fault.hint, at=at)
     parts = urlsplit(url)

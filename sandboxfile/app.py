@@ -14,13 +14,13 @@ from typing import NoReturn, TypeVar
 
 from sandboxfile import account, lockfile, reading
 from sandboxfile.cancel import Cancel
-from sandboxfile.config import finding, groups, load, names, packed
+from sandboxfile.config import finding, names, packed
+from sandboxfile.config.given import Given
 from sandboxfile.config.names import Named, Names
-from sandboxfile.config.variables import Given
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.lockfile import ENGINE_PREFIX, Lock
-from sandboxfile.model import LEGACY_DOMAINS, Target, Workspace
+from sandboxfile.model import DEFAULT_GROUP, LEGACY_DOMAINS, Target, Workspace
 from sandboxfile.redact import Redactor
 from sandboxfile.statcache import StatCache
 
@@ -106,6 +106,8 @@ def workspace(args: argparse.Namespace) -> Workspace:
     path = finding.find(Path.cwd(), args.file)
     found = packed.read(path.parent / STATE / "workspace", path, given(args))
     if found is None:
+        from sandboxfile.config import load  # and all that reads YAML
+
         found = load.load(path, given(args))
         keep(args, found, since=since)
     return found
@@ -137,7 +139,7 @@ def select(
     """
     words = tuple(words)
     if not words:
-        chosen = None if everything else workspace.groups.get(groups.DEFAULT)
+        chosen = None if everything else workspace.groups.get(DEFAULT_GROUP)
         return tuple(workspace.templates) if chosen is None else chosen
     known = _names(workspace)
     found = {name for word in words for name in _meant(workspace, known, word)}

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from sandboxfile import context, dockerfile, git
 from sandboxfile.config import load, projects
+from sandboxfile.config.given import Given
 from sandboxfile.config.names import is_glob
-from sandboxfile.config.variables import Given
 from sandboxfile.contents import Selection
 from sandboxfile.errors import ConfigError, UsageError
 from sandboxfile.gathering import Ground

@@ -139,14 +139,17 @@ _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: .*)?$", re.MULTILINE)
 
 
 def _careful(text: str, file: str) -> Lock:
-    from sandboxfile.config import document  # the YAML parser costs more than all the rest here
+    from sandboxfile.config import (  # the YAML parser costs more than all the rest here
+        document,
+        parser,
+    )
 
     conflict = _CONFLICT.search(text)
     if conflict is not None:
         at = Position(file, text.count("\n", 0, conflict.start()) + 1, 1)
         hint = "`sandboxfile lock --merge` solves it"
         raise ConfigError([document.complaint(text, at, "git left a conflict here", hint, 7)])
-    root = document.parse(text, file, limit=MAX_BYTES)
+    root = parser.parse(text, file, limit=MAX_BYTES)
     plain = root.plain()
     problems = [
         _place(root, complaint, text) for complaint in complaints({} if plain is None else plain)

@@ -275,6 +275,9 @@ class SecretSource:
     file: Path | None = None
 
 
+DEFAULT_GROUP = "default"  # what is meant when no template is named
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
     """Everything a `novita.yaml` and its members say; `root` is its directory (absolute).

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sandboxfile.config import document, expand, finding, template, values
+from sandboxfile.config import document, expand, finding, parser, template, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Problems
 from sandboxfile.config.scope import Scope, value
@@ -69,7 +69,7 @@ class Files:
 
     def _file(self, path: Path, name: str, content: bytes) -> File:
         text = document.decode(content, name)
-        node, first = document.read(text, name)
+        node, first = parser.read(text, name)
         self.texts[name] = text
         self.directories[name] = path.parent
         self.looked_at.add(str(path))

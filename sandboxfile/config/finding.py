@@ -108,7 +108,9 @@ def _members(path: Path) -> tuple[str, ...] | None:
         return None
     if b"members" not in data or len(data) > document.LIMIT:
         return None
-    root, _ = document.read(document.decode(data, shown(path)), shown(path))
+    from sandboxfile.config import parser
+
+    root, _ = parser.read(document.decode(data, shown(path)), shown(path))
     members = root.entries.get("members")
     if members is None:
         return None

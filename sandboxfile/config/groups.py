@@ -8,8 +8,6 @@ from sandboxfile.config.names import is_glob
 from sandboxfile.config.problems import near
 from sandboxfile.config.scope import Scope
 
-DEFAULT = "default"  # what is meant when no template is named
-
 
 def read(node: Node | None, scope: Scope) -> dict[str, tuple[str, ...]]:
     """Return the names of the templates of each group, in the order of the workspace."""

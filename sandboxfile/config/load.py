@@ -10,11 +10,11 @@ from sandboxfile.config import expand, groups, matrix, template, variables, work
 from sandboxfile.config.document import Node
 from sandboxfile.config.expand import Known, Source
 from sandboxfile.config.files import Files, Written
+from sandboxfile.config.given import Given
 from sandboxfile.config.matrix import Variant
 from sandboxfile.config.names import Named, Names
 from sandboxfile.config.problems import Problems
 from sandboxfile.config.scope import Scope, value
-from sandboxfile.config.variables import Given
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Template, TemplateBase, Workspace
 

@@ -24,7 +24,7 @@ from typing import Any
 from zlib import crc32
 
 from sandboxfile import __version__, model, reading
-from sandboxfile.config.variables import Given
+from sandboxfile.config.given import Given
 from sandboxfile.model import InstallProject, Workspace
 from sandboxfile.places import Position
 from sandboxfile.statcache import SLACK_NS

@@ -1,23 +1,16 @@
 """The variables that a workspace declares, and the values they have in this run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sandboxfile.config import leaks, numbers, values
 from sandboxfile.config.document import Node, quoted
+from sandboxfile.config.given import Given
 from sandboxfile.config.problems import Fault, Problems, near
 from sandboxfile.config.scope import value
 from sandboxfile.errors import UsageError
 
 TYPES = ("string", "integer", "boolean")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What a run brings along: `--var` by name, and the environment."""
-
-    options: Mapping[str, str] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(

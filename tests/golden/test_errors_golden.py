@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.config import load
-from sandboxfile.config.variables import Given
+from sandboxfile.config.given import Given
 from sandboxfile.errors import ConfigError
 
 CASES = sorted((Path(__file__).parent / "errors").glob("*.yaml"))

@@ -11,7 +11,7 @@ from sandboxfile import app, lockfile
 from sandboxfile.account import DEFAULT_DOMAIN
 from sandboxfile.app import Session
 from sandboxfile.config import packed
-from sandboxfile.config.variables import Given
+from sandboxfile.config.given import Given
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.model import Target, Workspace
 from sandboxfile.redact import Redactor

@@ -63,7 +63,7 @@ LAYERS = (
 DOORS = {
     "subprocess": {"process"},
     "doit": {"graph"},
-    "yaml": {"config.document"},
+    "yaml": {"config.parser"},
     "httpx": {"web"},
     "docker": {"engines.docker"},
     "fcntl": {"flock", "local.presence", "local.database"},

@@ -9,7 +9,7 @@ import pytest
 
 from sandboxfile import changes
 from sandboxfile.config import load
-from sandboxfile.config.variables import Given
+from sandboxfile.config.given import Given
 from sandboxfile.errors import UsageError
 from tests.fakes.shell import User
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from sandboxfile import lockcheck, lockfile, model
-from sandboxfile.config import document
+from sandboxfile.config import parser
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.lockfile import HEADER, Entry, Lock, parse, read, render, update
 
@@ -91,7 +91,7 @@ TEXTS = st.one_of(
 def test_every_text_comes_back_as_text_from_any_yaml_reader(tag: str) -> None:
     text = render(lock_of(api=entry(tags=(tag,))))
     assert yaml.safe_load(text)["targets"]["prod"]["api"]["tags"] == [tag]
-    plain = document.parse(text, "novita.lock").find(("targets", "prod", "api", "tags")).plain()
+    plain = parser.parse(text, "novita.lock").find(("targets", "prod", "api", "tags")).plain()
     assert plain == [tag]
 
 
@@ -158,7 +158,7 @@ def test_a_bad_lock_is_refused_with_place_and_remedy(path: Path) -> None:
 
 def is_valid(text: str) -> bool:
     schema = json.loads(SCHEMA.read_text())
-    plain = document.parse(text, "novita.lock").plain()
+    plain = parser.parse(text, "novita.lock").plain()
     return bool(Draft202012Validator(schema).is_valid(plain))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.config import load
-from sandboxfile.config.variables import Given
+from sandboxfile.config.given import Given
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Template, Workspace
 

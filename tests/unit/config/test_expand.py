@@ -3,9 +3,10 @@
 import pytest
 
 from sandboxfile.config import expand
-from sandboxfile.config.document import Node, parse
+from sandboxfile.config.document import Node
 from sandboxfile.config.expand import Known, Source
 from sandboxfile.config.names import Named, Names
+from sandboxfile.config.parser import parse
 from sandboxfile.config.problems import Problems
 from sandboxfile.errors import ConfigError
 

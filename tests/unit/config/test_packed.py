@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.config import load, packed
-from sandboxfile.config.variables import Given
+from sandboxfile.config.given import Given
 from sandboxfile.model import Workspace
 
 ROOT = Path(__file__).parents[3]

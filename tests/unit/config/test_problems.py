@@ -2,7 +2,8 @@
 
 import pytest
 
-from sandboxfile.config.document import Node, parse
+from sandboxfile.config.document import Node
+from sandboxfile.config.parser import parse
 from sandboxfile.config.problems import MOST, Fault, Problems, near
 from sandboxfile.errors import ConfigError
 

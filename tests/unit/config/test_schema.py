@@ -10,10 +10,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sandboxfile.config import load, schema, template, workspace
-from sandboxfile.config.document import parse
 from sandboxfile.config.expand import KINDS
 from sandboxfile.config.files import SHORT_ONLY
 from sandboxfile.config.instructions import STEPS
+from sandboxfile.config.parser import parse
 from sandboxfile.config.problems import Problems
 from sandboxfile.config.variables import TYPES
 from sandboxfile.errors import ConfigError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.config import load
-from sandboxfile.config.variables import Given
+from sandboxfile.config.given import Given
 from sandboxfile.errors import UsageError
 from sandboxfile.model import Env, Template, Workspace
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import pytest
 import yaml
 
-from sandboxfile.config import document
-from sandboxfile.config.document import Node, parse
+from sandboxfile.config import document, parser
+from sandboxfile.config.document import Node
+from sandboxfile.config.parser import parse
 from sandboxfile.errors import ConfigError
 from sandboxfile.places import Position
 
@@ -67,7 +68,7 @@ def test_not_a_number_is_a_number_that_is_none() -> None:
 def test_both_parsers_of_pyyaml_give_the_same_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "a: &x [1, 'b', \"c\"]\nd: {e: *x}\nf: |\n  g\n  h\né: ü\n"
     fast = parse(text, "f")
-    monkeypatch.setattr(document, "_Parser", yaml.SafeLoader)
+    monkeypatch.setattr(parser, "_Parser", yaml.SafeLoader)
     assert parse(text, "f") == fast
 
 

@@ -1,0 +1,341 @@
+"""YAML text as a tree of Nodes.
+
+The subset is YAML 1.2's core schema without tags, merge keys and further documents; aliases are
+bounded. It is built from the parser's events, without recursion: no input is too deep for it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from sandboxfile.config.document import (
+    INVISIBLE,
+    LIMIT,
+    Content,
+    Node,
+    Scalar,
+    complaint,
+    decode,
+    quoted,
+)
+from sandboxfile.config.syntax import DEEPER, DEPTH, FLATTER, explained
+from sandboxfile.errors import ConfigError
+from sandboxfile.places import Position, Problem
+
+ALIASES = 64
+EXPANDED = 10_000  # nodes that aliases may add in all
+DIGITS = 18  # of an integer: beyond it nothing we read makes sense
+
+_CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+
+def _position(text: str, index: int, file: str) -> Position:
+    line = text.count("\n", 0, index) + 1
+    return Position(file, line, index - text.rfind("\n", 0, index))
+
+
+def _refuse_text(text: str, file: str) -> None:
+    """Raise for text that no YAML parser should see."""
+    if match := _CONFLICT.search(text):
+        at = _position(text, match.start(), file)
+        hint = "finish the merge, then remove the lines `<<<<<<<`, `=======` and `>>>>>>>`"
+        problem = complaint(text, at, "this file has git conflict markers", hint, 7)
+        raise ConfigError([problem])
+    if problems := [_invisible(text, match, file) for match in INVISIBLE.finditer(text)]:
+        raise ConfigError(problems[:50])
+
+
+def _invisible(text: str, match: re.Match[str], file: str) -> Problem:
+    at = _position(text, match.start(), file)
+    if match.group() == "\r":
+        hint = "end lines with a line feed"
+        return complaint(text, at, "a carriage return that ends no line", hint)
+    message = f"the character U+{ord(match.group()):04X} is not accepted, it cannot be seen"
+    return complaint(text, at, message, 'remove it, or write it as an escape in "..."')
+
+
+# --- scalars ---------------------------------------------------------------------------------
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+_WORDS: Mapping[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_NUMERIC = frozenset("+-.0123456789")
+
+
+def _plain(value: str) -> Scalar:
+    """Resolve an unquoted scalar by YAML 1.2's core schema (spec section 10.3.2)."""
+    if value in _WORDS:
+        return _WORDS[value]
+    if value[0] not in _NUMERIC:
+        return value
+    if _INTEGER.fullmatch(value):
+        # Longer digits are a float: int() refuses them above 4,300, and nobody means them.
+        return int(value) if len(value) <= DIGITS else float("inf")
+    if _OCTAL.fullmatch(value):
+        return int(value[2 : DIGITS + 2], 8)
+    if _HEXADECIMAL.fullmatch(value):
+        return int(value[2 : DIGITS + 2], 16)
+    if _FLOAT.fullmatch(value):
+        return float(value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return value
+
+
+# --- events ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Key:
+    """The key whose value comes next; `name` is None when the pair cannot be kept."""
+
+    name: str | None
+    at: Position
+    raw: str
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A collection that is being read; `as_key` when it stands where a key should."""
+
+    at: Position
+    anchor: str | None
+    counted: int
+    as_key: bool
+    entries: dict[str, Node] | None
+    items: list[Node] = field(default_factory=list)
+    key: _Key | None = None
+
+
+# The C parser is 20 times faster; a PyYAML without it has the same interface.
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def parse(text: str, file: str, *, limit: int = LIMIT) -> Node:
+    """Read one YAML document; an empty one has the content None.
+
+    Raises ConfigError with everything wrong, or with the syntax error alone.
+    """
+    root, problems = read(text, file, limit=limit)
+    if problems:
+        raise ConfigError(problems)
+    return root
+
+
+def read(text: str, file: str, *, limit: int = LIMIT) -> tuple[Node, tuple[Problem, ...]]:
+    """As `parse`, but problems after which reading could go on are returned beside the tree."""
+    text = text.removeprefix("\ufeff")
+    if len(text) > limit:
+        decode(text.encode("utf-8", "replace"), file, limit=limit)
+    _refuse_text(text, file)
+    builder = _Builder(text, file)
+    _feed(builder)
+    return builder.root or Node(None, Position(file, 1, 1)), tuple(builder.problems)
+
+
+def _feed(builder: "_Builder") -> None:
+    parser = _Parser(builder.text)
+    try:
+        while (event := parser.get_event()) is not None:
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError([explained(builder.text, builder.file, error)]) from None
+    finally:
+        parser.dispose()
+
+
+class _Builder:
+    """Makes Nodes of events; the only state is what is open."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text = text
+        self.file = file
+        self.root: Node | None = None
+        self.problems: list[Problem] = []
+        self._open: list[_Frame] = []
+        self._anchors: dict[str, tuple[Node, int] | None] = {}
+        self._counted = 0
+        self._aliases = 0
+        self._expanded = 0
+        self._documents = 0
+        self._by_type = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.MappingStartEvent: self._start,
+            yaml.SequenceStartEvent: self._start,
+            yaml.MappingEndEvent: self._end,
+            yaml.SequenceEndEvent: self._end,
+            yaml.AliasEvent: self._alias,
+            yaml.DocumentStartEvent: self._document,
+        }
+
+    def take(self, event: Any) -> None:
+        handler = self._by_type.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def _at(self, mark: Any) -> Position:
+        return Position(self.file, mark.line + 1, mark.column + 1)
+
+    def _raw(self, event: Any) -> str:
+        return self.text[event.start_mark.index : event.end_mark.index]
+
+    def _complain(self, event: Any, message: str, hint: str = "", width: int = 0) -> None:
+        at = self._at(event.start_mark)
+        width = width or len(self._raw(event).partition("\n")[0])
+        self.problems.append(complaint(self.text, at, message, hint, width))
+
+    def _stop(self, event: Any, message: str, hint: str = "", width: int = 0) -> None:
+        self._complain(event, message, hint, width)
+        raise ConfigError(self.problems)
+
+    def _document(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._stop(event, "a second YAML document begins here", "keep one document in a file")
+        if event.version not in (None, (1, 2)):
+            hint = "remove the line, YAML 1.2 is read"
+            self._complain(event, "this YAML version is not accepted", hint, 5)
+        if event.tags:
+            self._complain(event, "`%TAG` is not accepted", "remove the line", 4)
+
+    def _scalar(self, event: Any) -> None:
+        if event.tag is not None:
+            self._refuse_tag(event)
+        mark = event.start_mark
+        raw = self.text[mark.index : event.end_mark.index]
+        value = _plain(event.value) if event.implicit[0] else event.value
+        if "\\" in raw and isinstance(value, str) and (bad := INVISIBLE.search(value)):
+            message = f"the character U+{ord(bad.group()):04X} is not accepted in a value"
+            self._complain(event, message, "remove the escape")
+        at = Position(self.file, mark.line + 1, mark.column + 1)
+        frame = self._open[-1] if self._open else None
+        if frame is not None and frame.entries is not None and frame.key is None:
+            frame.key = _Key(self._name(event, frame.entries, value, raw), at, raw)
+            return
+        self._counted += 1
+        node = self._add(value, at, raw)
+        if event.anchor:
+            self._anchors[event.anchor] = (node, 1)
+
+    def _refuse_tag(self, event: Any) -> None:
+        tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+        hint = 'write text in quotes: "..."' if tag == "!!str" else "remove it"
+        width = len(self._raw(event).partition(" ")[0].partition("\n")[0])
+        self._complain(event, f"tags are not accepted: {quoted(tag)}", hint, max(1, width))
+
+    def _name(self, event: Any, entries: Mapping[str, Node], value: Scalar, raw: str) -> str | None:
+        """Return the name that a key gives, None after a complaint."""
+        if value == "<<" and event.implicit[0]:
+            hint = "use `extends` or `defaults`"
+            self._complain(event, "merge keys (`<<`) are not accepted", hint)
+        elif not isinstance(value, str):
+            self._complain(event, *_untextual_key(value, raw))
+        elif not value:
+            self._complain(event, "a key must not be empty")
+        elif (value in entries or not value.isascii()) and (first := _same(value, entries)):
+            message = f"{quoted(value)} is given twice, first at line {first.line}"
+            self._complain(event, f"{message}, column {first.column}", "keep one of them")
+        else:
+            return value
+        return None
+
+    def _start(self, event: Any) -> None:
+        if event.tag is not None:
+            self._refuse_tag(event)
+        if len(self._open) >= DEPTH:
+            self._stop(event, DEEPER, FLATTER, 1)
+        above = self._open[-1] if self._open else None
+        as_key = above is not None and above.entries is not None and above.key is None
+        if as_key:
+            self._complain(event, "a key must be text", "not a list or a map", 1)
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        entries: dict[str, Node] | None = {} if type(event) is yaml.MappingStartEvent else None
+        at = self._at(event.start_mark)
+        self._open.append(_Frame(at, event.anchor, self._counted, as_key, entries))
+
+    def _end(self, _: Any) -> None:
+        frame = self._open.pop()
+        if frame.as_key:
+            self._open[-1].key = _Key(None, frame.at, "")
+            return
+        self._counted += 1
+        node = self._add(
+            tuple(frame.items) if frame.entries is None else frame.entries, frame.at, ""
+        )
+        if frame.anchor:
+            self._anchors[frame.anchor] = (node, self._counted - frame.counted)
+
+    def _alias(self, event: Any) -> None:
+        name = event.anchor
+        self._aliases += 1
+        if self._aliases > ALIASES:
+            self._stop(event, f"more than {ALIASES} aliases", "use `extends` or `defaults`")
+        if name not in self._anchors:
+            self._complain(event, f"the alias {quoted('*' + name)} has no anchor before it")
+            node, size = Node(None, self._at(event.start_mark), None, self._raw(event)), 1
+        elif (known := self._anchors[name]) is None:
+            message = f"the alias {quoted('*' + name)} contains itself"
+            self._complain(event, message, "a value cannot be part of itself")
+            node, size = Node(None, self._at(event.start_mark), None, self._raw(event)), 1
+        else:
+            node, size = known
+        self._counted += size
+        self._expanded += size
+        if self._expanded > EXPANDED:
+            message = f"aliases make more than {EXPANDED:,} values of this file"
+            self._stop(event, message, "use `extends` or `defaults`")
+        frame = self._open[-1] if self._open else None  # none: the whole document is an alias
+        if frame is not None and frame.entries is not None and frame.key is None:
+            self._complain(event, "a key must be text", "not an alias")
+            frame.key = _Key(None, self._at(event.start_mark), "")
+            return
+        self._add(node.content, node.at, node.raw)
+
+    def _add(self, content: Content, at: Position, raw: str) -> Node:
+        """Put a value where it belongs: under the key that waits for it, or into the list."""
+        frame = self._open[-1] if self._open else None
+        if frame is None or frame.entries is None:
+            node = Node(content, at, None, raw)
+            if frame is None:
+                self.root = node
+            else:
+                frame.items.append(node)
+            return node
+        key, frame.key = frame.key, None
+        assert key is not None
+        node = Node(content, at, key.at, raw, key.raw)
+        if key.name is not None:
+            frame.entries[key.name] = node
+        return node
+
+
+def _untextual_key(value: Scalar, raw: str) -> tuple[str, str]:
+    if value is None and not raw:
+        return "a key is missing before `:`", ""
+    kind = "nothing" if value is None else "true or false"
+    kind = "a number" if isinstance(value, (int, float)) and not isinstance(value, bool) else kind
+    return f"the key {quoted(raw)} is read as {kind}, and a key must be text", f'write "{raw}"'
+
+
+def _same(key: str, entries: Mapping[str, Node]) -> Position | None:
+    """Return the place of the key that equals `key`, also in another Unicode normal form."""
+    if key in entries:
+        return entries[key].key_at
+    import unicodedata
+
+    form = unicodedata.normalize("NFC", key)
+    twins = (n.key_at for k, n in entries.items() if unicodedata.normalize("NFC", k) == form)
+    return next(twins, None)
