@@ -199,8 +199,9 @@ def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool =
     building. Recursion is bounded by the document's depth.
     """
     match node.content:
-        case str() if "$" in node.content:
-            return _text(node, known, problems, in_tags=in_tags)
+        case str():
+            is_plain = "$" not in node.content
+            return node if is_plain else _text(node, known, problems, in_tags=in_tags)
         case tuple():
             items = tuple(interpolate(n, known, problems, in_tags=in_tags) for n in node.content)
             same = all(a is b for a, b in zip(items, node.content, strict=True))

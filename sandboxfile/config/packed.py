@@ -93,12 +93,10 @@ def write(file: Path, config: Path, given: Given, workspace: Workspace, *, since
         marks,
         marshal.dumps(_packed(workspace)),
     )
-    rest = b"".join(parts)
-    header = _HEADER.pack(_MAGIC, crc32(rest), *map(len, parts))
     new = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         with new.open("xb") as out:
-            out.write(header + rest)
+            out.write(_joined(*parts))
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)
@@ -147,6 +145,11 @@ def _mark(path: bytes) -> bytes:
         return _ABSENT
     times = found.st_mtime_ns, found.st_ctime_ns
     return _MARK.pack(*times, found.st_size, found.st_ino, found.st_mode)
+
+
+def _joined(*parts: bytes) -> bytes:
+    rest = b"".join(parts)
+    return _HEADER.pack(_MAGIC, crc32(rest), *map(len, parts)) + rest
 
 
 def _parts(content: bytes) -> list[bytes]:

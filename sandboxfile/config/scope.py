@@ -101,5 +101,6 @@ def present(node: Node | None) -> bool:
 
 def value(node: Node, key: str) -> Node | None:
     """Return the value of a key, None where it is missing or `null`."""
-    found = node.entries.get(key)
-    return found if present(found) else None
+    content = node.content
+    found = content.get(key) if type(content) is dict else None
+    return None if found is None or found.content is None else found

@@ -139,3 +139,14 @@ def test_a_damaged_file_is_none(config: Path, tmp_path: Path, data: st.DataObjec
     assert packed.read(tmp_path / "damaged", config, NOTHING_SAID) is None
     (tmp_path / "damaged").write_bytes(content[:at])
     assert packed.read(tmp_path / "damaged", config, NOTHING_SAID) is None
+
+
+def test_a_record_of_a_configuration_that_is_not_there_is_none(
+    config: Path, tmp_path: Path
+) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept")
+    config.unlink()
+    name, values, paths, _, body = packed._parts((tmp_path / "kept").read_bytes())
+    parts = (name, values, paths, packed._marks(paths.split(b"\0")), body)
+    (tmp_path / "kept").write_bytes(packed._joined(*parts))
+    assert packed.read(tmp_path / "kept", config, NOTHING_SAID) is None
