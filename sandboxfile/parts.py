@@ -1,4 +1,8 @@
-"""The real parts of a run, each opened when it is first needed: engine, registry, publisher."""
+"""The real parts of a run, each opened when it is first needed: engine, registry, publisher.
+
+What only some runs need (an engine, one of the publishers) is imported where it is opened: the
+local service alone is a fifth of the program.
+"""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +22,7 @@ from sandboxfile import (
 from sandboxfile.account import Account
 from sandboxfile.app import Session
 from sandboxfile.configs import Configs
-from sandboxfile.engines import Engine, choose
+from sandboxfile.engines import Engine
 from sandboxfile.errors import NotAllowed
 from sandboxfile.images import Images
 from sandboxfile.journal import Journal
@@ -31,9 +35,7 @@ from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
 from sandboxfile.service import TemplateService
 from sandboxfile.survey import Survey
-from sandboxfile.targets import Publisher, novita_v1
-from sandboxfile.targets.local import PATIENCE, LocalPublisher, LocalTemplates
-from sandboxfile.targets.novita_v3 import NovitaV3
+from sandboxfile.targets import Publisher
 from sandboxfile.targets.patience import Patience
 from sandboxfile.web import Web
 
@@ -51,13 +53,15 @@ class Parts:
 
     def engine(self) -> Engine:
         """Return the engine. Raises Unreachable."""
-        return self.session.once(
-            "engine",
-            lambda: choose.choose(
-                self.session.workspace.engine,
-                environ=self._environ,
-                network=self._environ.get("SANDBOXFILE_NETWORK") or None,
-            ),
+        return self.session.once("engine", self._engine)
+
+    def _engine(self) -> Engine:
+        from sandboxfile.engines import choose
+
+        return choose.choose(
+            self.session.workspace.engine,
+            environ=self._environ,
+            network=self._environ.get("SANDBOXFILE_NETWORK") or None,
         )
 
     def web(self) -> Web:
@@ -103,9 +107,12 @@ class Parts:
 
     def _own_login(self, host: str) -> Login | None:
         target = self.session.target
-        if target.api == "v1" and not target.registry and host == novita_v1.registry_host(target):
-            self._check_trusted()
-            return novita_v1.registry_login(self._account().token)
+        if target.api == "v1" and not target.registry:
+            from sandboxfile.targets import novita_v1
+
+            if host == novita_v1.registry_host(target):
+                self._check_trusted()
+                return novita_v1.registry_login(self._account().token)
         user = self._environ.get("SANDBOXFILE_REGISTRY_USERNAME")
         password = self._environ.get("SANDBOXFILE_REGISTRY_PASSWORD")
         mine = (target.registry or "").partition("/")[0]
@@ -219,48 +226,63 @@ class Parts:
         return self.session.once("publisher", self._publisher)
 
     def _publisher(self) -> Publisher:
-        session = self.session
-        target = session.target
-        path = session.journal_path
+        target = self.session.target
         if target.provider == "local":
-            return LocalPublisher(
-                engine=self.engine(),
-                data=app.data(self._environ, session.args.home),
-                journal=path,
-                target=target,
-                logins=self.login,
-                emit=session.emit,
-                cancel=session.cancel,
-                patience=self._patience(PATIENCE),
-            )
+            return self._local()
         self._check_trusted()
-        if target.api == "v1" and not target.registry:
-            novita_v1.registry_host(target)  # raises when there is none
-        service = self.service()
-        journal = Journal.open(path, emit=session.emit, cancel=session.cancel)
-        if target.api == "v1":
-            return novita_v1.NovitaV1(
-                service=service,
-                journal=journal,
-                registry=self.registry(),
-                engine=self.engine,
-                target=target,
-                logins=self.login,
-                emit=session.emit,
-                known={name: entry.template_id for name, entry in session.entries().items()},
-                patience=self._patience(Patience()),
-            )
-        return NovitaV3(
-            service=service,
-            journal=journal,
+        return self._legacy() if target.api == "v1" else self._current()
+
+    def _local(self) -> Publisher:
+        from sandboxfile.targets.local import PATIENCE, LocalPublisher
+
+        session = self.session
+        return LocalPublisher(
+            engine=self.engine(),
+            data=app.data(self._environ, session.args.home),
+            journal=session.journal_path,
+            target=session.target,
+            logins=self.login,
+            emit=session.emit,
+            cancel=session.cancel,
+            patience=self._patience(PATIENCE),
+        )
+
+    def _legacy(self) -> Publisher:
+        from sandboxfile.targets import novita_v1
+
+        session = self.session
+        if not session.target.registry:
+            novita_v1.registry_host(session.target)  # raises when there is none
+        return novita_v1.NovitaV1(
+            service=self.service(),
+            journal=self._journal(),
             registry=self.registry(),
             engine=self.engine,
-            target=target,
+            target=session.target,
             logins=self.login,
-            pulls=self.pull_credentials,
             emit=session.emit,
+            known={name: entry.template_id for name, entry in session.entries().items()},
             patience=self._patience(Patience()),
         )
+
+    def _current(self) -> Publisher:
+        from sandboxfile.targets.novita_v3 import NovitaV3
+
+        return NovitaV3(
+            service=self.service(),
+            journal=self._journal(),
+            registry=self.registry(),
+            engine=self.engine,
+            target=self.session.target,
+            logins=self.login,
+            pulls=self.pull_credentials,
+            emit=self.session.emit,
+            patience=self._patience(Patience()),
+        )
+
+    def _journal(self) -> Journal:
+        session = self.session
+        return Journal.open(session.journal_path, emit=session.emit, cancel=session.cancel)
 
     def _patience(self, usual: Patience) -> Patience:
         """Return how long this run waits: what the target is like, and what was asked for."""
@@ -278,6 +300,8 @@ class Parts:
         """Return the service of any target; this machine's own is started for the session."""
         if self.session.target.provider != "local":
             return self.service()
+        from sandboxfile.targets.local import LocalTemplates
+
         started = self.session.once(
             "local-templates",
             lambda: LocalTemplates(
