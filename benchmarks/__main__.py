@@ -6,11 +6,25 @@ It sets up what it compares with, in a temporary directory, and says what it cou
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
 
-from benchmarks import change, cold, keys, machine, memory, noop, service, setting
+from benchmarks import (
+    change,
+    cold,
+    goals,
+    keys,
+    machine,
+    memory,
+    noop,
+    report,
+    service,
+    setting,
+)
 from benchmarks.setting import Setting
 from benchmarks.timing import UnexpectedError
 from sandboxfile.errors import SandboxfileError
@@ -44,7 +58,12 @@ def main(argv: list[str]) -> int:
     command = " ".join(["python -m benchmarks", *argv])
     seconds = round(time.monotonic() - began, 1)
     found = {"command": command, "seconds": seconds, **facts, **found}
-    sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else _text(found))
+    found["goals"] = [
+        {"what": goal.what, "most": goal.most, "is": value} for goal, value in goals.checked(found)
+    ]
+    if args.markdown:
+        args.markdown.write_text(report.markdown(found), encoding="utf-8")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else report.text(found))
     return 0
 
 
@@ -60,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"numbers of templates (default: {','.join(map(str, SIZES))})",
     )
     add("--json", action="store_true", help="one JSON document on stdout")
+    add("--markdown", type=Path, metavar="FILE", help="also write a page, as docs/benchmarks.md")
     return parser
 
 
@@ -70,16 +90,11 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(word) for word in words}))
 
 
-def _text(found: Mapping[str, object], indent: str = "") -> str:
-    """Write one figure in a line, groups of them indented."""
-    text = ""
-    for name, value in found.items():
-        if isinstance(value, Mapping):
-            text += f"{indent}{name}:\n{_text(value, indent + '  ')}"
-        else:
-            text += f"{indent}{name}: {value}\n"
-    return text
+def _leave(number: int, _: FrameType | None) -> None:
+    """End as Ctrl-C does, so that what was started is ended too."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _leave)
     sys.exit(main(sys.argv[1:]))

@@ -2,16 +2,31 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from benchmarks import instant, peers, tree
+from benchmarks.peers import Peers
 from benchmarks.programs import sandboxfile
 from benchmarks.setting import KEY, Setting
-from benchmarks.timing import Contender, Rounds, Sample, Samples, figures, interleaved, ratio
+from benchmarks.timing import (
+    Contender,
+    Rounds,
+    Sample,
+    Samples,
+    figures,
+    interleaved,
+    ratio,
+    timed,
+)
 from benchmarks.tree import Kind, Tree
+from sandboxfile.registry import Registry
+from sandboxfile.web import Web
 
 COUNT = 20
 AT_ONCE = "4"
+PUSHES = Rounds(least=5, most=20, budget_s=5)
+ASKED = 200  # times
 ROUNDS = Rounds(least=2, most=4, budget_s=120, warm=0)
 
 
@@ -59,7 +74,22 @@ def _measured(setting: Setting, made: Tree) -> Mapping[str, object]:
             ROUNDS,
         )
     )
-    return _told(found, best.name)
+    return {**_told(found, best.name), "push": _unchanged(setting, pushes, made.names[0])}
+
+
+def _unchanged(setting: Setting, pushes: Peers, name: str) -> Mapping[str, float]:
+    """Ask whether an image that is at the registry is there, and push it with docker instead."""
+    image = f"{setting.registry}/{tree.PREFIX}/{name}:raw"
+    push = pushes.contender("docker_push", "docker", "push", "--quiet", image)
+    pushed = figures(interleaved([push], PUSHES)[push.name])
+    with closing(Web(user_agent="benchmarks")) as web:
+        registry = Registry(web, lambda _: None)
+        asked = timed(lambda: registry.head(image), ASKED)
+    return {
+        "vs_docker_push": round(asked["median_ms"] / pushed["median_ms"], 4),
+        "head_ms": asked["median_ms"],
+        "docker_push_ms": pushed["median_ms"],
+    }
 
 
 class Change:

@@ -24,8 +24,7 @@ def ours(setting: Setting, made: Tree) -> tuple[Contender, Contender]:
     warm = replace(sandboxfile(setting, made, "sandboxfile", "build"), says=SAYS)
     record = made.root / ".sandboxfile" / "fresh"
     # Whoever comes after the second stage finds the record written again.
-    second = replace(warm, name="second_stage", before=lambda: record.unlink(missing_ok=True))
-    return warm, second
+    return warm, replace(warm, name="second_stage", before=lambda: shutil.rmtree(record))
 
 
 def fresh(setting: Setting, cloned: Tree, name: str, *words: str, says: str = "") -> Contender:

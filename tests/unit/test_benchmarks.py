@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import noop, tree
+from benchmarks import goals, noop, peers, report, tree
+from benchmarks.setting import Setting
 from benchmarks.timing import (
     Contender,
     Rounds,
@@ -68,7 +69,7 @@ def test_nothing_to_do_is_measured_without_an_engine_too(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     monkeypatch.setattr(noop, "QUICK", Rounds(least=1, most=1, budget_s=0))
-    monkeypatch.setattr(noop, "SLOW", Rounds(least=1, most=1, budget_s=0))
+    monkeypatch.setattr(noop, "SLOW", Rounds(least=1, most=1, budget_s=0, warm=0))
 
     assert benchmarks.main(["--only", "noop", "--sizes", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -155,3 +156,116 @@ def test_the_lock_of_a_tree_is_what_a_build_would_have_left(tmp_path: Path) -> N
     assert "3 up to date, nothing to do" in built.stderr, built.stderr
     assert len(made.files) == 3 * 20
     assert all(file.is_file() for file in made.files)
+
+
+# --- peers -------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_is_missing_is_told_with_where_it_is_from(tmp_path: Path) -> None:
+    setting = Setting(directory=tmp_path, environ={"PATH": str(tmp_path / "nothing")})
+    made = tree.make(tmp_path / "tree", 1, Kind())
+    others = peers.of(made, setting, "peers")
+
+    names = [each.name for each in (*others.makers(), *others.compose(), *others.bake())]
+    assert "doit" in names  # a dependency of ours
+    assert not {"make", "compose", "bake"} & {*names}
+    assert "Debian: make" in setting.lacking["make"]
+    assert "docker-compose-v2" in setting.lacking["compose"]
+    assert "buildx" in setting.lacking["bake"]
+
+
+def test_the_makers_build_what_has_changed_and_nothing_else(tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    setting = Setting(directory=tmp_path, environ=environ)
+    made = tree.make(tmp_path / "tree", 3, Kind())
+    others = peers.of(made, setting, "peers")
+    log = tmp_path / "log"
+    makers = others.makers()
+    for each in makers:
+        run(each)
+    others.script.write_text(f'#!/bin/sh\necho "$1" >>{log}\n')
+    file = made.context(made.names[1]) / tree.FILES[0]
+    for number, each in enumerate(makers):
+        file.write_text(f"change {number}")
+        run(each)
+        run(each)
+    assert log.read_text().split() == [made.names[1]] * len(makers)
+
+
+# --- what is told ------------------------------------------------------------------------------
+
+
+def test_a_ratio_is_of_programs_that_ran_in_the_same_rounds() -> None:
+    found = noop.told(
+        [
+            {"sandboxfile": samples(1, 1), "make": samples(2, 4)},
+            {"sandboxfile": samples(3), "fresh_clone": samples(6), "sdk": samples(12)},
+        ]
+    )
+    assert found["vs_make"] == 0.375
+    assert found["vs_sdk"] == 0.25
+    assert found["fresh_clone_vs_sdk"] == 0.5
+    assert found["runs"]["sandboxfile"]["runs"] == 2  # type: ignore[index]
+
+
+def measured() -> dict[str, Any]:
+    """Return figures as a whole run has them, all of them 1 but where one is missed."""
+    run = {"median_ms": 1.0, "least_ms": 1.0, "worst_ms": 1.0, "cpu_ms": 1.0, "runs": 3}
+    noop = {
+        "vs_git_status": 0.9, "fresh_clone_vs_sdk": 0.2, "fresh_clone_vs_git_hash_object": 0.7,
+        "vs_python_pass": 2.0, "vs_compose": 0.001, "vs_docker_build_best_parallel": 0.001,
+        "runs": {"sandboxfile": run},
+    }  # fmt: skip
+    return {
+        "command": "python -m benchmarks",
+        "seconds": 12.0,
+        "machine": {"cpus": 2},
+        "lacking": {"bake": "docker has no buildx here"},
+        "noop": {"1": noop, "10": noop, "100": noop, "1000": noop},
+        "change": {"1000": {"less_60_ms_vs_status_and_build": 1.31, "runs": {"sandboxfile": run}}},
+        "cold": {
+            "vs_best_parallel": 1.0, "vs_docker_sdk": 0.5, "push": {"vs_docker_push": 0.05},
+            "runs": {"sandboxfile": run},
+        },
+        "memory": {
+            "1000": {"sandboxfile": 12.0, "second_stage": 60.0, "fresh_clone": 70.0},
+            "context_500_mb": {"above_small": 2.0},
+        },
+    }  # fmt: skip
+
+
+def test_every_goal_is_found_where_it_was_measured_and_none_elsewhere() -> None:
+    found = measured()
+    assert [goal for goal, _ in goals.checked(found)] == [*goals.GOALS]
+    missed = [goal.what for goal, value in goals.checked(found) if value > goal.most]
+    assert len(missed) == 1
+    assert "one change" in missed[0]
+    assert list(goals.checked({"noop": {"10": found["noop"]["10"]}})) == []
+
+
+def test_the_page_has_every_figure_and_says_what_was_missed() -> None:
+    found = measured()
+    found["goals"] = [
+        {"what": goal.what, "most": goal.most, "is": value} for goal, value in goals.checked(found)
+    ]
+    page = report.markdown(found)
+    assert "| cpus | 2 |" in page
+    assert "- bake: docker has no buildx here" in page
+    assert "|  | 1 | 10 | 100 | 1000 |" in page
+    assert "| vs_git_status | 0.9 | 0.9 | 0.9 | 0.9 |" in page
+    assert "| 1.3 | 1.31 | **no** |" in page
+    assert page.count("**no**") == 1
+    assert "| push: vs_docker_push | 0.05 |" in page
+    assert "NOT REACHED: one change in 1,000" in report.text(found)
+
+
+def test_a_page_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setitem(benchmarks.SUBJECTS, "memory", lambda *_: {"10": {"sandboxfile": 12.5}})
+    page = tmp_path / "benchmarks.md"
+    assert benchmarks.main(["--only", "memory", "--markdown", str(page)]) == 0
+    assert "## Memory" in page.read_text()
+    assert "sandboxfile: 12.5" in page.read_text()
+    capsys.readouterr()
