@@ -28,6 +28,7 @@ class Drift:
     remedy: str
     tag: str = ""
     build_id: str = ""
+    wanted: str = ""  # the build that the tag is to be on
 
     def __str__(self) -> str:
         return f"{self.text} ({self.remedy})"
@@ -97,7 +98,26 @@ def _tag(name: str, tag: str, build: str, published: Published) -> Iterable[Drif
     what = "is gone" if not now else f"is on {'the newer ' if is_newer else ''}build {now}"
     text = f"`{tag}` {what}, not on {build}"
     remedy = f"sandboxfile tag {name} {tag} --build {build}"
-    yield Drift(kind=kind, text=text, remedy=remedy, tag=tag, build_id=now)
+    yield Drift(kind=kind, text=text, remedy=remedy, tag=tag, build_id=now, wanted=build)
+
+
+def lines(name: str, found: Iterable[Drift]) -> list[str]:
+    """Tell the differences to people: tags that have gone the same way on one line."""
+    together: dict[tuple[str, ...], list[Drift]] = {}
+    for each in found:
+        way = (each.kind, each.build_id, each.wanted) if each.wanted else (each.text,)
+        together.setdefault(way, []).append(each)
+    return [_told(name, each) for each in together.values()]
+
+
+def _told(name: str, alike: list[Drift]) -> str:
+    first, *more = alike
+    if not more:
+        return str(first)
+    listed = ", ".join(f"`{each.tag}`" for each in alike)
+    text = first.text.replace(f"`{first.tag}` is ", f"{listed} are ", 1)
+    tags = " ".join(each.tag for each in alike)
+    return f"{text} (sandboxfile tag {name} {tags} --build {first.wanted})"
 
 
 def ask_all(session: Session, names: Iterable[str]) -> Mapping[str, list[Drift]]:

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sandboxfile import app, durations, graph, planning, schedule
+from sandboxfile import app, durations, failures, graph, planning, schedule
 from sandboxfile.app import Session
 from sandboxfile.durations import Cost
 from sandboxfile.errors import Left, SandboxfileError
+from sandboxfile.failures import Failure
 from sandboxfile.graph import Outcome
 from sandboxfile.parts import Parts
 from sandboxfile.planning import Planned
@@ -102,8 +103,10 @@ def run(
         if outcome.status == "failed" and not isinstance(outcome.error, SandboxfileError):
             assert outcome.error is not None
             raise outcome.error  # our own bug: `main` writes its traceback
+    of = _by_template(outcomes)
+    _remember(session, of)
     return Ended(
-        outcomes=_by_template(outcomes),
+        outcomes=of,
         code=code,
         redactor=session.redactor,
         timeline=reports.timeline,
@@ -122,6 +125,23 @@ def _costs(outcomes: Iterable[Outcome], timeline: Timeline) -> Iterator[tuple[st
         is_cached = is_build and figures.cached == figures.instructions
         if outcome.status == "done" and not is_cached:
             yield outcome.name, Cost(seconds=outcome.seconds, bytes=figures.bytes)
+
+
+def _remember(session: Session, of: Mapping[str, tuple[Outcome, ...]]) -> None:
+    """Keep why templates failed, for `status` and `plan`; forget it of those that came through."""
+    for template, mine in of.items():
+        failed = next((each for each in mine if each.status == "failed"), None)
+        if failed is not None:
+            failure = _failure(failed, session.redactor)
+            failures.keep(session.state, session.target.name, template, failure)
+        elif all(each.status in {"done", "up to date"} for each in mine):
+            failures.forget(session.state, session.target.name, template)
+
+
+def _failure(outcome: Outcome, redactor: Redactor) -> Failure:
+    error = outcome.error
+    text = error.message if isinstance(error, SandboxfileError) else str(error)
+    return Failure(step=schedule.kind_of(outcome.name), message=redactor.lines(text))
 
 
 def _by_template(outcomes: Iterable[Outcome]) -> Mapping[str, tuple[Outcome, ...]]:

@@ -161,6 +161,7 @@ def _build(run: Run) -> int:
         return _nothing(run, before, results.of(planned.decisions, session.entries()), planned)
     from sandboxfile import running
 
+    is_first = not (session.workspace.root / app.LOCAL_LOCK).exists()
     found_out = planning.findings(session, planned)
     planning.check_possible(found_out, session, allowed=args.allow_unsupported)
     ended = running.run(
@@ -171,6 +172,8 @@ def _build(run: Run) -> int:
         no_cache=args.no_cache,
         keep_going=args.keep_going,
     )
+    if is_first:
+        _tell_own(run)
     if args.json:
         found = results.of(planned.decisions, session.entries(), ended.of)
         _print(found, run.began, critical=ended.critical)
@@ -180,6 +183,26 @@ def _build(run: Run) -> int:
 
 
 # --- what is said at the end -----------------------------------------------------------------
+
+
+def _tell_own(run: Run) -> None:
+    """Say once that the new lock of this machine is not to be committed, unless git knows it.
+
+    The list of what git ignores is the user's own file: `init` writes it on request, nobody else.
+    """
+    root = run.it.session.workspace.root
+    if not (root / app.LOCAL_LOCK).exists():
+        return
+    from sandboxfile import git
+    from sandboxfile.process import run as ended
+
+    try:
+        status = ended(git.command(root, "check-ignore", "-q", app.LOCAL_LOCK)).status
+    except errors.Unreachable:  # without git there is nothing to say
+        return
+    if status == 1:  # 0: it is ignored; 128: there is no repository
+        text = f"add {app.LOCAL_LOCK} to .gitignore: what is in it is this machine's own\n"
+        run.it.show.say(text)
 
 
 def _nothing(run: Run, before: Held, found: list[results.Result], planned: Planned | None) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from sandboxfile import app, errors, lockfile
 from sandboxfile.errors import LockStale, SandboxfileError
 from sandboxfile.lockfile import Entry
+from sandboxfile.model import Target, Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +33,27 @@ def run(args: argparse.Namespace) -> int:
     if missing:
         raise LockStale(
             f"the lock has no template ID of `{missing[0]}` for target `{target.name}`",
-            hint=f"run `sandboxfile build {' '.join(missing)} --target {target.name}`",
+            hint=_remedy(args, workspace, target, missing),
         )
     format_ = FORMATS["json" if args.json else args.format]
     sys.stdout.write(format_({name: entries[name] for name in names}))
     return errors.DONE
+
+
+def _remedy(
+    args: argparse.Namespace, workspace: Workspace, target: Target, missing: list[str]
+) -> str:
+    """Return how to get IDs: from the target that has them, else by building what was asked for."""
+    paths = (workspace.root / app.LOCK, workspace.root / app.LOCAL_LOCK)
+    there = [
+        name
+        for path in paths
+        for name, entries in lockfile.read(path).targets.items()
+        if name in workspace.targets and set(missing) <= set(entries)
+    ]
+    build = " ".join(["sandboxfile build", *args.templates, f"--target {target.name}"])
+    elsewhere = f"; target `{there[0]}` has it: `--target {there[0]}`" if there else ""
+    return f"run `{build}`{elsewhere}"
 
 
 def _variable(name: str) -> str:

@@ -9,6 +9,7 @@ from sandboxfile import (
     console,
     errors,
     estimate,
+    failures,
     fidelity,
     planning,
     remembering,
@@ -104,18 +105,23 @@ def described(session: Session, planned: Planned, *, jobs: int | None, as_json: 
     """Return a plan, how long it will take, and what templates lose, as a table or as JSON."""
     found = planning.findings(session, planned)
     expected = planning.estimated(session, planned, jobs or app.builds_at_once())
+    state = session.workspace.root / app.STATE
+    failed = failures.of(state, session.target.name, planned.decisions)
     if as_json:
         plain = {name: [each.plain for each in told] for name, told in found.items() if told}
         document = {
             **decide.as_json(planned.decisions),
             "estimate": expected.plain if expected else None,
             "findings": plain,
+            "failed": {name: each.as_json for name, each in failed.items()},
         }
         return json.dumps(document, indent=2) + "\n"
+    last = "".join(f"{name}: {each.told(name)}\n" for name, each in failed.items())
     told = fidelity.lines(dict.fromkeys(each for listed in found.values() for each in listed))
     return (
         decide.table(planned.decisions)
         + (f"{_about(expected)}\n" if expected else "")
+        + (f"\n{last}" if last else "")
         + (f"\nwhat the service does not take as it is:\n{told}" if told else "")
     )
 

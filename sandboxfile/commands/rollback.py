@@ -6,7 +6,7 @@ from sandboxfile import app, errors, releases
 from sandboxfile.commands.tag import check_tags, tell
 from sandboxfile.commands.why import one
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.opening import Opened, opened
+from sandboxfile.opening import opened
 from sandboxfile.releases import DEFAULT, Published
 from sandboxfile.releasing import Releases, resolve
 
@@ -30,9 +30,10 @@ def run(args: argparse.Namespace) -> int:
         name = one(app.select(it.session.workspace, [args.template]), args.template)
         service = Releases(it.session)
         published = service.published(name)
-        tags = _tags(args, it, service, published)
-        build = args.to or _before(it, service, published, tags[0])
+        tags, apart = _tags(args, service, published)
+        build, why = (args.to, "") if args.to else _before(service, published, tags[0])
         service.ready(published, build)
+        it.show.say(apart + why)
         moved = service.move(published, tags, build, "rollback")
         tell(args, it, {name: moved})
         if moved and it.session.lock_path.name == app.LOCK:
@@ -41,13 +42,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tags(
-    args: argparse.Namespace, it: Opened, service: Releases, published: Published
-) -> tuple[str, ...]:
-    """Return the tags to move: those asked for, else what builds move and is where `default` is."""
+    args: argparse.Namespace, service: Releases, published: Published
+) -> tuple[tuple[str, ...], str]:
+    """Return the tags to move, and what is to be said of others.
+
+    They are those asked for, else what builds move and is where `default` is.
+    """
     if args.tag:
         for tag in args.tag:
             resolve(published, tag)
-        return tuple(args.tag)
+        return tuple(args.tag), ""
     kept = [tag for tag in service.kept(published.name) if tag in published.tags]
     if not kept:
         raise SandboxfileError(
@@ -56,13 +60,13 @@ def _tags(
         )
     current = published.tags[kept[0]]
     apart = [tag for tag in kept if published.tags[tag] != current]
-    if apart:
-        listed = ", ".join(f"`{tag}`" for tag in apart)
-        it.show.say(f"not on the same build as `{kept[0]}`, left where they are: {listed}\n")
-    return tuple(tag for tag in kept if tag not in apart)
+    listed = ", ".join(f"`{tag}`" for tag in apart)
+    told = f"not on the same build as `{kept[0]}`, left where they are: {listed}\n"
+    return tuple(tag for tag in kept if tag not in apart), told if apart else ""
 
 
-def _before(it: Opened, service: Releases, published: Published, tag: str) -> str:
+def _before(service: Releases, published: Published, tag: str) -> tuple[str, str]:
+    """Return the build before, and what is to be said of how it was found."""
     found = releases.earlier(published, tag, service.moves(published.name))
     if found is None:
         there = ", ".join(f"{build.build_id} ({build.state})" for build in published.builds[:5])
@@ -74,5 +78,4 @@ def _before(it: Opened, service: Releases, published: Published, tag: str) -> st
             else "the service does not list builds: name one with `--to`",
         )
     why = "where it was before, by the record here" if found.recorded else "the ready build before"
-    it.show.say(f"going back to {found.build.build_id}: {why}\n")
-    return found.build.build_id
+    return found.build.build_id, f"going back to {found.build.build_id}: {why}\n"

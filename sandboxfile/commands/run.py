@@ -10,6 +10,7 @@ from sandboxfile.cancel import Cancel, interrupting
 from sandboxfile.config import finding
 from sandboxfile.engines import choose
 from sandboxfile.errors import SandboxfileError, UsageError
+from sandboxfile.local import database
 from sandboxfile.local.service import LocalService, Missing, open_box
 from sandboxfile.model import EngineChoice, Login, Workspace
 
@@ -26,8 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "template", metavar="NAME", help="a template of the workspace, or NAME[:TAG] built here"
     )
+    add_data(parser)
     parser.add_argument(
         "argv", nargs=argparse.REMAINDER, metavar="-- CMD ...", help="the command and its arguments"
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="where `sandboxfile serve --data DIR` keeps its templates; NAME[:TAG] is one",
     )
 
 
@@ -52,13 +63,16 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
     cancel = Cancel()
     with ExitStack() as stack:
         stack.callback(engine.close)
-        service = LocalService(engine, app.data(args.environ, args.home), logins=login)
+        data = args.data or app.data(args.environ, args.home)
+        service = LocalService(engine, data, logins=login)
         stack.callback(service.stop)
         stack.enter_context(interrupting(cancel))
         try:
             running = stack.enter_context(open_box(service, engine, reference, cancel=cancel))
         except Missing as error:
-            if reference != args.template:  # the lock says that it is built, so only force helps
+            if args.data:
+                error.hint = f"build it with `sandboxfile serve --data {args.data}`"
+            elif reference != args.template:  # the lock says that it is built, so only force helps
                 again = f"sandboxfile build {args.template} --force --target {target}"
                 error.hint = f"build it again with `{again}`"
             raise
@@ -68,6 +82,13 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
 
 def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
     """Return engine, exact build and target of a template of this workspace, else the name."""
+    if args.data is not None:
+        if not (args.data / database.FILE).is_file():
+            raise UsageError(
+                f"`--data {args.data}` is no directory of a local template service",
+                hint="give what `sandboxfile serve --data DIR` was given",
+            )
+        return EngineChoice(), str(args.template), "local"
     if args.file is None and not finding.is_inside(Path.cwd()):
         # Outside a workspace: any template built here.
         return EngineChoice(), str(args.template), "local"

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from sandboxfile import app, builds, errors, planning
+from sandboxfile import app, builds, errors, failures, planning
 from sandboxfile.builds import Running
 from sandboxfile.errors import UsageError
+from sandboxfile.failures import Failure
 from sandboxfile.opening import opened
 from sandboxfile.plan import Decision
 
@@ -29,18 +30,22 @@ def run(args: argparse.Namespace) -> int:
         planned = planning.make(it.session, names, resolve=False)
         decisions = [each for each in planned.decisions if each.template in names]
         running = builds.running(it.session, decisions)
+        failed = failures.of(it.session.workspace.root / app.STATE, target.name, decisions)
         drifted: Mapping[str, Sequence[Difference]] = {}
+        told: Mapping[str, Sequence[str]] = {}
         if args.refresh:
             running = builds.refreshed(it.session, running)
-            drifted = _drifted(it.session, names)
+            drifted, told = _drifted(it.session, names)
     if args.json:
-        rows = [_row(each, running.get(each.template)) for each in decisions]
+        rows = [
+            _row(each, running.get(each.template), failed.get(each.template)) for each in decisions
+        ]
         for row in rows if args.refresh else ():
             row["drift"] = [each.as_json for each in drifted.get(str(row["name"]), ())]
         document = {"target": target.name, "templates": rows}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        sys.stdout.write(_table(decisions, running, drifted))
+        sys.stdout.write(_table(decisions, running, failed, told))
     differs = running or drifted or any(each.stale for each in decisions)
     return errors.DIFFERENCES if args.exit_code and differs else errors.DONE
 
@@ -52,23 +57,29 @@ class Difference(Protocol):
     def as_json(self) -> Mapping[str, str | None]: ...
 
 
-def _drifted(session: app.Session, names: Iterable[str]) -> Mapping[str, Sequence[Difference]]:
+def _drifted(
+    session: app.Session, names: Iterable[str]
+) -> tuple[Mapping[str, Sequence[Difference]], Mapping[str, Sequence[str]]]:
+    """Return what differs, and how people are told."""
     from sandboxfile import drift  # all that talks over the network
 
-    return drift.ask_all(session, names)
+    found = drift.ask_all(session, names)
+    return found, {name: drift.lines(name, each) for name, each in found.items()}
 
 
 def _state(decision: Decision) -> str:
     return "up to date" if not decision.stale else "stale" if decision.entry else "not built"
 
 
-def _row(decision: Decision, running: Running | None) -> dict[str, object]:
+def _row(decision: Decision, running: Running | None, failed: Failure | None) -> dict[str, object]:
     entry = decision.entry
     return {
         "name": decision.template,
         "state": _state(decision),
         "template_id": entry.template_id if entry else None,
         "build_id": entry.build_id if entry else None,
+        "default_build_id": entry.current if entry else None,
+        "failed": failed.as_json if failed else None,
         "running": running.as_json if running else None,
     }
 
@@ -76,7 +87,8 @@ def _row(decision: Decision, running: Running | None) -> dict[str, object]:
 def _table(
     decisions: list[Decision],
     running: Mapping[str, Running],
-    drifted: Mapping[str, Sequence[Difference]],
+    failed: Mapping[str, Failure],
+    drifted: Mapping[str, Sequence[str]],
 ) -> str:
     width = max((len(each.template) for each in decisions), default=0)
     lines = []
@@ -86,6 +98,8 @@ def _table(
         lines.append(f"{each.template:<{width}}  {_state(each):<10}  {ids}".rstrip())
         if entry and entry.current != entry.build_id:
             lines.append(f"{'':<{width}}  `default` is on build {entry.current}, put there by hand")
+        if each.template in failed:
+            lines.append(f"{'':<{width}}  {failed[each.template].told(each.template)}")
         if each.template in running:
             lines.append(f"{'':<{width}}  {running[each.template]}")
         lines += [f"{'':<{width}}  {other}" for other in drifted.get(each.template, ())]

@@ -11,6 +11,8 @@ from threading import RLock
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local import schema
 
+FILE = "templates.db"  # in the data directory
+
 
 class Unkept(SandboxfileError):  # noqa: N818 - named for what it says
     """The database takes or gives nothing: a full disk, as a rule."""
@@ -79,7 +81,7 @@ def _open(directory: Path) -> sqlite3.Connection:
     try:
         fcntl.flock(gate, fcntl.LOCK_EX)
         db = sqlite3.connect(
-            directory / "templates.db", timeout=30, isolation_level=None, check_same_thread=False
+            directory / FILE, timeout=30, isolation_level=None, check_same_thread=False
         )
         db.row_factory = sqlite3.Row
         (version,) = db.execute("PRAGMA user_version").fetchone()

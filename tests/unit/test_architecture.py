@@ -24,6 +24,7 @@ LAYERS = (
         "once",
         "tags",
         "durations",
+        "failures",
     ),
     ("answers", "contents", "moves", "journal", "timeline"),
     ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),

@@ -1,5 +1,6 @@
 """What goes wrong: one clear message, the right exit code, and the rest of the graph goes on."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,10 +93,16 @@ def test_a_command_that_fails_is_told_with_its_line(write: Callable[..., User]) 
     assert "1 failed, 1 skipped, 1 built in" in ran.err
     assert set(user.entries()) == {"fn-good"}
     assert "about to fail" in user.run("logs", "fn-bad").out
+    told = "fn-bad       the last build failed at `build`: "
+    assert told not in user.run("status").out  # it is a line of its own
+    assert told[13:] in user.run("status").out
+    assert list(user.run("plan", "--json").data["failed"]) == ["fn-bad"]
 
 
 def test_what_came_through_is_kept_going_with(write: Callable[..., User]) -> None:
     user = write("run: ['exit 3']")
+    subprocess.run(["git", "-C", str(user.root), "init", "-q"], check=True)
+    hint = "add novita.local.lock to .gitignore: what is in it is this machine's own\n"
 
     first = user.run("build", "--keep-going", "--json")
     second = user.run("build", "fn-bad", "--keep-going")
@@ -103,11 +110,13 @@ def test_what_came_through_is_kept_going_with(write: Callable[..., User]) -> Non
     third = user.build()
 
     assert first.code == 7
+    assert [hint in each.err for each in (first, second, third)] == [True, False, False]
     assert [each["status"] for each in first.data["templates"]] == ["done", "failed", "skipped"]
     assert first.data["summary"]["counts"] == {"build": 1, "failed": 1, "skipped": 1}
     assert "novita.yaml:12:11: error: " in first.of("fn-bad")["error"]
     assert second.code == 1
     assert {job.partition(":")[2] for job in third.done} == {"fn-bad", "fn-upon-bad"}
+    assert user.run("plan", "--json").data["failed"] == {}
     assert set(user.entries()) == {"fn-good", "fn-bad", "fn-upon-bad"}
 
 

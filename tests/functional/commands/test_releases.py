@@ -15,6 +15,7 @@ from tests.functional.commands.conftest import Serving
 pytestmark = pytest.mark.engine
 
 NAME = "fn-release"
+DATA = "built"  # where the service keeps its templates
 CONFIG = """\
 version: 1
 name: {name}
@@ -44,7 +45,9 @@ class Story:
 
     def content(self, reference: str) -> str:
         """Return what a sandbox of this template finds in itself."""
-        return self.host.command("run", reference, "--", "cat", "/content").out.strip()
+        return self.host.command(
+            "run", "--data", DATA, reference, "--", "cat", "/content"
+        ).out.strip()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def story(
 ) -> Story:
     images(NAME)
     host = place("host")
-    url = serve(host)
+    url = serve(host, "--data", DATA)
     client = place("client").having(NOVITA_API_KEY="key-of-the-tests")
     values = {"name": NAME, "base": base, "url": url, "registry": registry}
     builds = []

@@ -440,6 +440,8 @@ def test_status_compares_with_the_lock_alone(done: User) -> None:
                 "state": "not built",
                 "template_id": None,
                 "build_id": None,
+                "default_build_id": None,
+                "failed": None,
                 "running": None,
             }
         ],
@@ -494,8 +496,11 @@ def test_env_refuses_what_is_not_built(done: User) -> None:
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
         "error: the lock has no template ID of `d` for target `local`\n"
-        "hint: run `sandboxfile build d e --target local`\n"
+        "hint: run `sandboxfile build --target local`\n"
     )
+    assert "hint: run `sandboxfile build d e --target local`\n" in done.run("env", "d", "e").err
+    ran = done.run("env", "other", "--target", "novita")
+    assert "--target novita`; target `local` has it: `--target local`\n" in ran.err
 
 
 def test_env_has_no_two_values_for_one_variable(user: User) -> None:
@@ -713,6 +718,20 @@ def test_a_template_that_is_not_built_here_does_not_run(three: User, argv: list[
             "hint: run `sandboxfile build parent --target local`\n"
         ),
     )
+
+
+@pytest.mark.parametrize("argv", [["run", "x", "--", "true"], ["shell", "x"]])
+def test_a_directory_without_templates_is_not_made_one(user: User, argv: list[str]) -> None:
+    ran = user.run(argv[0], "--data", "mistyped", *argv[1:])
+
+    assert (ran.code, ran.err) == (
+        64,
+        (
+            "error: `--data mistyped` is no directory of a local template service\n"
+            "hint: give what `sandboxfile serve --data DIR` was given\n"
+        ),
+    )
+    assert list(user.root.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -509,6 +509,23 @@ def test_a_tag_that_is_gone_is_drift(client: User, service: FakeService, new: Bu
     assert [each["text"] for each in drift(client)] == [f"`stable` is gone, not on {new.id}"]
 
 
+def test_tags_that_went_together_are_told_on_one_line(
+    client: User, service: FakeService, old: Build, new: Build
+) -> None:
+    for tag in ("default", "stable"):
+        service.tags[new.template, tag] = old.id
+    assert [each["tag"] for each in drift(client)] == ["default", "stable"]
+
+    ran = client.run("status", "api", "--refresh")
+
+    (line,) = ran.out.splitlines()[1:]
+    remedy = f"sandboxfile tag api default stable --build {new.id}"
+    said = f"`default`, `stable` are on build {old.id}, not on {new.id} ({remedy})"
+    assert line.strip() == said
+    assert client.run(*remedy.split()[1:]).code == 0
+    assert drift(client) == []
+
+
 def test_a_newer_build_is_drift(client: User, service: FakeService, new: Build) -> None:
     later = build(service, "api", "default")
 

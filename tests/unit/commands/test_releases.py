@@ -292,6 +292,10 @@ def test_only_a_ready_build_is_gone_back_to(
     assert (ran.code, "it is `error`" in ran.err) == (1, True)
     ran = client.run("rollback", "api", "--to", "00000000-0000-4000-8000-00000000ffff")
     assert (ran.code, "has no build 00000000" in ran.err) == (1, True)
+    client.run("tag", "api", "stable", "--build", old.id)
+    ran = client.run("rollback", "api", "--to", "00000000-0000-4000-8000-00000000ffff")
+    assert ran.err.startswith("error: `api` has no build")  # it says nothing of what it left
+    client.run("tag", "api", "stable", "--build", new.id)
     old.settle("error")
     assert client.run("rollback", "api").code == 1
     assert on(service, "default") == new.id
