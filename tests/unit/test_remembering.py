@@ -1,0 +1,168 @@
+"""The first stage says what the second would say, or nothing."""
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from contextlib import chdir, suppress
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import __version__, fresh
+from tests.fakes import built
+from tests.fakes.shell import User
+
+ROOT = """\
+version: 1
+members: ["services/*"]
+include: [shared.yaml]
+templates:
+  root:
+    base: debian:12
+    files: ["deep/er/data/ -> /data/", "one.txt -> /one", "*.cfg -> /etc/"]
+"""
+SHARED = "version: 1\ntemplates:\n  own: {base: {dockerfile: image/Dockerfile, context: deep}}\n"
+MEMBER = """\
+version: 1
+base: {template: root}
+packages: {pip: {requirements: requirements.txt}}
+files: ["src/**/*.py -> /src/"]
+"""
+FILES = {
+    "novita.yaml": ROOT,
+    "shared.yaml": SHARED,
+    "image/Dockerfile": "FROM debian:12\nCOPY . /x\n",
+    "services/a/novita.yaml": MEMBER,
+    "services/b/novita.yaml": MEMBER,
+    **{f"services/{name}/requirements.txt": "six==1.17.0\n" for name in "ab"},
+    **{f"services/{name}/src/x/main.py": "print()\n" for name in "ab"},
+    **{f"deep/er/data/{name}": name for name in ("one", "two", "in/three")},
+    "one.txt": "1",
+    "a.cfg": "a",
+}
+NEW = (
+    ".dockerignore", "services/a/.dockerignore", "image/Dockerfile.dockerignore", "b.cfg",
+    "deep/er/data/four", "services/a/src/y.py", "services/a/src/y.txt", "services/a/uv.lock",
+    "services/c/novita.yaml", "services/a/novita.yml", "unrelated", "services/unrelated",
+    "services/a/.git", "novita.yml", "../novita.yaml",
+)  # fmt: skip
+COMMANDS = (
+    ("", ["plan", "--offline", "--detailed-exitcode"]),
+    ("services/a", ["plan", "--offline", ".", "--detailed-exitcode"]),
+    ("deep/er", ["plan", "--offline", "own", "--json", "--detailed-exitcode"]),
+)
+
+
+@pytest.fixture
+def mono(user: User) -> User:
+    """A workspace of two members, of which everything is built, and a copy to go back to."""
+    for path, content in FILES.items():
+        user.write(path, content)
+    built.pretend(user.root)
+    user.run("status")
+    shutil.copytree(user.root, user.root.with_name("kept"))
+    return user
+
+
+class Edits:
+    """Changes of a workspace by chance, each of which something may or may not depend on."""
+
+    def __init__(self, user: User, seed: int) -> None:
+        self._user = user
+        self._rng = random.Random(seed)
+
+    def one(self) -> str:
+        """Change something and say what."""
+        kinds = (self._write, self._write, self._retime, self._new, self._new, self._remove,
+                 self._rename, self._move, self._mode, self._link, self._lock)  # fmt: skip
+        kind = self._rng.choice(kinds)
+        name = self._rng.choice([*FILES])
+        path = self._user.root / name
+        with suppress(OSError):  # an edit before this one was of the same
+            kind(path)
+        return f"{kind.__name__} {name}"
+
+    def back(self) -> None:
+        """Bring all content back as it was, other in the times of some of it."""
+        kept = self._user.root.with_name("kept")
+        for path in (*self._user.root.iterdir(), self._user.root.with_name("novita.yaml")):
+            if path.name == ".sandboxfile":
+                continue
+            with suppress(FileNotFoundError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.copytree(
+            kept, self._user.root, dirs_exist_ok=True, ignore=lambda *_: [".sandboxfile"]
+        )
+
+    def _write(self, path: Path) -> None:
+        content = path.read_bytes()
+        os.utime(path)
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ self._rng.choice([0, 1, 2])]))
+
+    def _retime(self, path: Path) -> None:
+        before = path.stat()
+        path.write_bytes(path.read_bytes().swapcase())
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def _new(self, _: Path) -> None:
+        path = self._user.root / self._rng.choice(NEW)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(self._rng.choice(["version: 1\nbase: debian:12\n", "*.py\n", "", "er"]))
+
+    def _remove(self, path: Path) -> None:
+        path.unlink()
+
+    def _rename(self, path: Path) -> None:
+        other = self._user.root / self._rng.choice([*FILES])
+        path.rename(path.with_name("aside"))
+        other.rename(path)
+        path.with_name("aside").rename(other)
+
+    def _move(self, path: Path) -> None:
+        above = path.parent
+        if above != self._user.root:
+            above.rename(above.with_name("moved"))
+            if self._rng.random() < 0.5:
+                above.symlink_to("moved")
+            else:
+                shutil.copytree(above.with_name("moved"), above)
+
+    def _mode(self, path: Path) -> None:
+        path.chmod(self._rng.choice([0o600, 0o644, 0o755]))
+
+    def _link(self, path: Path) -> None:
+        path.rename(path.with_name("target"))
+        path.symlink_to("target")
+
+    def _lock(self, _: Path) -> None:
+        path = self._user.root / "novita.local.lock"
+        text = path.read_text()
+        path.write_text(self._rng.choice([text, text.replace("sf1:", "sf1:0", 1), ""]))
+
+
+def _first(user: User, argv: list[str]) -> tuple[str, str] | None:
+    with chdir(user.root):
+        return fresh.said(__version__, argv, {**user.environ, "HOME": str(user.home)})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_stage_says_what_the_second_would_say_or_nothing(
+    mono: User, grown_old: Callable[[], None], seed: int
+) -> None:
+    edits = Edits(mono, seed)
+    for _ in range(4):
+        edits.back()
+        grown_old()
+        for below, argv in COMMANDS:
+            user = mono.at(mono.root / below)
+            ran = user.run(*argv)
+            assert ran.code == 0, ran.err
+            assert _first(user, argv) == (ran.err, ran.out)  # what is up to date is remembered
+        done = [edits.one() for _ in range(1 + seed % 2)]
+        for below, argv in COMMANDS:
+            user = mono.at(mono.root / below)
+            first = _first(user, argv)
+            if first is not None:
+                again = user.run(*argv)
+                assert (0, *first) == (again.code, again.err, again.out), (argv, done)
