@@ -254,8 +254,9 @@ def remember(
     root = os.path.dirname(config)  # noqa: PTH120
     try:
         found, absent = _looked_at(config, paths, seen or {})
-        newest = max(max(stat.st_mtime_ns, stat.st_ctime_ns) for stat in found.values())
-        if newest + SLACK_NS > since:
+        modified = max([stat.st_mtime_ns for stat in found.values()])
+        changed = max([stat.st_ctime_ns for stat in found.values()])
+        if max(modified, changed) + SLACK_NS > since:
             return
         parts = (
             told.encode(),
@@ -329,7 +330,7 @@ def _joined(paths: "list[str]", here: str, root: str) -> bytes:
             short.append(up + path[len(above) :])
         else:
             short.append(path)
-    return b"".join([os.fsencode(path) + b"\0" for path in short])
+    return os.fsencode("\0".join([*short, ""]))
 
 
 def _keep(directory: str, name: str, *parts: bytes) -> None:
