@@ -11,9 +11,13 @@ def run() -> None:
     """Run the command line and exit."""
     began = time.monotonic()
     argv, environ = sys.argv[1:], dict(os.environ)
-    answer = fresh.said(__version__, argv, environ)
-    if answer is not None and _is_written(*answer, began):
-        os._exit(0)  # nothing was opened: skip the interpreter's own tidying up
+    try:
+        answer = fresh.said(__version__, argv, environ)
+        if answer is not None and _is_written(*answer, began):
+            os._exit(0)  # nothing was opened: skip the interpreter's own tidying up
+    except KeyboardInterrupt:  # as the second stage ends then
+        os.write(2, b"interrupted\n")
+        os._exit(130)
     from sandboxfile.main import main
 
     # A stream that was closed when we were started is None.

@@ -74,6 +74,16 @@ def test_what_cannot_be_said_is_for_the_second_stage(
     assert (ran.returncode == 0) == (closed == "<&-"), ran
 
 
+def test_an_interrupt_ends_the_first_stage_in_one_word(user: User, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef getcwd(): raise KeyboardInterrupt\nos.getcwd = getcwd\n"
+    )
+
+    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("build")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+
+
 def test_what_the_first_stage_does_not_know_is_for_the_second(without_second_stage: User) -> None:
     ran = without_second_stage.command("build")
 
