@@ -1,7 +1,8 @@
 """Base tags to digests, and the bases a build starts from; the lock keeps what is found here."""
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandboxfile import bootstrap
@@ -32,6 +33,8 @@ class Resolver:
     emit: Emit
     cancel: Cancel
     elsewhere: bool = False  # the service builds: no engine's image is of use
+    _brought: dict[str, ResolvedBase] = field(default_factory=dict)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def pins(self, survey: Survey) -> Mapping[str, str]:
         """Return `resolved` entries for every base that has none.
@@ -42,7 +45,8 @@ class Resolver:
         for surveyed in survey.templates.values():
             for image, at in _images(surveyed):
                 name = pin_name(image)
-                if name in surveyed.unresolved and name not in found:
+                is_new = name not in found and ENGINE_PREFIX + name not in found
+                if name in surveyed.unresolved and is_new:
                     found |= self._image(image, name, at)
             base = surveyed.template.base
             if isinstance(base, BootstrapBase) and pin_name(base) in surveyed.unresolved:
@@ -170,6 +174,14 @@ class Resolver:
         if isinstance(base, BootstrapBase):
             return self._bootstrapped(base, resolved)
         assert isinstance(base, ImageBase)
+        pinned = self.pinned(base.image, resolved)[0]
+        with self._locks.setdefault(pinned, threading.Lock()):
+            if pinned not in self._brought:
+                self._brought[pinned] = self._bring(base, resolved, job)
+            return self._brought[pinned]
+
+    def _bring(self, base: ImageBase, resolved: Mapping[str, str], job: str) -> ResolvedBase:
+        """Bring an image into the engine, which a run does once, however many are based on it."""
         found = self.image(base.image, resolved, job=job, at=base.at)
         if triggers := self.engine().image_config(found.reference).get("OnBuild"):
             raise SandboxfileError(

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -254,3 +255,36 @@ def test_fetching_a_base_ends_when_the_run_is_stopped(resolver: Make) -> None:
             find.image(f"debian@{DIGEST}", {}, job="build:x", at=Position("novita.yaml", 3, 1))
         hold.set()
         engine.close()
+
+
+def test_a_base_of_many_templates_is_brought_into_the_engine_once(
+    user: User, resolver: Make
+) -> None:
+    resolved = {"docker.io/library/debian:12 linux/amd64": DIGEST}
+    templates = "".join(f"  t{number}: {{base: debian:12}}\n" for number in range(8))
+    found = look(user, f"templates:\n{templates}", resolved)
+    with serving() as fake:
+        path = f"GET /images/docker.io/library/debian@{DIGEST}/json"
+        fake.answers[path] = Answer(body={"Id": DIGEST, "Config": {}})
+        engine = DockerEngine(Address(url=fake.url))
+        find = resolver(engine=lambda: engine)
+        with ThreadPoolExecutor(4) as pool:
+            bases = list(pool.map(lambda each: find.base(each, resolved), found.templates.values()))
+        asked = [each for each in fake.asked if each.path.startswith("/images/")]
+        engine.close()
+    assert {base.digest for base in bases} == {DIGEST}
+    assert len(bases) == 8
+    assert len(asked) == 2  # whether it is there, and what it says of itself
+
+
+@pytest.mark.usefixtures("_nobody_answers")
+def test_a_base_that_the_engine_alone_has_is_told_of_once(
+    user: User, resolver: Make, said: list[Event]
+) -> None:
+    with serving() as fake:
+        fake.answers["GET /images/my-image:dev/json"] = Answer(body={"Id": DIGEST})
+        engine = DockerEngine(Address(url=fake.url))
+        surveyed = look(user, "templates: {a: {base: my-image:dev}, b: {base: my-image:dev}}\n")
+        assert len(resolver(engine=lambda: engine).pins(surveyed)) == 1
+        engine.close()
+    assert str(said).count("is taken from the engine") == 1
