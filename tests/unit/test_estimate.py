@@ -1,11 +1,15 @@
 """What a plan will take follows from its steps, its edges and what earlier runs took."""
 
+from dataclasses import fields
+from typing import Any
+
 import pytest
 
 from sandboxfile import estimate, plan
 from sandboxfile.config import load
 from sandboxfile.durations import Cost, History
 from sandboxfile.model import Builder
+from sandboxfile.pipeline import Pipeline
 from sandboxfile.plan import Decision, Known
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import Survey, survey
@@ -65,3 +69,12 @@ def test_a_run_takes_its_longest_chain_or_what_its_places_allow(user: User) -> N
     one = dict.fromkeys(("build", "push", "snapshot"), 1)
     assert estimate.of_run(decisions, found, HISTORY, one) == pytest.approx(10 + 5 + 2 + 1)
     assert estimate.of_run((), found, HISTORY, one) == 0.0
+
+
+@pytest.mark.parametrize("builder", ["docker", "remote"])
+def test_what_is_estimated_is_what_will_run(user: User, builder: Builder) -> None:
+    decisions, found = planned(user, builder)
+    nothing: dict[str, Any] = dict.fromkeys(each.name for each in fields(Pipeline) if each.init)
+    jobs = Pipeline(**{**nothing, "survey": found, "builder": builder}).jobs(decisions)
+    needs = {job.name: tuple(need.name for need in job.needs) for job in jobs}
+    assert estimate.chains(decisions, found) == needs
