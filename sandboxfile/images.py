@@ -5,26 +5,34 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sandboxfile import archive, contents, dockerfile, inherit, keys
+from sandboxfile import archive, buildcache, contents, dockerfile, inherit, keys
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.dockerfile import Rendered
-from sandboxfile.engines import BuildSpec, Engine
+from sandboxfile.engines import BuildSpec, Built, Engine
 from sandboxfile.errors import BuildFailed, Cancelled, SandboxfileError
 from sandboxfile.events import Emit, Notice
 from sandboxfile.model import (
+    BuildCache,
     Builder,
     DockerfileBase,
     ImageBase,
     ImageConfig,
+    Login,
     ResolvedBase,
     Run,
     TemplateBase,
 )
-from sandboxfile.resolve import Resolver
+from sandboxfile.places import Position
+from sandboxfile.reference import ImageReference
+from sandboxfile.resolve import Resolver, refused_triggers
 from sandboxfile.statcache import Digests
 from sandboxfile.survey import Survey, Surveyed
+
+PREFIX = "sandboxfile/"  # of repositories in the engine
+_TAG_LIMIT = 128  # characters (OCI distribution spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +40,8 @@ class Images:
     """The images of one run's templates; several threads may ask for them at once.
 
     `published` returns the image (`repo@sha256:…`) that the lock or the registry has of exactly
-    this content, None where neither has.
+    this content, None where neither has. `registry` is where the target has its images, None
+    where that cannot be pushed to by a build; `logins` are those which Docker does not know.
     """
 
     survey: Survey
@@ -48,6 +57,9 @@ class Images:
     builder: Builder
     emit: Emit
     cancel: Cancel
+    cache: BuildCache = field(default_factory=BuildCache)
+    registry: str | None = None
+    logins: Callable[[str], Login | None] = lambda _: None
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     # --- the Dockerfile ----------------------------------------------------------------------
@@ -117,18 +129,29 @@ class Images:
 
     # --- the build ---------------------------------------------------------------------------
 
+    @property
+    def pushes(self) -> bool:
+        """Whether builds bring images to the target's registry themselves, and not here."""
+        is_ours = self.registry is not None and self.builder == "docker"
+        return is_ours and self.engine().info().elsewhere
+
     def image(self, surveyed: Surveyed, *, fresh: bool = False) -> str:
-        """Return the tag of the template's image in the engine; build it unless it is there."""
+        """Return the template's image; build it unless it is there.
+
+        It is a tag in the engine, or `repo@sha256:…` where builds push.
+        """
         assert surveyed.keys is not None
         name = surveyed.template.name
         tag = image_tag(name, surveyed.keys.image_key)
         with self._locks.setdefault(name, threading.Lock()):
+            if self.pushes:
+                found = None if fresh else self.published(surveyed)
+                return found or self._build(surveyed, tag)
             if not fresh and self.engine().find(tag) is not None:
                 return tag
             if not fresh and self._pulled(surveyed, tag):
                 return tag
-            self._build(surveyed, tag)
-            return tag
+            return self._build(surveyed, tag)
 
     def _pulled(self, surveyed: Surveyed, tag: str) -> bool:
         """Take the image from the registry when the lock or the registry itself has this key."""
@@ -146,11 +169,16 @@ class Images:
         self.engine().tag(found, tag)
         return True
 
-    def _build(self, surveyed: Surveyed, tag: str) -> None:
+    def _build(self, surveyed: Surveyed, tag: str) -> str:
         template = surveyed.template
         assert surveyed.keys is not None
-        base = self._base(surveyed)
-        rendered = self._render(surveyed, base, self.configs.in_engine(base.reference))
+        if self.engine().info().elsewhere:
+            base = self._base_elsewhere(surveyed)
+            config = self.asked(base.reference)
+        else:
+            base = self._base(surveyed)
+            config = self.configs.in_engine(base.reference)
+        rendered = self._render(surveyed, base, config)
         write(self.generated, template.name, "Dockerfile", rendered.text)
         secrets = {
             name: self.secrets(name)
@@ -172,12 +200,52 @@ class Images:
             secrets=secrets,
             needs=rendered.needs,
             no_cache=self.no_cache,
+            **self._beside(tag, template.name),
         )
         try:
-            self.engine().build(spec, emit=self.emit, cancel=self.cancel)
+            built = self.engine().build(spec, emit=self.emit, cancel=self.cancel)
         except BuildFailed as error:
             error.at = rendered.place(error.step) or error.at or template.at
             raise
+        return _reference(spec, built)
+
+    def _beside(self, tag: str, name: str) -> Mapping[str, Any]:
+        """Return the caches of a build, and where it pushes to."""
+        root = self.generated.parents[1]
+        to = tuple(buildcache.exported(each, name, root) for each in self.cache.to)
+        from_ = tuple(buildcache.imported(each, name, root) for each in self.cache.from_)
+        push = f"{self.registry}/{tag.removeprefix(PREFIX)}" if self.pushes else None
+        places = [push] if push else []
+        places += [ref for each in (*to, *from_) if (ref := buildcache.fields(each).get("ref"))]
+        hosts = {ImageReference.parse(place).registry for place in places}
+        logins = {host: login for host in sorted(hosts) if (login := self.logins(host))}
+        return {"cache_to": to, "cache_from": from_, "push": push, "logins": logins}
+
+    def _base_elsewhere(self, surveyed: Surveyed) -> ResolvedBase:
+        """Return a base that a builder with no images of this engine can begin with."""
+        base = surveyed.template.base
+        if isinstance(base, TemplateBase):
+            reference = self.image(self.survey[base.template]) if self.pushes else ""
+        elif isinstance(base, DockerfileBase):
+            reference = self._user_dockerfile(surveyed, base).reference if self.pushes else ""
+        else:
+            reference = self.resolver.name(surveyed, self.resolved)
+        self._check_seen(reference, base.at)
+        if triggers := self.asked(reference).on_build if isinstance(base, ImageBase) else ():
+            raise refused_triggers(reference, triggers[0], base.at)
+        return ResolvedBase(reference=reference, digest="")
+
+    def _check_seen(self, reference: str, at: Position) -> None:
+        if "@sha256:" in reference:
+            return
+        hint = "push the base to a registry and name it there"
+        if not reference:
+            hint = "give the target a `registry`, which the builder pushes to and pulls from"
+        raise SandboxfileError(
+            "the builder that `engine` names sees registries only, and this base is in none",
+            hint=f"{hint}; or let Docker build: `engine: docker`",
+            at=at,
+        )
 
     def _base(self, surveyed: Surveyed) -> ResolvedBase:
         base = surveyed.template.base
@@ -204,10 +272,7 @@ class Images:
         if parsed.syntax is not None:
             text = f"`# syntax={parsed.syntax}` makes the engine fetch that image itself"
             self.emit(Notice(job=job, text=text, level="warning"))
-        pins = {
-            image: self.resolver.image(image, self.resolved, job=job, at=base.at).reference
-            for image in parsed.images
-        }
+        pins = {image: self._brought(image, job, base.at) for image in parsed.images}
         text = parsed.pin(pins)
         members = archive.context_members(text, selection, self.digests)
         spec = BuildSpec(
@@ -221,18 +286,40 @@ class Images:
             secrets={name: self.secrets(name) for name in parsed.secrets},
             needs=parsed.needs,
             no_cache=self.no_cache,
+            **self._beside(tag, below(surveyed.template.name)),
         )
         try:
             built = self.engine().build(spec, emit=self.emit, cancel=self.cancel)
         except BuildFailed as error:
             error.at = parsed.place(error.step) or error.at or base.at
             raise
-        return ResolvedBase(reference=tag, digest=built.image_id, local=True)
+        reference = _reference(spec, built)
+        return ResolvedBase(reference=reference, digest=built.image_id, local=not self.pushes)
+
+    def _brought(self, image: str, job: str, at: Position) -> str:
+        """Return the name by which a Dockerfile is to begin with an image, and bring it there."""
+        if self.engine().info().elsewhere:
+            reference = self.pinned(image)
+            self._check_seen(reference, at)
+            return reference
+        return self.resolver.image(image, self.resolved, job=job, at=at).reference
+
+
+def _reference(spec: BuildSpec, built: Built) -> str:
+    if spec.push is None:
+        return spec.tag
+    return f"{spec.push.rpartition(':')[0]}@{built.image_id}"
+
+
+def below(template: str) -> str:
+    """Return the name of the cache of a template's own Dockerfile; no template has it."""
+    is_short = len(template) <= _TAG_LIMIT - len(".base")
+    return f"{template if is_short else keys.short(template)}.base"
 
 
 def image_tag(template: str, key: str, *, prefix: str = "sf") -> str:
     """Return the tag in the engine of a template's image: `sandboxfile/<name>:sf-<16 hex>`."""
-    return f"sandboxfile/{repository(template)}:{prefix}-{key.partition(':')[2][:16]}"
+    return f"{PREFIX}{repository(template)}:{prefix}-{key.partition(':')[2][:16]}"
 
 
 def repository(template: str) -> str:

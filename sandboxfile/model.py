@@ -11,7 +11,9 @@ from sandboxfile.places import Position
 PLATFORM = "linux/amd64"  # the service boots nothing else (docs/protocol.md, 3.10)
 
 # What a Dockerfile may need of the engine that builds it.
-Feature = Literal["secrets", "cache_export", "cancel", "heredoc", "cache_mounts", "load"]
+Feature = Literal[
+    "secrets", "cache_import", "cache_export", "cancel", "heredoc", "cache_mounts", "load"
+]
 
 Manager = Literal["apt", "pip", "npm", "uv", "bun"]
 
@@ -239,11 +241,23 @@ Builder = Literal["docker", "remote"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildCache:
+    """Where BuildKit writes the layers of builds `to` and takes them `from_`; in no key.
+
+    References of a registry, or fields as `docker buildx build --cache-to` takes them.
+    """
+
+    to: tuple[str, ...] = ()
+    from_: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where templates are published.
 
     `api_url` has no trailing slash; `registry` is `host[:port]/repository` without a tag, in
     which images are pushed as `<registry>/<template>`. `default` also moves the tag `default`.
+    `cache` stands for that of the workspace.
     """
 
     name: str
@@ -255,6 +269,7 @@ class Target:
     builder: Builder = "docker"
     tags: tuple[str, ...] = ()
     default: bool = True
+    cache: BuildCache | None = None
     at: Position | None = None
 
 
@@ -293,6 +308,7 @@ class Workspace:
     targets: Mapping[str, Target]
     default_target: str | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
+    cache: BuildCache | None = None
     secrets: Mapping[str, SecretSource] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: tuple[Path, ...] = ()

@@ -12,6 +12,7 @@ from sandboxfile import (
     __version__,
     account,
     app,
+    buildcache,
     collector,
     credentials,
     fidelity,
@@ -29,7 +30,7 @@ from sandboxfile.journal import Journal
 from sandboxfile.lockwriter import LockWriter
 from sandboxfile.loopback import is_loopback
 from sandboxfile.manifests import Manifests
-from sandboxfile.model import Login, RegistryCredentials, Secret
+from sandboxfile.model import BuildCache, Feature, Login, RegistryCredentials, Secret
 from sandboxfile.pipeline import Pipeline
 from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
@@ -63,6 +64,29 @@ class Parts:
             environ=self._environ,
             network=self._environ.get("SANDBOXFILE_NETWORK") or None,
         )
+
+    @property
+    def cache(self) -> BuildCache:
+        session = self.session
+        return session.target.cache or session.workspace.cache or BuildCache()
+
+    def check_builder(self) -> None:
+        """Say once, before any build, what each would: that builder or cache cannot be used.
+
+        Raises Unreachable, Unsupported.
+        """
+        from sandboxfile.engines import choose, probe
+
+        choice = choose.asked(self.session.workspace.engine, self._environ)
+        if choice.builder is None and self.cache == BuildCache():
+            return
+        info = self.engine().info()
+        wanted: list[Feature] = ["cache_import"] if self.cache != BuildCache() else []
+        if not all(map(buildcache.is_inline, self.cache.to)):
+            wanted.append("cache_export")
+        for need in wanted:
+            if need not in info.can:
+                raise probe.lack(need, info)
 
     def web(self) -> Web:
         session = self.session
@@ -195,6 +219,10 @@ class Parts:
             builder=builder,
             emit=session.emit,
             cancel=session.cancel,
+            cache=self.cache,
+            # The legacy line tells where to push when a build is registered, not before.
+            registry=session.target.registry if session.target.api != "v1" else None,
+            logins=self._own_login,
         )
 
     def pipeline(

@@ -209,7 +209,10 @@ class Pipeline:
         return release(surveyed, self.builder, decision.tags, fresh=decision.forced)
 
     def push(self, decision: Decision) -> str | None:
-        release = self._filled(self.release(decision))
+        release = self.release(decision)
+        if release.image is not None and self.images.pushes:  # which its build has done
+            return self.publisher().find_image(release)
+        release = self._filled(release)
         return self.publisher().push(release, emit=self.emit, cancel=self.cancel)
 
     def _filled(self, release: Release, published: str | None = None) -> Release:
@@ -240,7 +243,7 @@ class Pipeline:
             if self.builder == "remote":
                 release = self._with_recipe(release, decision)
             elif image:
-                release = self._filled(release)
+                release = self._filled(release, image if self.images.pushes else None)
             else:
                 image = self._published_image(decision, release)
                 release = self._filled(release, image)
@@ -270,7 +273,9 @@ class Pipeline:
         image = self.publisher().find_image(release)
         if image is not None:
             return image
-        self.images.image(self.survey[decision.template])
+        made = self.images.image(self.survey[decision.template])
+        if self.images.pushes:
+            return made
         return self.publisher().push(self._filled(release), emit=self.emit, cancel=self.cancel)
 
     def tag(self, decision: Decision) -> None:

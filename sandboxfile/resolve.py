@@ -184,12 +184,7 @@ class Resolver:
         """Bring an image into the engine, which a run does once, however many are based on it."""
         found = self.image(base.image, resolved, job=job, at=base.at)
         if triggers := self.engine().image_config(found.reference).get("OnBuild"):
-            raise SandboxfileError(
-                f"the image `{base.image}` would run instructions of its own in this build: "
-                f"ONBUILD {triggers[0]}",
-                hint="use it in a Dockerfile (`base: {dockerfile: ...}`), where they can be seen",
-                at=base.at,
-            )
+            raise refused_triggers(base.image, triggers[0], base.at)
         return found
 
     def image(
@@ -226,6 +221,15 @@ class Resolver:
                 )
             self.engine().load_root(made.path, tag, labels={"sandboxfile.base": base.suite})
         return ResolvedBase(reference=tag, digest=digest, local=True)
+
+
+def refused_triggers(image: str, trigger: str, at: Position) -> SandboxfileError:
+    """Return the error for an image that would do more than it shows."""
+    return SandboxfileError(
+        f"the image `{image}` would run instructions of its own in this build: ONBUILD {trigger}",
+        hint="use it in a Dockerfile (`base: {dockerfile: ...}`), where they can be seen",
+        at=at,
+    )
 
 
 def _bootstrap_tag(base: BootstrapBase, digest: str) -> str:

@@ -76,7 +76,10 @@ def run(
     keep_going: bool,
 ) -> Ended:
     """Run what the plan says; `builds` images at once."""
-    pipeline = Parts(session).pipeline(planned.survey, planned.resolved, no_cache=no_cache)
+    parts = Parts(session)
+    if session.target.builder == "docker" and any(d.action == "build" for d in planned.stale):
+        parts.check_builder()
+    pipeline = parts.pipeline(planned.survey, planned.resolved, no_cache=no_cache)
     jobs = pipeline.jobs(planned.stale)
     target, history = session.target.name, planning.history(session)
     results = graph.run(

@@ -15,7 +15,7 @@ from sandboxfile.places import Position, Problem
 
 VERSION = 1
 # What holds for a whole workspace is said in one place.
-ROOT_ONLY = ("members", "targets", "default_target", "engine", "secrets", "groups")
+ROOT_ONLY = ("members", "targets", "default_target", "engine", "cache", "secrets", "groups")
 SHORT_ONLY = ("name", "matrix", "extends", *template.KEYS)
 _MOST_MEMBERS = 10_000
 

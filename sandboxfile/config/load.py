@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandboxfile import collector
-from sandboxfile.config import expand, groups, matrix, template, variables, workspace
+from sandboxfile.config import caches, expand, groups, matrix, template, variables, workspace
 from sandboxfile.config.document import Node
 from sandboxfile.config.expand import Known, Source
 from sandboxfile.config.files import Files, Written
@@ -209,6 +209,7 @@ def _workspace(read: _Read, given: Given) -> Workspace:
             around.get("default_target"), _all_names(around.get("targets"), targets), scope
         ),
         engine=workspace.engine(around.get("engine"), scope),
+        cache=caches.read(around.get("cache"), scope),
         secrets=secrets,
         groups=groups.read(value(root.node, "groups"), scope),
         files=tuple(file.path for file in files.read),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from sandboxfile.config import addresses, template, values
+from sandboxfile.config import addresses, caches, template, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import is_put_in
 from sandboxfile.config.problems import near
@@ -20,7 +20,7 @@ from sandboxfile.model import (
     Target,
 )
 
-KEYS = ("targets", "default_target", "engine", "secrets")
+KEYS = ("targets", "default_target", "engine", "cache", "secrets")
 
 # Words people try to write credentials under. They come from the environment or Docker's logins.
 CREDENTIALS = (
@@ -106,6 +106,7 @@ def _target(name: str, node: Node, scope: Scope) -> Target | None:
         builder=builder,
         tags=tags,
         default=_default(default, scope),
+        cache=caches.read(value(node, "cache"), scope),
         at=node.key_at,
     )
 

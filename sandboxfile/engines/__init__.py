@@ -16,7 +16,10 @@ BuilderKind = Literal["buildkit", "classic", "podman", "buildx"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What was found and why it was chosen; `why` is one line for `doctor`."""
+    """What was found and why it was chosen; `why` is one line for `doctor`.
+
+    `elsewhere` says that a builder builds which does not see the images of this engine.
+    """
 
     kind: Kind
     builder: BuilderKind
@@ -26,6 +29,7 @@ class EngineInfo:
     can: frozenset[Feature]
     address: str
     why: str
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,9 @@ class BuildSpec:
     `context` starts the archive anew at each call and yields its chunks; it is a plain tar, never
     held in memory as a whole, and `dockerfile` names its member with the Dockerfile. `secrets`
     maps BuildKit secret ids to files. `needs` are features the Dockerfile cannot do without.
+    `cache_to` and `cache_from` are options of `docker buildx build`. With `push` (`repo:tag`) the
+    image goes to that registry and not into the engine; `logins` are for it and for caches, by
+    host, beside those that Docker's own configuration has.
     """
 
     job: str
@@ -48,11 +55,18 @@ class BuildSpec:
     needs: frozenset[Feature] = frozenset()
     no_cache: bool = False
     platform: str = PLATFORM
+    cache_to: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    push: str | None = None
+    logins: Mapping[str, Login] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """An image in the engine; `image_id` is the engine's own (`sha256:…`)."""
+    """An image in the engine; `image_id` is the engine's own (`sha256:…`).
+
+    One that was pushed by its build is at the registry only, and `image_id` is its digest there.
+    """
 
     tag: str
     image_id: str

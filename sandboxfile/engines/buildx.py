@@ -3,11 +3,13 @@
 A session brings secrets, other builders than the engine's own, and logins asked for on the way.
 """
 
+import base64
 import csv
 import io
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,14 +21,20 @@ from typing import Any
 
 from sandboxfile import reading
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines import BuildSpec
+from sandboxfile.engines import BuildSpec, builders
+from sandboxfile.engines.builders import Builder
 from sandboxfile.engines.trace import Narrator, Output, Vertex
 from sandboxfile.engines.wire import Address
-from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
+from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit
+from sandboxfile.model import DIGEST
 from sandboxfile.process import Command, Outcome, run
+from sandboxfile.reference import DOCKER_HUB
+
+DOCKER_HUB_KEY = "https://index.docker.io/v1/"  # what Docker's configuration calls it
 
 BUILDKIT_CLIENT = range(18, 23)  # majors of the docker client with BuildKit built in
+BOOT_S = 300.0  # a builder may have to be pulled and started
 RAWJSON = (0, 13)  # the first buildx with `--progress=rawjson`
 REMEDY = "install docker-buildx (the package docker-buildx or docker-buildx-plugin)"
 PLUGINS = (
@@ -68,38 +76,72 @@ class Client:
     def works(self) -> bool:
         return bool(self.way)
 
+    def inspect(self) -> Builder:
+        """Ask what the builder is; one that can be started is. Raises Unsupported, Unreachable."""
+        name = self.builder or "default"
+        found = builders.read(name, self._inspected(name))
+        if not found.is_running and found.driver in builders.STARTED:
+            found = builders.read(name, self._inspected("--bootstrap", name))
+        return builders.checked(found)
+
+    def _inspected(self, *arguments: str) -> Outcome:
+        argv = (str(self.program), *self.way[:-1], "inspect", *arguments)
+        return run(Command(argv=argv, env=self._environment(), remedy=REMEDY), timeout_s=BOOT_S)
+
     def verdict(self) -> str:
         """Return one line for `doctor`."""
         if not self.works():
             return "no BuildKit: the plug-in docker-buildx is missing"
         return "builds with secrets, " + ("by buildx" if self.is_buildx else "by itself")
 
-    def build(self, spec: BuildSpec, *, network: str | None, emit: Emit, cancel: Cancel) -> None:
-        """Build and tag an image in the engine.
+    def build(self, spec: BuildSpec, *, network: str | None, emit: Emit, cancel: Cancel) -> str:
+        """Build and tag an image in the engine, or push it; the digest of what was pushed.
 
         Raises BuildFailed, Unsupported, Unreachable, Cancelled, and what reading the context does.
         """
         raw = self.is_buildx and self._buildx_version >= RAWJSON
         narrator = Narrator(spec.job, emit)
         reader = _RawReader(narrator) if raw else _PlainReader(narrator)
-        command = Command(
-            argv=(str(self.program), *self.way, *self._options(spec, network, raw=raw), "-"),
-            env=self._environment(),
-            stdin=spec.context(),
-            remedy=REMEDY,
-        )
-        outcome = run(command, on_line=reader.line, cancel=cancel)
-        if outcome.status != 0:
-            raise self._failure(reader, outcome)
+        with tempfile.TemporaryDirectory(prefix="sandboxfile-") as made:
+            told = Path(made) / "metadata.json"
+            options = (
+                f"--progress={'rawjson' if raw else 'plain'}",
+                *self._output(spec, network, told),
+                *self._options(spec, network),
+            )
+            command = Command(
+                argv=(str(self.program), *self.way, *options, "-"),
+                env={**self._environment(), **self._logins(spec, Path(made))},
+                stdin=spec.context(),
+                remedy=REMEDY,
+            )
+            outcome = run(command, on_line=reader.line, cancel=cancel)
+            if outcome.status != 0:
+                raise self._failure(reader, outcome)
+            digest = _pushed(told) if spec.push else ""
         narrator.close()
+        return digest
 
-    def _options(self, spec: BuildSpec, network: str | None, *, raw: bool) -> Iterator[str]:
-        yield f"--progress={'rawjson' if raw else 'plain'}"
+    def _output(self, spec: BuildSpec, network: str | None, told: Path) -> Iterator[str]:
+        """Yield where the build is made, and where its image and its layers go."""
         if self.is_buildx:
             # Attestations would make the image an index, which a template cannot start from.
-            yield from ("--provenance=false", "--sbom=false", "--load")
+            yield from ("--provenance=false", "--sbom=false")
+            if not spec.push:
+                yield "--load"
             yield f"--builder={self.builder or 'default'}"
-        yield from (f"--tag={spec.tag}", f"--file={spec.dockerfile}")
+        if network == "host" and self.builder:
+            yield "--allow=network.host"  # which builders of their own ask for
+        if spec.push:
+            yield f"--output={_fields('type=image', f'name={spec.push}', 'push=true')}"
+            yield f"--metadata-file={told}"
+        else:
+            yield f"--tag={spec.tag}"
+        yield from (f"--cache-to={option}" for option in spec.cache_to)
+        yield from (f"--cache-from={option}" for option in spec.cache_from)
+
+    def _options(self, spec: BuildSpec, network: str | None) -> Iterator[str]:
+        yield f"--file={spec.dockerfile}"
         yield f"--platform={spec.platform}"
         if network:
             yield f"--network={network}"
@@ -126,6 +168,34 @@ class Client:
             }
         return environment
 
+    def _logins(self, spec: BuildSpec, directory: Path) -> Mapping[str, str]:
+        """Let the client know more logins than Docker's configuration has: by a copy of that.
+
+        An empty helper keeps it from asking the user's store for these hosts. Builders are found
+        by another variable then (the plug-in's documentation, `BUILDX_CONFIG`).
+        """
+        if not spec.logins:
+            return {}
+        home = Path(self.environ.get("DOCKER_CONFIG") or f"{self.environ.get('HOME', '')}/.docker")
+        try:
+            known = json.loads((home / "config.json").read_bytes())
+        except (OSError, ValueError):
+            known = {}
+        config = known if isinstance(known, dict) else {}
+        auths = dict(config.get("auths") or {})
+        helpers = dict(config.get("credHelpers") or {})
+        for host, login in spec.logins.items():
+            pair = f"{login.username}:{login.password.reveal()}"
+            key = DOCKER_HUB_KEY if host == DOCKER_HUB else host
+            auths[key] = {"auth": base64.b64encode(pair.encode()).decode()}
+            helpers[key] = ""
+        text = json.dumps({**config, "auths": auths, "credHelpers": helpers})
+        (directory / "config.json").write_text(
+            text, encoding="utf-8"
+        )  # the directory is ours alone
+        buildx = self.environ.get("BUILDX_CONFIG") or str(home / "buildx")
+        return {"DOCKER_CONFIG": str(directory), "BUILDX_CONFIG": buildx}
+
     @cached_property
     def _buildx_version(self) -> tuple[int, ...]:
         said = self._said(*self.way[:-1], "version")
@@ -144,9 +214,7 @@ class Client:
     def _failure(self, reader: "_Reader", outcome: Outcome) -> SandboxfileError:
         message = reader.text.removeprefix("ERROR: ") or f"exit status {outcome.status}"
         if "no builder" in message:
-            return Unsupported(
-                f"buildx has no builder `{self.builder}`", hint="`docker buildx ls` lists them"
-            )
+            return builders.missing(self.builder or "default")
         if "Cannot connect to the Docker daemon" in message:
             return Unreachable(f"the container engine cannot be reached: {message}")
         return reader.narrator.failure(message)
@@ -172,6 +240,17 @@ def clients(
         Client(program=program, environ=environ, address=address, builder=builder)
         for program in found.values()
     )
+
+
+def _pushed(file: Path) -> str:
+    """Return the digest of the image that was pushed, from the metadata of its build."""
+    try:
+        digest = json.loads(file.read_bytes())["containerimage.digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        digest = ""
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise Unreachable("the builder did not say which image it has pushed")
+    return digest
 
 
 def _fields(*values: str) -> str:
@@ -224,8 +303,6 @@ class _RawReader(_Reader):
             self._said(line)
 
     def _status(self, status: Mapping[str, Any]) -> None:
-        import base64
-
         for each in status.get("vertexes") or ():
             self.narrator.vertex(
                 Vertex(

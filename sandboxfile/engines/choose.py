@@ -85,7 +85,7 @@ def summary(info: EngineInfo) -> str:
 def _tried(
     choice: EngineChoice, environ: Mapping[str, str], network: str | None, system: Path
 ) -> Iterator[_Tried]:
-    wanted = _wanted(choice, environ)
+    wanted = asked(choice, environ)
     builders: dict[str, BuilderKind | None] = {
         "auto": None, "docker": "buildkit", "buildx": "buildx", "classic": "classic",
         "podman": "podman",
@@ -120,16 +120,17 @@ def _what(place: Address) -> str:
     return f"{place.source} ({place.url})"
 
 
-def _wanted(choice: EngineChoice, environ: Mapping[str, str]) -> EngineChoice:
-    asked = environ.get("SANDBOXFILE_ENGINE", "")
-    if choice.kind != "auto" or not asked:
+def asked(choice: EngineChoice, environ: Mapping[str, str]) -> EngineChoice:
+    """Return the choice, else what SANDBOXFILE_ENGINE says. Raises UsageError."""
+    named = environ.get("SANDBOXFILE_ENGINE", "")
+    if choice.kind != "auto" or not named:
         return choice
-    kind, _, builder = asked.partition(":")
+    kind, _, builder = named.partition(":")
     for known in KINDS:
         if kind == known and (not builder or kind == "buildx"):
             return EngineChoice(kind=known, builder=builder or None)  # type: ignore[arg-type]
     raise UsageError(
-        f"SANDBOXFILE_ENGINE is `{asked}`, which is no engine",
+        f"SANDBOXFILE_ENGINE is `{named}`, which is no engine",
         hint=f"one of {', '.join(KINDS)}, or `buildx:NAME`",
     )
 

@@ -89,13 +89,17 @@ class DockerEngine:
         """Ask the engine what it is, once. Raises Unreachable, Unsupported."""
         with self._lock:
             if self._info is None:
+                elsewhere = False
                 if self._builder == "buildx":
-                    self._client()
+                    client = self._client()
+                    elsewhere = client.builder is not None and client.inspect().elsewhere
                 self._info = probe(
                     self._wire,
                     self._builder,
                     has_client=lambda: any(client.works() for client in self._clients),
+                    has_buildx=lambda: any(client.is_buildx for client in self._clients),
                     why=self._why,
+                    elsewhere=elsewhere,
                 )
             return self._info
 
@@ -251,12 +255,14 @@ class DockerEngine:
         refuse(spec, info)
         started = time.monotonic()
         counted = replace(spec, context=lambda: _counted(spec, emit))
-        image_id = self._confirmed(self._built(counted, info, emit, cancel))
+        made = self._built(counted, info, emit, cancel)
+        image_id = made if spec.push else self._confirmed(made)
         return Built(tag=spec.tag, image_id=image_id, seconds=time.monotonic() - started)
 
     def _built(self, spec: BuildSpec, info: EngineInfo, emit: Emit, cancel: Cancel) -> str:
         """Build by the engine's API, or by a docker client where that is needed."""
-        session = bool(spec.secrets) or "secrets" in spec.needs
+        cached = bool(spec.cache_to or spec.cache_from)
+        session = bool(spec.secrets) or "secrets" in spec.needs or cached
         if info.builder != "buildx" and not session and not self._needs_session:
             build = Build(
                 wire=self._wire,
@@ -269,11 +275,11 @@ class DockerEngine:
             except ContextUnread:
                 self._client()  # which raises where there is none
                 self._needs_session = True
-        self._client().build(spec, network=self._network, emit=emit, cancel=cancel)
-        return spec.tag
+        client = self._client(only_buildx=cached or spec.push is not None)
+        return client.build(spec, network=self._network, emit=emit, cancel=cancel) or spec.tag
 
-    def _client(self) -> Client:
-        only_buildx = self._builder == "buildx"
+    def _client(self, *, only_buildx: bool = False) -> Client:
+        only_buildx = only_buildx or self._builder == "buildx"
         for client in self._clients:
             if client.is_buildx or (client.works() and not only_buildx):
                 return client

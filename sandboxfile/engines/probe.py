@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from sandboxfile import buildcache
 from sandboxfile.engines import BuilderKind, BuildSpec, EngineInfo, Kind
 from sandboxfile.engines.buildx import REMEDY
 from sandboxfile.engines.wire import Wire
@@ -16,11 +17,18 @@ PODMAN_HEREDOC_MAJOR = 5
 
 
 def probe(
-    wire: Wire, wanted: BuilderKind | None, *, has_client: Callable[[], bool], why: str
+    wire: Wire,
+    wanted: BuilderKind | None,
+    *,
+    has_client: Callable[[], bool],
+    has_buildx: Callable[[], bool],
+    why: str,
+    elsewhere: bool = False,
 ) -> EngineInfo:
     """Ask an engine what it is. Raises Unreachable, and Unsupported when it is of no use.
 
-    `has_client` says whether a docker client is there for what needs a session.
+    `has_client` says whether a docker client is there for what needs a session, `has_buildx`
+    whether that is docker-buildx, `elsewhere` whether it has a builder of its own build.
     """
     version = wire.probe()
     system = wire.ask("GET", "/info")
@@ -38,20 +46,31 @@ def probe(
             hint="use Docker Engine 20.10 or newer",
         )
     kind: Kind = "podman" if podman else "buildx" if builder == "buildx" else "docker"
+    store = _store(system or {})
+    exports = elsewhere or store == "containerd"
     return EngineInfo(
         kind=kind,
         builder=builder,
         version=number,
         api=api,
-        store=_store(system or {}),
-        can=frozenset(_features(builder, number, api, has_client)),
+        store=store,
+        can=frozenset(
+            [
+                *_features(builder, number, api, has_client),
+                *_caching(builder, has_buildx, exports=exports),
+            ]
+        ),
         address=str(wire.address),
         why=why,
+        elsewhere=elsewhere,
     )
 
 
 def _features(
-    builder: BuilderKind, version: str, api: str, has_client: Callable[[], bool]
+    builder: BuilderKind,
+    version: str,
+    api: str,
+    has_client: Callable[[], bool],
 ) -> Iterator[Feature]:
     yield "load"
     if builder != "podman":
@@ -63,6 +82,15 @@ def _features(
         yield "heredoc"
     if builder == "buildx" or (builder == "buildkit" and has_client()):
         yield "secrets"
+
+
+def _caching(
+    builder: BuilderKind, has_buildx: Callable[[], bool], *, exports: bool
+) -> Iterator[Feature]:
+    if builder == "buildx" or (builder == "buildkit" and has_buildx()):
+        yield "cache_import"
+        if exports:
+            yield "cache_export"
 
 
 def _heredoc(builder: BuilderKind, version: str, api: str) -> bool:
@@ -88,13 +116,24 @@ def refuse(spec: BuildSpec, info: EngineInfo) -> None:
     needs: set[Feature] = set(spec.needs)
     if spec.secrets:
         needs.add("secrets")
-    for need in sorted(needs - info.can):
-        what, remedy = _LACKS[need]
-        if info.kind == "podman":
-            remedy = "use Docker Engine"
-        raise Unsupported(
-            f"{what}, which {info.kind} {info.version} ({info.builder}) cannot do", hint=remedy
-        )
+    if spec.cache_from or spec.cache_to:
+        needs.add("cache_import")
+    if not all(map(buildcache.is_inline, spec.cache_to)):
+        needs.add("cache_export")
+    for need in sorted(needs - info.can, reverse=True):  # importing a cache, then exporting
+        raise lack(need, info)
+
+
+def lack(need: Feature, info: EngineInfo) -> Unsupported:
+    """Return the error for what an engine cannot do."""
+    what, remedy = _LACKS[need]
+    if info.kind == "podman":
+        remedy = "use Docker Engine"
+    if need == "cache_import" and info.builder == "buildkit":
+        remedy = REMEDY
+    return Unsupported(
+        f"{what}, which {info.kind} {info.version} ({info.builder}) cannot do", hint=remedy
+    )
 
 
 _LACKS: Mapping[Feature, tuple[str, str]] = {
@@ -110,7 +149,14 @@ _LACKS: Mapping[Feature, tuple[str, str]] = {
         "the build uses cache mounts",
         "use BuildKit: `engine: docker` instead of `classic`",
     ),
-    "cache_export": ("the build exports its cache", "use `engine: {buildx: NAME}`"),
+    "cache_export": (
+        "the build writes its layers to a cache (`cache.to`)",
+        "use a builder of its own (`engine: {buildx: NAME}`, made by `docker buildx create`)",
+    ),
+    "cache_import": (
+        "the build uses a cache (`cache`)",
+        "use BuildKit: `engine: docker`, or `engine: {buildx: NAME}`",
+    ),
     "cancel": ("the build must be stoppable", "use Docker Engine"),
     "load": ("the image must be in the engine", "use Docker Engine"),
 }

@@ -29,7 +29,7 @@ LAYERS = (
     ("answers", "contents", "moves", "journal", "timeline"),
     ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
-    ("ignore", "credentials", "git", "pulling", "scripts", "entries"),
+    ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),
     ("locktext", "lockcheck", "lockmerge", "gathering"),
     ("config", "context", "console"),
     (

@@ -11,6 +11,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines.buildx import Client, clients
 from sandboxfile.engines.wire import Address
 from sandboxfile.errors import BuildFailed, SandboxfileError, Unreachable, Unsupported
+from sandboxfile.model import Login, Secret
 from tests.fakes.building import Events, spec
 
 OLD = "Docker version 20.10.24+dfsg1, build 297e128"
@@ -185,6 +186,78 @@ def test_buildx_is_given_its_options(
     ]
     run(program(version=NEW, plugin=said, builder=builder))
     assert given(tmp_path)[:3] == ["buildx", "build", f"--progress={progress}"]
+
+
+DIGEST = "sha256:" + "a" * 64
+TELLING = (
+    "for each; do case $each in --metadata-file=*) file=${each#*=};; esac; done\n"
+    f'echo \'{{"containerimage.digest": "{DIGEST}"}}\' > "$file"'
+)
+
+
+def test_a_build_pushes_and_reads_and_writes_caches(program: Program, tmp_path: Path) -> None:
+    client = program("docker-buildx", own=BUILDX, builder="farm", build=TELLING)
+    wanted = spec(
+        "FROM x\n",
+        "t:1",
+        push="r.example/a/b:sf-1",
+        cache_to=("type=registry,ref=r.example/c:b,mode=max",),
+        cache_from=("type=registry,ref=r.example/c:b", "type=gha,scope=b"),
+    )
+    digest = client.build(wanted, network="host", emit=Events().emit, cancel=Cancel())
+    assert digest == DIGEST
+    argv = given(tmp_path)
+    told = next(each for each in argv if each.startswith("--metadata-file="))
+    assert argv[:12] == [
+        "build",
+        "--progress=rawjson",
+        "--provenance=false",
+        "--sbom=false",
+        "--builder=farm",
+        "--allow=network.host",
+        "--output=type=image,name=r.example/a/b:sf-1,push=true",
+        told,
+        "--cache-to=type=registry,ref=r.example/c:b,mode=max",
+        "--cache-from=type=registry,ref=r.example/c:b",
+        "--cache-from=type=gha,scope=b",
+        "--file=dockerfile",
+    ]
+    assert not Path(told.partition("=")[2]).exists()
+
+
+@pytest.mark.parametrize("build", ["", TELLING.replace("sha256", "md5"), TELLING.replace(".d", "")])
+def test_a_push_of_which_nothing_is_told_is_none(program: Program, build: str) -> None:
+    client = program("docker-buildx", own=BUILDX, builder="farm", build=build)
+    with pytest.raises(Unreachable, match="did not say which image it has pushed"):
+        run(client, push="r.example/a/b:sf-1")
+
+
+@pytest.mark.parametrize(
+    "known", [None, "[]", "{", '{"credsStore": "desktop", "auths": {"o": {}}}']
+)
+def test_logins_are_added_to_those_of_docker(
+    program: Program, tmp_path: Path, known: str | None
+) -> None:
+    home = tmp_path / "home/.docker"
+    home.mkdir(parents=True)
+    if known is not None:
+        (home / "config.json").write_text(known)
+    seen = f'cp "$DOCKER_CONFIG/config.json" "{tmp_path}/seen"; stat -c %a "$DOCKER_CONFIG" >&2'
+    environ = {"HOME": str(tmp_path / "home")}
+    client = program("docker-buildx", own=BUILDX, environ=environ, build=seen)
+    login = Login(username="alice", password=Secret("pass word"))
+    run(client, logins={"r.example:5000": login, "docker.io": login})
+    config = json.loads((tmp_path / "seen").read_text())
+    auth = base64.b64encode(b"alice:pass word").decode()
+    hosts = ("r.example:5000", "https://index.docker.io/v1/")
+    assert all(config["auths"][host] == {"auth": auth} for host in hosts)
+    # The user's store has none of them, and would be asked first.
+    assert config["credHelpers"] == dict.fromkeys(hosts, "")
+    assert config.get("credsStore") == ("desktop" if known and "desktop" in known else None)
+    environment = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    assert environment["BUILDX_CONFIG"] == str(home / "buildx")
+    assert not Path(environment["DOCKER_CONFIG"]).exists()
+    assert "pass word" not in " ".join(given(tmp_path))
 
 
 def test_tls_goes_with_the_address(program: Program, tmp_path: Path) -> None:

@@ -175,10 +175,73 @@ def buildx(directory: Path, script: str = "echo github.com/docker/buildx v0.20.0
     return f"{directory}:{os.environ['PATH']}"
 
 
+FARM = """\
+case $1 in
+version) echo github.com/docker/buildx v0.20.0 abc;;
+inspect) cat <<'SAID'
+Name:   farm
+Driver: {driver}
+
+Nodes:
+Name:      farm0
+Endpoint:  tcp://127.0.0.1:1234
+Status:    {status}
+Platforms: {platforms}
+SAID
+esac
+"""
+
+
+NO_FARM = """\
+[ "$1" = version ] && echo buildx v0.20.0 && exit
+echo 'ERROR: no builder "farm" found' >&2
+exit 1
+"""
+
+
+def farm(driver: str = "remote", status: str = "running", platforms: str = "linux/amd64*") -> str:
+    return FARM.format(driver=driver, status=status, platforms=platforms)
+
+
+def test_a_builder_of_its_own_does_not_see_the_images_of_the_engine(
+    fake: FakeEngine, system: Path
+) -> None:
+    for driver, elsewhere in (("docker", False), ("remote", True), ("kubernetes", True)):
+        environ = {
+            "DOCKER_HOST": fake.url,
+            "PATH": buildx(system / "bin", farm(driver)),
+            "SANDBOXFILE_ENGINE": "buildx:farm",
+        }
+        engine = choose(AUTO, environ=environ, network=None, system=system)
+        assert engine.info().elsewhere is elsewhere
+        assert ("cache_export" in engine.info().can) is elsewhere
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "said"),
+    [
+        (farm(status="inactive"), Unreachable, "the builder `farm` does not run (driver remote)"),
+        (farm(platforms="linux/arm64, linux/arm/v7"), Unreachable,
+         "the builder `farm` cannot build for linux/amd64, only for linux/arm/v7, linux/arm64"),
+        (NO_FARM, Unreachable,
+         "buildx has no builder `farm`"),
+    ],
+)  # fmt: skip
+def test_a_builder_that_cannot_be_used_is_one_clear_error(
+    fake: FakeEngine, system: Path, script: str, kind: type[Exception], said: str
+) -> None:
+    environ = {"DOCKER_HOST": fake.url, "PATH": buildx(system / "bin", script)}
+    error = refused(environ, system, EngineChoice(kind="buildx", builder="farm"))
+    assert isinstance(error, kind)
+    assert error.message == said
+    assert "docker buildx" in error.hint
+
+
 def test_buildx_is_an_engine_with_a_client(fake: FakeEngine, system: Path) -> None:
     environ = {
         "DOCKER_HOST": fake.url,
-        "PATH": buildx(system / "bin"),
+        "PATH": buildx(system / "bin", farm()),
         "SANDBOXFILE_ENGINE": "buildx:farm",
     }
     engine = choose(AUTO, environ=environ, network=None, system=system)
@@ -297,7 +360,7 @@ def test_doctor_hears_of_every_place(system: Path) -> None:
             "Docker's usual socket (unix:///var/run/docker.sock)",
             (
                 "chosen: docker 28.5.2, API 1.51, builds by buildkit;"
-                " can: cache mounts, cancel, heredoc, load, secrets"
+                " can: cache import, cache mounts, cancel, heredoc, load, secrets"
             ),
         ),
         (
