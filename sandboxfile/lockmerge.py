@@ -135,9 +135,9 @@ def _decided(
         for target, template in _built(sides):
             state = states.get(target, State())
             fits = any(_fits(side.entry(target, template), state, template) for side in sides)
-            for name in needs.get(target, {}).get(template, ()) if fits else ():
-                if name in chosen:
-                    votes[name][chosen[name]] += 1
+            waiting = set(needs.get(target, {}).get(template, ())) if fits else set()
+            for name in waiting & chosen.keys():
+                votes[name][chosen[name]] += 1
     used = {name for of in needs.values() for waiting in of.values() for name in waiting}
     undecided = tuple(name for name, cast in votes.items() if not cast and name in used)
     # Of as many the first in the alphabet, wherever this is done.

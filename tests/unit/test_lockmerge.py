@@ -153,6 +153,7 @@ def test_a_disputed_base_is_what_the_builds_that_fit_were_made_from() -> None:
     left = lock({BASE: TWO}, a=entry("2", "left"), b=entry("4", "left"))
     right = lock({BASE: THREE}, a=entry("9", "stale"), b=entry("5", "right"))
     assert merged(lock({BASE: ONE}), left, right, files=files).lock == left
+    assert merged(lock({BASE: ONE}), left, right, left, files=files).lock == left
     # As many on both sides: the first in the alphabet, everywhere.
     right = lock({BASE: THREE}, a=entry("3", "right"), b=entry("5", "right"))
     assert merged(lock({BASE: ONE}), left, right, files=files).lock == left
