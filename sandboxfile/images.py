@@ -174,7 +174,7 @@ class Images:
         assert surveyed.keys is not None
         if self.engine().info().elsewhere:
             base = self._base_elsewhere(surveyed)
-            config = self.asked(base.reference)
+            config = self.configs.of(base.reference)
         else:
             base = self._base(surveyed)
             config = self.configs.in_engine(base.reference)
@@ -231,7 +231,7 @@ class Images:
         else:
             reference = self.resolver.name(surveyed, self.resolved)
         self._check_seen(reference, base.at)
-        if triggers := self.asked(reference).on_build if isinstance(base, ImageBase) else ():
+        if triggers := self.configs.of(reference).on_build if isinstance(base, ImageBase) else ():
             raise refused_triggers(reference, triggers[0], base.at)
         return ResolvedBase(reference=reference, digest="")
 

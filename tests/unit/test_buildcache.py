@@ -6,7 +6,7 @@ import pytest
 
 from sandboxfile import buildcache
 
-ROOT = Path("/work")
+ROOT = Path("/repo")
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,10 @@ def test_each_template_has_a_cache_of_its_own(written: str, to: str, from_: str)
 
 def test_a_local_cache_is_a_directory_of_the_workspace() -> None:
     assert buildcache.exported("type=local,dest=.cache", "web", ROOT) == (
-        "type=local,dest=/work/.cache/web"
+        "type=local,dest=/repo/.cache/web"
     )
     assert buildcache.imported('"type=local","src=a,b"', "web", ROOT) == (
-        'type=local,"src=/work/a,b/web"'
+        'type=local,"src=/repo/a,b/web"'
     )
 
 
