@@ -29,7 +29,7 @@ from sandboxfile.model import InstallProject, Workspace
 from sandboxfile.places import Position
 from sandboxfile.statcache import SLACK_NS
 
-_MAGIC = b"sfwork1\n"
+_MAGIC = b"sfwork2\n"
 _HEADER = struct.Struct("<8sI5Q")  # magic, CRC-32 of the rest, lengths of the five parts
 _MARK = struct.Struct("<2q3Q")
 _ABSENT = b"\0" * _MARK.size
@@ -53,6 +53,7 @@ _CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.Resources,
     model.Target,
     model.EngineChoice,
+    model.BuildCache,
     model.SecretSource,
 )
 _NUMBERS = {kind: number for number, kind in enumerate(_CLASSES)}
