@@ -118,7 +118,7 @@ def keep(args: argparse.Namespace, workspace: Workspace, *, since: int) -> None:
     with suppress(OSError, ConfigError):  # it only saves time
         path = finding.find(Path.cwd(), args.file)
         kept = path.parent / STATE / "workspace"
-        if kept.parent.is_dir():
+        if kept.parent.is_dir() and not kept.parent.is_symlink():  # a link may be brought along
             packed.write(kept, path, given(args), workspace, since=since)
 
 

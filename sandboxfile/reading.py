@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+_LINKS = 40  # as many as Linux follows (path_resolution(7)); a circle has no end
+
 
 def read(path: Path, root: Path) -> bytes:
     """Return the content of a file that must lie inside `root`.
@@ -49,3 +51,25 @@ def inside(path: Path, root: Path) -> Path:
     if not real.is_relative_to(root.resolve()):
         raise OSError(0, "it leads out of the workspace")
     return real
+
+
+def way(path: str) -> list[str]:
+    """Return every link that an absolute path leads through, of directories too, and its end.
+
+    Who wants to know whether a file is still the same has to look at all of these: the end stays
+    as it is when a link on the way comes to lead elsewhere. Raises OSError.
+    """
+    found: list[str] = []
+    at, left = "", path.split("/")
+    while left and len(found) < _LINKS:
+        name = left.pop(0)
+        step = f"{at}/{name}" if name not in {"", "."} else at
+        if name == "..":
+            at = os.path.dirname(at)  # noqa: PTH120
+        elif step != at and os.path.islink(step):  # noqa: PTH114
+            found.append(step)
+            text = os.readlink(step)  # noqa: PTH115
+            at, left = "" if text.startswith("/") else at, [*text.split("/"), *left]
+        else:
+            at = step
+    return [*found, at or "/"]

@@ -2,12 +2,11 @@
 
 import argparse
 import os
-import stat as filemode
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sandboxfile import __version__, account, app, fresh, tags
+from sandboxfile import __version__, account, app, fresh, reading, tags
 from sandboxfile.config import finding
 from sandboxfile.model import Workspace
 from sandboxfile.opening import Opened
@@ -49,7 +48,7 @@ def remember(
     for each in surveyed:
         seen.update((entry.path, entry.stat) for entry in each.entries)
         paths |= each.looked_at
-    paths.update(_behind_links([*before, str(account.login_file(args.home))]))
+    paths.update(_behind_links([*before, *paths]))
     fresh.remember(
         __version__,
         args.given,
@@ -97,6 +96,5 @@ def _searched(workspace: Workspace, here: Path) -> Iterable[str]:
 
 def _behind_links(paths: Iterable[str]) -> Iterable[str]:
     for path in paths:
-        with suppress(OSError):
-            if filemode.S_ISLNK(os.lstat(path).st_mode):
-                yield os.path.realpath(path)
+        if os.path.islink(path):  # noqa: PTH114
+            yield from reading.way(path)

@@ -123,7 +123,7 @@ def _values(names: Iterable[bytes], given: Given) -> bytes:
 
 
 def _paths(config: Path, workspace: Workspace) -> list[bytes]:
-    """Return all that the workspace was made of, the root's file first; links with their ends."""
+    """Return all that the workspace was made of, the root's file first; links with their way."""
     paths = {os.fspath(config): None, **dict.fromkeys(workspace.looked_at)}
     for template in workspace.templates.values():
         for each in template.instructions:
@@ -131,8 +131,9 @@ def _paths(config: Path, workspace: Workspace) -> list[bytes]:
                 for source in each.copy.sources:
                     path = each.copy.root / source
                     paths |= {os.fspath(path): None, os.fspath(path.parent): None}
-    ends = [os.path.realpath(path) for path in paths if os.path.islink(path)]  # noqa: PTH114
-    return [os.fsencode(path) for path in dict.fromkeys([*paths, *ends])]
+    links = [path for path in paths if os.path.islink(path)]  # noqa: PTH114
+    paths |= dict.fromkeys(each for link in links for each in reading.way(link))
+    return [os.fsencode(path) for path in paths]
 
 
 def _marks(paths: Iterable[bytes]) -> bytes:

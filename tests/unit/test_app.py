@@ -65,6 +65,22 @@ def test_nothing_is_written_where_there_is_no_state(user: User) -> None:
     assert [path.name for path in user.root.iterdir()] == ["novita.yaml"]
 
 
+def test_nothing_is_written_behind_a_link_that_a_checkout_brought(
+    user: User, tmp_path: Path, grown_old: Callable[[], None]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "workspace").write_text("mine")
+    user.write("novita.yaml", SHORT)
+    (user.root / ".sandboxfile").symlink_to(elsewhere)
+    grown_old()
+
+    with chdir(user.root):
+        app.workspace(arguments(user))
+
+    assert (elsewhere / "workspace").read_text() == "mine"
+
+
 def test_what_cannot_be_kept_is_loaded_each_time(user: User) -> None:
     (user.root / ".sandboxfile/workspace").mkdir(parents=True)
 

@@ -12,6 +12,12 @@ from sandboxfile.commands.build import duration
 from tests.fakes import built
 from tests.fakes.shell import User
 
+LINKED = """\
+version: 1
+name: linked
+base: {dockerfile: Dockerfile, context: image}
+resources: {cpu: 1, memory: 512}
+"""
 NOTHING = "target local: no API key is at hand\n3 up to date, nothing to do\n"
 
 
@@ -134,6 +140,38 @@ def test_the_file_behind_a_link_is_watched(done: User, grown_old: Callable[[], N
     done.replace("real.yaml", "sleep 600", "sleep 601")
 
     assert _first_stage(done, "build") is None
+
+
+def test_each_link_on_the_way_is_watched(done: User, grown_old: Callable[[], None]) -> None:
+    text = (done.root / "novita.yaml").read_text()
+    (done.root / "novita.yaml").unlink()
+    done.write("one/real.yaml", text)
+    done.write("two/real.yaml", text.replace("sleep 600", "sleep 601"))
+    (done.root / "current").symlink_to("one")
+    (done.root / "novita.yaml").symlink_to("current/real.yaml")
+    grown_old()
+    assert done.run("build").err == NOTHING
+    assert _first_stage(done, "build") == NOTHING
+
+    (done.root / "current").unlink()
+    (done.root / "current").symlink_to("two")
+
+    assert _first_stage(done, "build") is None
+
+
+def test_a_dockerfile_behind_a_link_is_watched(three: User, grown_old: Callable[[], None]) -> None:
+    three.write("novita.yaml", LINKED)
+    three.write("shared/Dockerfile", "FROM debian:12\nRUN true\n")
+    three.write("image/data", "x")
+    (three.root / "Dockerfile").symlink_to("shared/Dockerfile")
+    built.pretend(three.root)
+    grown_old()
+    assert three.run("build").code == 0
+    assert _first_stage(three, "build") is not None
+
+    three.replace("shared/Dockerfile", "true", "false")
+
+    assert _first_stage(three, "build") is None
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,20 @@ def test_a_link_is_followed_to_see_a_change(root: Path, tmp_path: Path) -> None:
     assert packed.read(tmp_path / "kept", config, Given()) is None
 
 
+def test_each_link_on_the_way_is_looked_at(root: Path, tmp_path: Path) -> None:
+    for name, base in (("one", "alpine"), ("two", "debian")):
+        (root / name).mkdir()
+        (root / name / "real.yaml").write_text(f"version: 1\nname: a\nbase: {base}\n")
+    (root / "current").symlink_to("one")
+    config = root / "novita.yaml"
+    config.symlink_to("current/real.yaml")
+    found = keep(config, Given(), tmp_path / "kept")
+    assert packed.read(tmp_path / "kept", config, Given()) == found
+    (root / "current").unlink()
+    (root / "current").symlink_to("two")
+    assert packed.read(tmp_path / "kept", config, Given()) is None
+
+
 def test_files_that_may_still_change_unseen_are_not_trusted(config: Path, tmp_path: Path) -> None:
     keep(config, NOTHING_SAID, tmp_path / "kept", later_s=0)
     assert not (tmp_path / "kept").exists()
