@@ -10,16 +10,17 @@ from benchmarks.setting import Setting
 from benchmarks.timing import Rounds, Samples, figures, interleaved, ratio, run
 from benchmarks.tree import Tree
 
-QUICK = Rounds(least=5, most=25, budget_s=8, warm=3)
-SLOW = Rounds(least=3, most=9, budget_s=8)
-ENGINE = Rounds(least=2, most=5, budget_s=12)
+QUICK = Rounds(least=5, most=25, budget_s=6, warm=3)
+SLOW = Rounds(least=3, most=9, budget_s=6)
+ENGINE = Rounds(least=2, most=5, budget_s=8, warm=0)
+ONCE = Rounds(least=1, most=1, budget_s=0, warm=0)
 MOST_BUILDS = 100  # templates of which an engine is asked: a thousand take it minutes a round
 CALIBRATING = 12  # templates by which it is found out how many builds at once are best
 RACY_S = 2.1  # what is younger is not trusted by git, nor by us
 
 
 def measure(setting: Setting, sizes: Sequence[int]) -> dict[str, object]:
-    """Return figures for each size, and how the time grows from the smallest to the largest."""
+    """Return figures and ratios for each size."""
     return {str(size): _of_size(setting, size) for size in sizes}
 
 
@@ -28,11 +29,7 @@ def _of_size(setting: Setting, size: int) -> dict[str, object]:
     others = peers.of(made, setting, f"noop-{size}-peers")
     quick = [*ours(setting, made), status(setting, made), nothing(setting, made), *others.makers()]
     time.sleep(RACY_S)
-    found = [
-        interleaved(
-            quick, Rounds(least=QUICK.least, most=QUICK.most, budget_s=QUICK.budget_s, warm=3)
-        )
-    ]
+    found = [interleaved(quick, QUICK)]
     slow = [
         ours(setting, made)[0],
         status(setting, made),
@@ -42,18 +39,18 @@ def _of_size(setting: Setting, size: int) -> dict[str, object]:
     ]
     found.append(interleaved(slow, SLOW))
     if setting.docker:
-        found.append(_engine(setting, made, others))
+        found += _engine(setting, made, others)
     return told(found)
 
 
-def _engine(setting: Setting, made: Tree, others: Peers) -> Samples:
+def _engine(setting: Setting, made: Tree, others: Peers) -> list[Samples]:
     """Ask the engine whether everything is built, which it is."""
     names = made.names
     if len(names) > MOST_BUILDS:
         others.lacks(
             f"docker at {len(names)} templates", f"left out above {MOST_BUILDS}: minutes a round"
         )
-        return {}
+        return []
     others.arm()
     run(others.parallel(names, 4))  # nobody measures the first build
     sample = names[:CALIBRATING]
@@ -61,13 +58,12 @@ def _engine(setting: Setting, made: Tree, others: Peers) -> Samples:
     asked = [
         ours(setting, made)[0],
         others.parallel(names, int(best.name.rpartition("p")[2])),
-        others.serial(names),
         *others.compose(),
         *others.bake(),
     ]
     found = dict(interleaved(asked, ENGINE))
     found["docker_build_best_parallel"] = found[best.name]
-    return found
+    return [found, interleaved([ours(setting, made)[0], others.serial(names)], ONCE)]
 
 
 # --- what is told ------------------------------------------------------------------------------
