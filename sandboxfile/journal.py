@@ -81,6 +81,7 @@ class Journal:
         self._end = 0
         self._seq = 0
         self._last: dict[str, Record] = {}
+        self._appended: dict[str, Record] = {}  # in the file, perhaps not on the disk yet
 
     @classmethod
     def open(cls, path: Path, *, emit: Emit, cancel: Cancel) -> "Journal":
@@ -112,14 +113,18 @@ class Journal:
                 raise _failed(self._path, record, error) from None
             self._seq += 1
             self._end += len(line)
+            self._appended[record.template] = record
         try:
             os.fsync(file)  # while others append: the disk takes what is there in one go
         except OSError as error:
             raise _failed(self._path, record, error) from None
+        else:
+            with self._lock:
+                self._last[record.template] = record
         finally:
             os.close(file)
-        with self._lock:
-            self._last[record.template] = record
+            with self._lock:
+                self._appended.pop(record.template, None)
 
     @contextmanager
     def turn(self, template: str) -> Iterator[None]:
@@ -220,7 +225,9 @@ class Journal:
         self._emit(Notice(job="", text=text, level="warning"))
 
     def _compact(self) -> None:
-        kept = [record for record in self._last.values() if record.step != "closed"]
+        # A worker that the run no longer waits for may be about to have its record on disk.
+        last = {**self._last, **self._appended}
+        kept = [record for record in last.values() if record.step != "closed"]
         content = b"".join(_line(self._seq + n, record) for n, record in enumerate(kept, 1))
         if len(content) == self._end:
             return

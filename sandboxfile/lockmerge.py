@@ -50,6 +50,19 @@ class Merged:
     open: tuple[str, ...] = ()
 
 
+def over(base: Lock, side: Lock) -> Lock:
+    """Return the lock of another machine with what it lacks taken from `base`.
+
+    That machine may have begun with less than is here by now. Only git can tell that an entry was
+    deleted.
+    """
+    targets = {
+        name: {**base.targets.get(name, {}), **side.targets.get(name, {})}
+        for name in {**base.targets, **side.targets}
+    }
+    return Lock(resolved={**base.resolved, **side.resolved}, targets=targets)
+
+
 def merge(base: Lock, sides: Sequence[Lock], now: Now | None) -> Merged:
     """Merge what each side has made of `base` (an empty lock when that is not known).
 

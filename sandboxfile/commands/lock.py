@@ -16,7 +16,7 @@ from sandboxfile.model import Workspace
 from sandboxfile.opening import opened
 from sandboxfile.places import Position, Problem
 from sandboxfile.plan import table
-from sandboxfile.survey import Survey, survey
+from sandboxfile.survey import survey
 
 BY_HAND = "delete all lines but one of these bases in `{file}`, and run the command again"
 
@@ -59,7 +59,7 @@ def _merge(args: argparse.Namespace) -> int:
     output = Path(args.output) if args.output else path
     if args.files:
         base = lockfile.read(path)
-        sides = [_named(file) for file in args.files]
+        sides = [lockmerge.over(base, _named(file)) for file in args.files]
     else:
         found = _conflict(path)
         if found is None:
@@ -130,14 +130,6 @@ def _now(workspace: Workspace, locks: list[Lock]) -> Now:
         return {name: states[each.builder] for name, each in targets.items()}
 
     return now
-
-
-def _state(found: Survey) -> State:
-    keys = {name: each.keys for name, each in found.templates.items()}
-    return State(
-        keys={name: each.template_key if each else None for name, each in keys.items()},
-        needs={name: each.unresolved for name, each in found.templates.items()},
-    )
 
 
 # --- what git left ---------------------------------------------------------------------------

@@ -479,3 +479,21 @@ def test_a_leftover_of_an_interrupted_closing_does_not_hurt(path: Path) -> None:
         journal.write(record())
     journal.close()
     assert opened(path).pending("api") == record()
+
+
+def test_closing_drops_nothing_that_another_thread_is_still_writing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, fsync = opened(path), os.fsync
+    closed: list[int] = []
+
+    def slow(file: int) -> None:
+        if not closed:  # the run ends while a worker waits for the disk
+            closed.append(file)
+            journal.close()
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    journal.write(record())
+    assert closed
+    assert opened(path).pending("api") == record()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sandboxfile import lockmerge
 from sandboxfile.lockfile import Entry, Lock
-from sandboxfile.lockmerge import Merged, Now, Sides, State, merge, sides_of
+from sandboxfile.lockmerge import Merged, Now, Sides, State, merge, over, sides_of
 
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")
 BASE = "docker.io/library/debian:12 linux/amd64"
@@ -134,6 +134,15 @@ def test_shards_add_up() -> None:
     found = merged(base, *shards, files=now(a="2", b="2", c="2"))
     new = entry("2", "new")
     assert found == Merged(lock=lock({BASE: ONE, "b": TWO}, a=new, b=new, c=new))
+
+
+def test_what_another_machine_has_not_got_it_has_not_deleted() -> None:
+    here = lock({BASE: ONE}, a=entry("1", "here"), b=entry("1", "here"))
+    there = lock({BASE: TWO, "b": ONE}, b=entry("2", "there"), c=entry("1", "there"))
+    assert over(here, there) == lock(
+        {BASE: TWO, "b": ONE}, a=entry("1", "here"), b=entry("2", "there"), c=entry("1", "there")
+    )
+    assert over(here, Lock()) == over(Lock(), here) == here
 
 
 # --- bases -----------------------------------------------------------------------------------

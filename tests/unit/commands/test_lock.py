@@ -187,6 +187,11 @@ def test_locks_of_shards_are_joined(branches: Branches) -> None:
     stamp = branches.lock.stat().st_mtime_ns
     assert user.run(*argv).code == 0
     assert branches.lock.stat().st_mtime_ns == stamp
+    # One after the other is the same.
+    branches.lock.write_bytes(start)
+    for name in ("api", "web"):
+        assert user.run("lock", "--merge", f"{name}/novita.lock").code == 0
+    assert lockfile.read(branches.lock) == whole
 
 
 def test_git_merges_by_itself_what_one_side_has_changed(branches: Branches) -> None:
