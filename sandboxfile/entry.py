@@ -31,9 +31,9 @@ def _is_written(told: str, printed: str, began: float) -> bool:
     """Say again what a run said; False where that is for the second stage, with its errors."""
     seconds = str(round(time.monotonic() - began, 3))
     try:
-        for stream, text in (
-            (sys.stdout, printed.replace(fresh.TIMES, seconds)),
+        for stream, text in (  # the data last: the second stage would print it again
             (sys.stderr, told),
+            (sys.stdout, printed.replace(fresh.TIMES, seconds)),
         ):
             if text:
                 stream.write(text)

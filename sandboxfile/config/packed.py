@@ -34,7 +34,7 @@ _HEADER = struct.Struct("<8sI5Q")  # magic, CRC-32 of the rest, lengths of the f
 _MARK = struct.Struct("<2q3Q")
 _ABSENT = b"\0" * _MARK.size
 _TUPLE, _MAP, _PATH, _POSITION = -1, -2, -3, -4
-_CLASSES: tuple[Any, ...] = (  # a dataclass each
+CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.Workspace,
     model.Template,
     model.ImageBase,
@@ -56,8 +56,8 @@ _CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.BuildCache,
     model.SecretSource,
 )
-_NUMBERS = {kind: number for number, kind in enumerate(_CLASSES)}
-_FIELDS = tuple(tuple(each.name for each in fields(kind)) for kind in _CLASSES)
+_NUMBERS = {kind: number for number, kind in enumerate(CLASSES)}
+_FIELDS = tuple(tuple(each.name for each in fields(kind)) for kind in CLASSES)
 
 
 def read(file: Path, config: Path, given: Given) -> Workspace | None:
@@ -199,7 +199,7 @@ def _unpacked(plain: Any) -> Any:
     if kind == _PATH:
         return _path(*rest)
     values = zip(_FIELDS[kind], map(_unpacked, rest), strict=True)
-    return _CLASSES[kind](**dict(values))
+    return CLASSES[kind](**dict(values))
 
 
 @cache

@@ -72,6 +72,7 @@ def test_what_cannot_be_said_is_for_the_second_stage(
     ran = without_second_stage.process(["/bin/sh", "-c", line])
 
     assert (ran.returncode == 0) == (closed == "<&-"), ran
+    assert bool(ran.stdout) == (closed == "<&-"), "data is printed once, by one of the stages"
 
 
 def test_an_interrupt_ends_the_first_stage_in_one_word(user: User, tmp_path: Path) -> None:

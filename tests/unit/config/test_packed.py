@@ -3,7 +3,9 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -87,6 +89,17 @@ def test_nothing_is_believed_once_something_changed(
     keep(config, NOTHING_SAID, tmp_path / "kept")
     change(config)
     assert packed.read(tmp_path / "kept", config, NOTHING_SAID) is None
+
+
+def _classes(kind: Any) -> set[Any]:
+    """All dataclasses that a value of a type may consist of."""
+    if not is_dataclass(kind):
+        return set().union(*map(_classes, get_args(kind)))
+    return {kind}.union(*map(_classes, get_type_hints(kind).values()))
+
+
+def test_every_class_that_a_workspace_consists_of_can_be_packed() -> None:
+    assert _classes(Workspace) == set(packed.CLASSES)
 
 
 @pytest.mark.parametrize(
