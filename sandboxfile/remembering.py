@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +46,7 @@ def remember(
     paths = set(_searched(workspace, Path.cwd()))
     paths |= {str(account.login_file(args.home)), *map(str, _locks(workspace))}
     paths.update(workspace.looked_at)
+    paths.update(_program())
     for each in surveyed:
         seen.update((entry.path, entry.stat) for entry in each.entries)
         paths |= each.looked_at
@@ -92,6 +94,13 @@ def _searched(workspace: Workspace, here: Path) -> Iterable[str]:
         if directory == workspace.root:
             return
         yield str(directory / ".git")
+
+
+def _program() -> Iterable[str]:
+    """Yield the files of the program that came to the answer: it may be at work on itself."""
+    for name, module in sys.modules.items():
+        if name.partition(".")[0] == "sandboxfile" and module.__file__:
+            yield module.__file__
 
 
 def _behind_links(paths: Iterable[str]) -> Iterable[str]:

@@ -108,11 +108,22 @@ def write(file: Path, config: Path, given: Given, workspace: Workspace, *, since
 
 def _name(config: Path, given: Given) -> bytes:
     """Return a digest of what two runs must have in common, files and environment aside."""
-    program = Path(__file__).parent.stat()
     real = os.path.realpath(config.parent)
     options = sorted(given.options.items())
-    same = (__version__, sys.version, program.st_ino, program.st_mtime_ns, config, real, options)
+    same = (__version__, sys.version, _program(), config, real, options)
     return sha256(ascii(same).encode()).digest()
+
+
+def _program() -> list[tuple[str, int, int]]:
+    """Return the state of the modules that load a workspace: one of the same version may differ."""
+    here = Path(__file__).parent
+    stats = [
+        (each.name, each.stat())
+        for directory in (here, here.parent)
+        for each in os.scandir(directory)
+        if each.name.endswith(".py")
+    ]
+    return sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
 
 def _values(names: Iterable[bytes], given: Given) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, fresh
+from sandboxfile import __version__, fresh, plan
 from sandboxfile.commands.build import duration
 from tests.fakes import built
 from tests.fakes.shell import User
@@ -138,6 +138,21 @@ def test_the_file_behind_a_link_is_watched(done: User, grown_old: Callable[[], N
     assert _first_stage(done, "build") == NOTHING
 
     done.replace("real.yaml", "sleep 600", "sleep 601")
+
+    assert _first_stage(done, "build") is None
+
+
+def test_the_program_is_watched(
+    done: User, grown_old: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "plan.py"
+    module.write_text("")
+    monkeypatch.setattr(plan, "__file__", str(module))
+    grown_old()
+    assert done.run("build").err == NOTHING
+    assert _first_stage(done, "build") == NOTHING
+
+    module.write_text("# edited\n")
 
     assert _first_stage(done, "build") is None
 

@@ -102,6 +102,15 @@ def test_every_class_that_a_workspace_consists_of_can_be_packed() -> None:
     assert _classes(Workspace) == set(packed.CLASSES)
 
 
+def test_another_program_of_the_same_version_is_not_believed(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept")
+    (tmp_path / "sandboxfile/config").mkdir(parents=True)
+    monkeypatch.setattr(packed, "__file__", str(tmp_path / "sandboxfile/config/packed.py"))
+    assert packed.read(tmp_path / "kept", config, NOTHING_SAID) is None
+
+
 @pytest.mark.parametrize(
     "said", [Given(environ={"V": "b"}), Given(), Given(options={"v": "b"}, environ={"V": "a"})]
 )
