@@ -26,6 +26,22 @@ ACCOUNTS = (
 GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
 
 
+# What `engine` leaves where it could not leave anything itself: $1 dockerd, $2 files, $3 bridge.
+# Of a process that nobody waits for, and whose parent is gone, `kill -0` says when it has ended.
+SWEEP = """
+read -r left && exit
+exec 2>/dev/null
+kill -TERM "$1"
+for _ in $(seq 200); do kill -0 "$1" || break; sleep 0.1; done
+kill -KILL -- "-$1"
+while read -r device path rest; do
+    case $path in "$2"/*) umount -l "$path" ;; esac
+done </proc/self/mounts
+ip link del "$3"
+rm -rf "$2"
+"""
+
+
 class LackingError(Exception):
     """Something that is needed is not on this machine; the text says what, and where it is from."""
 
@@ -49,6 +65,16 @@ class PrivateEngine:
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def bound(*command: str) -> list[str]:
+    """Return a command line that is ended (SIGTERM) with the thread that starts it.
+
+    An interrupted pytest-xdist kills its processes, and nothing is torn down then. Without setpriv
+    (Debian: util-linux) such a command goes on.
+    """
+    setpriv = shutil.which("setpriv")
+    return [*((setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()), *command]
 
 
 # --- a private engine ------------------------------------------------------------------------
@@ -104,9 +130,25 @@ def engine(hosts: str = "") -> Iterator[PrivateEngine]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        stack.enter_context(_swept(str(process.pid), str(directory), bridge))
         stack.callback(_end, process)
         _wait(lambda: _ping(directory / "d.sock"), process, directory / "log")
         yield PrivateEngine(url=f"unix://{directory}/d.sock", process=process)
+
+
+@contextmanager
+def _swept(*arguments: str) -> Iterator[None]:
+    """Run SWEEP where this process is killed before this is left."""
+    sweeper = subprocess.Popen(
+        ["/bin/sh", "-c", SWEEP, "sh", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # no signal of the terminal is for it
+    )
+    try:
+        yield
+    finally:
+        sweeper.communicate(b"left\n")
 
 
 @contextmanager
@@ -178,7 +220,7 @@ def registry(directory: Path, auth: str = "") -> Iterator[str]:
     )
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "serve", str(directory / "config.yml")],
+            bound(program, "serve", str(directory / "config.yml")),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

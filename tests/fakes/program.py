@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.private import bound
 from sandboxfile import lockfile
 from sandboxfile.lockfile import Entry, Lock
 from tests.fakes.shell import measured
@@ -123,7 +124,7 @@ class Workspace:
         )
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [*argv, *arguments],
+                bound(*argv, *arguments),
                 cwd=self.root,
                 env={**self.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL,

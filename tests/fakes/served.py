@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from dev.private import bound
 from tests.contract.contract import faults
 from tests.contract.recording import recorded
 
@@ -14,7 +15,7 @@ from tests.contract.recording import recorded
 def serving(environ: Mapping[str, str], *argv: str, root: Path | None = None) -> Iterator[str]:
     """Run `sandboxfile serve` with these arguments, in `root`; its URL. It has to end well."""
     with subprocess.Popen(
-        [sys.executable, "-m", "sandboxfile", "serve", *argv],
+        bound(sys.executable, "-m", "sandboxfile", "serve", *argv),
         cwd=root,
         env=environ,
         stdin=subprocess.DEVNULL,

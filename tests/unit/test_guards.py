@@ -1,13 +1,17 @@
 """The guards of conftest.py catch what they are for."""
 
 import os
+import select
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
 
@@ -75,3 +79,35 @@ def test_a_test_that_breaks_a_rule_fails_and_not_the_next_one(tmp_path: Path) ->
         assert complaint in done.stdout
     # Three are found when the test is torn down, one while it runs.
     assert "1 failed, 7 passed, 3 errors" in done.stdout
+
+
+LEFT_BEHIND = """
+import subprocess, sys, time
+from dev.private import _swept, bound
+subprocess.Popen(bound("sleep", "600"))
+engine = subprocess.Popen(["sleep", "600"], start_new_session=True)
+with _swept(str(engine.pid), sys.argv[1], "no-such-bridge"):
+    print("running", file=sys.stderr, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_what_a_killed_process_of_the_tests_had_started_ends(tmp_path: Path) -> None:
+    directory = tmp_path / "engine"
+    directory.mkdir()
+    command = [sys.executable, "-c", LEFT_BEHIND, str(directory)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr.readline() == "running\n"
+        process.kill()
+        ended, _, _ = select.select([process.stdout], [], [], 30)
+        assert ended, "what it had started has its output, and goes on"
+        process.communicate()  # it returns when the last of them has ended
+    deadline = time.monotonic() + 30
+    while directory.exists():
+        assert time.monotonic() < deadline, "its files are left"
+        time.sleep(0.01)
