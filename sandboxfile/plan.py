@@ -151,12 +151,15 @@ def make(
     known: Iterable[Known], *, target: str, force: Collection[str] = ()
 ) -> tuple[Decision, ...]:
     """Decide for every template, parents first, from keys and lock alone."""
-    made: dict[str, Decision] = {}
+    made: list[Decision] = []
+    rebuilt: set[str] = set()
     for each in known:
         name = each.template.name
-        rebuilt = {other.template for other in made.values() if other.action == "build"}
-        made[name] = decide(each, target=target, force=name in force, rebuilt=rebuilt)
-    return tuple(made.values())
+        decision = decide(each, target=target, force=name in force, rebuilt=rebuilt)
+        made.append(decision)
+        if decision.action == "build":
+            rebuilt.add(name)
+    return tuple(made)
 
 
 def decide(
