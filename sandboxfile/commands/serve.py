@@ -5,19 +5,24 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Iterable
+from dataclasses import fields, replace
 from pathlib import Path
 
 from sandboxfile import app, collector, credentials, errors
+from sandboxfile.commands.build import duration
 from sandboxfile.engines import choose
 from sandboxfile.errors import UsageError
 from sandboxfile.local.builder import PARALLEL
 from sandboxfile.local.faults import Faults
+from sandboxfile.local.limits import LIMITS, Limits
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import EngineChoice, Login
 from sandboxfile.reference import ImageReference
 
 _PORTS = 65_535
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PHASES = tuple(each.name for each in fields(Limits))
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")  # RFC 1123, 2.1
 
 
@@ -55,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="builds that may wait or run, 429 beyond (default: any number)",
     )
     parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="PHASE=DURATION",
+        help=f"how long a phase may take ({', '.join(_PHASES)}); repeatable",
+    )
+    parser.add_argument(
         "--fault",
         action="append",
         default=[],
@@ -85,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         max_builds=args.max_builds,
         faults=args.fault,
         host_names=args.host_name,
+        limits=_limits(args.limit),
     )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -114,7 +127,25 @@ def _check(args: argparse.Namespace) -> None:
     _check_registry(args.v1_registry)
     if not 0 <= args.port <= _PORTS:
         raise UsageError(f"`--port {args.port}`: ports are 0 (a free one) to {_PORTS}")
+    _limits(args.limit)
     Faults(args.fault)  # before an engine is looked for
+
+
+def _limits(texts: Iterable[str]) -> Limits:
+    """Return the service's own limits with these in place of some. Raises UsageError."""
+    given: dict[str, float] = {}
+    for text in texts:
+        phase, _, time = text.partition("=")
+        if phase not in _PHASES:
+            raise UsageError(
+                f"`--limit {text}`: there is no phase `{phase}`",
+                hint=f"phases are {', '.join(_PHASES)}",
+            )
+        try:
+            given[phase] = duration(time)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"`--limit {text}`: {error}") from None
+    return replace(LIMITS, **given)
 
 
 def _check_registry(text: str | None) -> None:

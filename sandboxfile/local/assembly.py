@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
@@ -15,9 +14,11 @@ from sandboxfile.errors import NotAllowed, SandboxfileError
 from sandboxfile.events import Event, Log, Notice
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
-from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
+from sandboxfile.local.allowance import Allowance
+from sandboxfile.local.boot import Boot, NotReady, Patience, boot
 from sandboxfile.local.guest import DEFAULT_USER, Guest, Tell
 from sandboxfile.local.layers import LABEL, Layers, chain
+from sandboxfile.local.limits import LIMITS, Limits, Timekeeper, duration
 from sandboxfile.local.pushed import Pushes
 from sandboxfile.local.records import (
     Build,
@@ -61,6 +62,7 @@ class Workshop:
     patience: Patience
     files: Callable[[str], Path | None] = lambda _: None
     pushes: Pushes | None = None
+    limits: Limits = LIMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Assembly:
         self._build = build
         self._recipe = recipe
         self._cancel = cancel
+        self._time = Timekeeper(workshop.limits, cancel)
         self._step: str | None = None
         self._hash = ""
         self._from: tuple[str, str] | None = None
@@ -112,6 +115,8 @@ class Assembly:
         self._workshop.store.fail(self._build.id, reason)
 
     def _reason(self, error: Exception) -> Reason:
+        if self._time.verdict:
+            return Reason(message=self._time.verdict, step=self._step)
         if self._cancel.is_set:
             return Reason(message=CANCELLED)
         if isinstance(error, Failed):
@@ -125,12 +130,14 @@ class Assembly:
 
     def _make(self) -> Result:
         self._step = BASE
-        base = self._base()
+        with self._time.within("base"):
+            base = self._base()
         layers = self._cached(base)
         # Removing the container is what ends the commands that run in it.
         with self._boxes, self._cancel.on_cancel(self._boxes.close):
             guest, setting = self._perform(base, layers)
-            return self._finalize(guest, base, setting)
+            with self._time.within("finalize"):
+                return self._finalize(guest, base, setting)
 
     def _enter(self, image: str) -> Guest:
         """Go on in a new container of an image; the old one is removed."""
@@ -314,7 +321,8 @@ class Assembly:
         done, held = layers.resume(self._enter)
         image = base.image
         if held is None:
-            guest, setting = self._provision(base, layers), base.setting
+            with self._time.within("provisioning"):
+                guest, setting = self._provision(base, layers), base.setting
         else:
             guest, setting, image = held
             self._announce_base(cached=True)
@@ -328,7 +336,8 @@ class Assembly:
             self._mark(f"{prefix} {step.type}", " ".join(step.args), cached=is_cached)
             if number > done:
                 bench = Bench(guest=guest, files=self._workshop.files)
-                setting = bench.perform(step, setting, tell=self._output(prefix))
+                with self._time.within("step"):
+                    setting = bench.perform(step, setting, tell=self._output(prefix))
                 if layer := layers.keep(number, setting, guest.box, on=image):
                     guest, image = self._enter(layer), layer
         return guest, setting
@@ -341,7 +350,8 @@ class Assembly:
     def _finalize(self, guest: Guest, base: _Base, setting: Setting) -> Result:
         self._step = FINALIZE
         self._mark("[finalize] Finalizing template build", "")
-        expect(guest.configure(), "configuration script failed: exit status")
+        with self._time.within("configuration"):
+            expect(guest.configure(), "configuration script failed: exit status")
         setting = replace(setting, workdir=setting.workdir or guest.home(setting.user))
         start, ready = self._commands(base)
         what = Boot(start=start, ready=ready, setting=setting)
@@ -377,23 +387,6 @@ class Assembly:
         allowed = message if is_wrong else self._allowance.cut(message)
         if allowed is not None:
             self._workshop.store.log(self._build.id, allowed, level=level, step=self._step)
-
-
-class Allowance:
-    """How much more may be said, in characters; any thread may speak."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = Lock()
-        self._said = 0
-
-    def cut(self, message: str) -> str | None:
-        """Return the message; in place of the first that is too much, a word of that; then None."""
-        with self._lock:
-            before, self._said = self._said, self._said + len(message) + 1
-        if self._said <= self._limit:
-            return message
-        return f"(the log is cut at {self._limit >> 20} MiB)" if before <= self._limit else None
 
 
 def _check_reference(image: str) -> None:

@@ -12,6 +12,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Executed
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local.guest import Guest
+from sandboxfile.local.limits import duration
 from sandboxfile.local.records import Level, Setting
 
 DEFAULT_READY = "sleep 0"
@@ -146,12 +147,3 @@ def _background(work: Callable[[], Executed]) -> Future[Executed]:
 
     Thread(target=run, daemon=True).start()
     return future
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as the service does: `1h0m0s`, `10m0s`, `2.5s`."""
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}h" if hours else "") + f"{minutes}m{rest}s"

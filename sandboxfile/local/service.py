@@ -18,6 +18,7 @@ from sandboxfile.local.builder import PARALLEL, Builder
 from sandboxfile.local.endpoints import Api
 from sandboxfile.local.faults import Faults
 from sandboxfile.local.files import Files
+from sandboxfile.local.limits import LIMITS, Limits
 from sandboxfile.local.pushed import Pushes
 from sandboxfile.local.records import Build, Level, Refusal, Setting
 from sandboxfile.local.registry import Registry
@@ -80,7 +81,7 @@ class LocalService:
         *,
         logins: Callable[[str], Login | None],
         ready_interval_s: float = 2.0,
-        ready_timeout_s: float = 600.0,
+        limits: Limits = LIMITS,
         strict: bool = False,
         registry: str | None = None,
         key: Secret | None = None,
@@ -94,12 +95,13 @@ class LocalService:
         `strict` takes only the credential kinds that E2B takes, `key` only that credential;
         `registry` is where v1 clients push to, None for the service's own, and `host_names` what it
         may be called besides `localhost`. `parallel` builds run at once, `max_builds` may wait
-        or run (None: any number). `faults` are those of `sandboxfile.local.faults`, for tests.
+        or run (None: any number), none of them beyond `limits`. `faults` are those of
+        `sandboxfile.local.faults`, for tests.
         """
         self.faults = Faults(faults)
         self.engine = engine
-        self.patience = Patience(interval_s=ready_interval_s, timeout_s=ready_timeout_s)
-        self._store = Store(data)
+        self.patience = Patience(interval_s=ready_interval_s, timeout_s=limits.ready)
+        self._store = Store(data, limits=limits)
         self._files = _files(data)
         repositories = Repositories(data / "registry")
         workshop = Workshop(
@@ -110,6 +112,7 @@ class LocalService:
             patience=self.patience,
             files=self._files.path,
             pushes=Pushes(repositories, is_open=self._store.is_open),
+            limits=limits,
         )
         self._builder = Builder(workshop, parallel=parallel)
         admission = Admission(key=key, strict=strict)

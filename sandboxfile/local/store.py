@@ -16,6 +16,7 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.local import claims, names, rows
 from sandboxfile.local.database import Database, number, one
 from sandboxfile.local.kept import Kept
+from sandboxfile.local.limits import LIMITS, WAITED_TOO_LONG, Limits
 from sandboxfile.local.names import Name
 from sandboxfile.local.presence import Presence
 from sandboxfile.local.records import (
@@ -32,13 +33,8 @@ from sandboxfile.local.records import (
     Template,
 )
 
-WAITING_LIMIT_S = 40 * 60  # a build that nobody triggers (5.3)
-BUILDING_LIMIT_S = 60 * 60  # a whole build (5.4)
-
 SUPERSEDED = "The build was canceled because it was superseded by a newer one."
 CANCELLED = "build was cancelled"
-WAITED_TOO_LONG = "build is in waiting state for too long"
-BUILT_TOO_LONG = "build status polling timed out. Maximum build time is 1h0m0s."
 BUILDER_LOST = "polling received unrecoverable error: builder lost"
 
 _ATTACHED = "EXISTS (SELECT 1 FROM assignment WHERE assignment.build = build.id)"
@@ -51,12 +47,19 @@ _SHARES_A_TAG = """EXISTS (
 class Store:
     """Templates, builds, tags and logs; safe from any thread and from several processes."""
 
-    def __init__(self, directory: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        now: Callable[[], float] = time.time,
+        limits: Limits = LIMITS,
+    ) -> None:
         """Open the store below `directory`, making it if needed.
 
         Raises SandboxfileError when the directory cannot be used or is a newer version's.
         """
         self._now = now
+        self._limits = limits
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = Database(directory)
@@ -180,7 +183,7 @@ class Store:
     def settle(self) -> bool:
         """End what nobody will end: builds of dead processes, and those beyond the time limits.
 
-        True when there were such processes.
+        True when there were such processes. What another process builds is held to its limits.
         """
         now = self._time()
         owners = self._db.rows(
@@ -188,19 +191,24 @@ class Store:
             self.presence.id,
         )
         lost = [owner for (owner,) in owners if not self.presence.is_alive(owner)]
+        limits = self._limits
         overdue = (
-            ("waiting", "created", WAITING_LIMIT_S, WAITED_TOO_LONG),
-            ("building", "updated", BUILDING_LIMIT_S, BUILT_TOO_LONG),
+            ("status = 'waiting' AND created < ?", (), limits.waiting, WAITED_TOO_LONG),
+            (
+                "status = 'building' AND owner = ? AND updated < ?",
+                (self.presence.id,),
+                limits.build,
+                limits.built_too_long,
+            ),
         )
         for owner in lost:
             with self._db.transaction() as db:
                 _fail(db, now, BUILDER_LOST, "status = 'building' AND owner = ?", (owner,))
-        for status, since, limit_s, message in overdue:
-            where = f"status = '{status}' AND {since} < ?"
-            latest = (now - limit_s * 1_000_000,)
-            if self._db.row(f"SELECT 1 FROM build WHERE {where}", *latest):
+        for where, whose, limit_s, message in overdue:
+            values = (*whose, now - int(limit_s * 1_000_000))
+            if self._db.row(f"SELECT 1 FROM build WHERE {where}", *values):
                 with self._db.transaction() as db:
-                    _fail(db, now, message, where, latest)
+                    _fail(db, now, message, where, values)
         return bool(lost)
 
     def unfinished(self, owner: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -13,6 +14,7 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit
 from sandboxfile.journal import Journal
 from sandboxfile.local.assembly import REPOSITORY
+from sandboxfile.local.limits import LIMITS
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Login, Secret, Target
 from sandboxfile.registry import Registry
@@ -27,6 +29,8 @@ PATIENCE = Patience(
     poll_first=0.1, poll_most=0.5, failed_polls=5.0, waiting=60.0, settle=2.0, resettle=5.0,
     confirm=0.0, outlived=False,
 )  # fmt: skip
+# How fast images come says something of this machine's network, and nothing of the service.
+_LIMITS = replace(LIMITS, base=LIMITS.build)
 OWN_KEY = "the local service's own key"
 
 
@@ -48,7 +52,6 @@ class LocalPublisher:
         emit: Emit,
         cancel: Cancel,
         ready_interval_s: float = 2.0,
-        ready_timeout_s: float = 600.0,
         patience: Patience = PATIENCE,
     ) -> None:
         """Publish to the store in `data`; `journal` is the file of that target's journal.
@@ -64,7 +67,6 @@ class LocalPublisher:
         self._emit = emit
         self._cancel = cancel
         self._interval_s = ready_interval_s
-        self._timeout_s = ready_timeout_s
         self._lock = Lock()
         self._service: LocalService | None = None
         self._web: Web | None = None
@@ -148,7 +150,7 @@ class LocalPublisher:
             self._data,
             logins=self._logins,
             ready_interval_s=self._interval_s,
-            ready_timeout_s=self._timeout_s,
+            limits=_LIMITS,
             key=key,
         )
         url = self._service.start()

@@ -11,6 +11,7 @@ import docker
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.local.limits import Limits
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Secret
 from sandboxfile.service import TemplateService
@@ -134,7 +135,7 @@ def scene(
             directory / "service",
             logins=lambda _: None,
             ready_interval_s=0.1,
-            ready_timeout_s=30.0,
+            limits=Limits(ready=30.0),
             registry=f"{images.address}/team",
             faults=faults,
         )

@@ -21,6 +21,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import BuildFailed, Cancelled, NotAllowed, SandboxfileError
 from sandboxfile.events import Event
+from sandboxfile.local.limits import Limits
 from sandboxfile.local.service import LocalBuild, LocalService, open_box
 from sandboxfile.model import ImageBase, Login, Ready, Resources, Secret, Target, Template
 from sandboxfile.places import Position
@@ -89,6 +90,7 @@ def wait(look: Callable[[], T], enough: Callable[[T], object], seconds: float = 
 
 
 Serve = Callable[..., Running]
+PATIENT = Limits(ready=30.0)
 
 
 @pytest.fixture
@@ -98,14 +100,14 @@ def serve(engine: Engine, tmp_path: Path) -> Iterator[Serve]:
 
         def started(
             *, registry: str | None = None, logins: Callable[[str], Login | None] | None = None,
-            ready_timeout_s: float = 30.0, parallel: int = 4,
+            limits: Limits = PATIENT, parallel: int = 4,
         ) -> Running:  # fmt: skip
             service = LocalService(
                 engine,
                 tmp_path / "data",
                 logins=logins or (lambda _: None),
                 ready_interval_s=0.1,
-                ready_timeout_s=ready_timeout_s,
+                limits=limits,
                 registry=registry,
                 parallel=parallel,
             )
@@ -255,12 +257,23 @@ def test_steps_are_carried_out_for_real(running: Running, engine: Engine, busybo
 def test_a_failure_is_told_at_its_step(
     serve: Serve, busybox: str, start: dict[str, object], step_name: str, reason: str
 ) -> None:
-    running = serve(ready_timeout_s=1.0)
+    running = serve(limits=Limits(ready=1.0))
     status = running.build("bad", Start(image=busybox, **start))  # type: ignore[arg-type]
     assert (status.state, status.step, status.reason) == ("error", step_name, reason)
     assert running.log(status)[-1] == f"Build failed: {reason}"
     with pytest.raises(SandboxfileError, match="no local template `bad`"):
         running.service.resolve("bad")
+
+
+def test_a_step_that_takes_too_long_is_ended_with_its_container(
+    serve: Serve, busybox: str, engine_environ: dict[str, str]
+) -> None:
+    running = serve(limits=Limits(step=0.5))
+    slow = running.begin("slow", Start(image=busybox, steps=(step("RUN", "sleep 600"),)))
+    status = running.end(slow)
+    reason = "build timed out: the step took longer than 0.5s"
+    assert (status.state, status.step, status.reason) == ("error", "1", reason)
+    wait(lambda: boxes(engine_environ, slow), lambda found: not found)
 
 
 @pytest.mark.parametrize(
@@ -583,6 +596,7 @@ SERVE = """
 import sys
 from pathlib import Path
 from sandboxfile.engines.choose import choose
+from sandboxfile.local.limits import Limits
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import EngineChoice
 engine = choose(EngineChoice(), environ={"DOCKER_HOST": sys.argv[2]}, network="host")

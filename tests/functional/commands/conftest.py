@@ -10,6 +10,7 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
+from sandboxfile.local.limits import Limits
 from sandboxfile.local.service import LocalService
 from tests.fakes.served import described
 from tests.fakes.shell import User
@@ -74,7 +75,7 @@ def serve() -> Iterator[Serving]:
 @pytest.fixture
 def impatient(engine: Engine, tmp_path: Path) -> Iterator[str]:
     """The URL of a template service that gives a ready command one second."""
-    settings: dict[str, Any] = {"ready_interval_s": 0.1, "ready_timeout_s": 1.0}
+    settings: dict[str, Any] = {"ready_interval_s": 0.1, "limits": Limits(ready=1.0)}
     service = LocalService(engine, tmp_path / "data", logins=lambda _: None, **settings)
     yield service.start()
     service.stop()

@@ -691,6 +691,8 @@ LONG = "a." + "b" * 64
         (["--port", "99999"], "`--port 99999`: ports are 0 (a free one) to 65535"),
         (["--port", "-1"], "`--port -1`: ports are 0 (a free one) to 65535"),
         (["--fault", "rgister-429"], "there is no fault `rgister-429`"),
+        (["--limit", "bse=5s"], "`--limit bse=5s`: there is no phase `bse`"),
+        (["--limit", "base"], "`--limit base`: `` is no duration: write `90s`, `30m` or `1h`"),
     ],
 )
 def test_serve_checks_its_options_first(user: User, argv: list[str], error: str) -> None:
@@ -700,10 +702,15 @@ def test_serve_checks_its_options_first(user: User, argv: list[str], error: str)
     assert ran.err.startswith(f"error: {error}\n")
 
 
-def test_faults_come_from_the_environment_too(user: User) -> None:
+def test_faults_and_limits_come_from_the_environment_too(user: User) -> None:
     ran = user.having(SANDBOXFILE_FAULT="status-503,no-such").run("serve")
-
     assert (ran.code, ran.err.splitlines()[0]) == (64, "error: there is no fault `no-such`")
+
+    ran = user.having(SANDBOXFILE_LIMIT="step=5m,all=1s").run("serve")
+    assert ran.err.splitlines() == [
+        "error: `--limit all=1s`: there is no phase `all`",
+        "hint: phases are waiting, build, base, provisioning, step, configuration, ready, finalize",
+    ]
 
 
 @pytest.mark.parametrize("argv", [["run", "parent", "--", "true"], ["shell", "parent"]])

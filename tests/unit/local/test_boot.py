@@ -9,7 +9,7 @@ import pytest
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Executed
 from sandboxfile.errors import Cancelled
-from sandboxfile.local.boot import Boot, NotReady, Patience, boot, duration
+from sandboxfile.local.boot import Boot, NotReady, Patience, boot
 from sandboxfile.local.guest import Guest
 from sandboxfile.local.records import Level, Setting
 from tests.fakes.hostbox import HostBox
@@ -151,19 +151,3 @@ def test_cancelling_ends_the_wait(bench: Bench, ready: str) -> None:
     threading.Timer(0.2, bench.cancel.set).start()
     with pytest.raises(Cancelled):
         bench.boot("sleep 60", ready, Patience(interval_s=60.0, timeout_s=120.0))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0s"),
-        (0.5, "0.5s"),
-        (2, "2s"),
-        (59.9, "59.9s"),
-        (60, "1m0s"),
-        (600, "10m0s"),
-        (3723, "1h2m3s"),
-    ],
-)
-def test_durations_are_written_as_the_service_writes_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -8,11 +8,13 @@ import pytest
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local import names, schema
 from sandboxfile.local import store as stores
+from sandboxfile.local.limits import LIMITS, WAITED_TOO_LONG, Limits
 from sandboxfile.local.records import Reason, Refusal, Registered, Registration, Result, Setting
 from sandboxfile.local.store import Store
 from sandboxfile.model import Resources
 from tests.unit.local.conftest import Clock, finish, register
 
+BUILT_TOO_LONG = "build status polling timed out. Maximum build time is 1h0m0s."
 RESULT = Result(
     image="sandboxfile/local:x",
     setting=Setting(user="bob", workdir="/app", env={"A": "1"}),
@@ -111,10 +113,14 @@ def test_nothing_changes_a_build_that_has_ended(store: Store) -> None:
 @pytest.mark.parametrize(
     ("state", "seconds", "expected"),
     [
-        ("waiting", stores.WAITING_LIMIT_S - 1, "waiting"),
-        ("waiting", stores.WAITING_LIMIT_S + 1, stores.WAITED_TOO_LONG),
-        ("building", stores.BUILDING_LIMIT_S - 1, "building"),
-        ("building", stores.BUILDING_LIMIT_S + 1, stores.BUILT_TOO_LONG),
+        ("waiting", LIMITS.waiting - 1, "waiting"),
+        ("waiting", LIMITS.waiting + 1, WAITED_TOO_LONG),
+        ("building", LIMITS.build - 1, "building"),
+        (
+            "building",
+            LIMITS.build + 1,
+            BUILT_TOO_LONG,
+        ),
     ],
 )
 def test_time_limits_end_builds(
@@ -131,11 +137,30 @@ def test_time_limits_end_builds(
 def test_the_clock_of_a_build_starts_when_its_turn_comes(store: Store, clock: Clock) -> None:
     made = register(store, "app")
     store.trigger(made.template, made.build)
-    clock.now += stores.BUILDING_LIMIT_S - 30
+    clock.now += LIMITS.build - 30
     assert store.begin(made.build)
     clock.now += 60
     store.settle()
     assert reason(store, made.template, made.build) == "building"
+
+
+def test_each_process_holds_its_own_builds_to_its_limits(tmp_path: Path, clock: Clock) -> None:
+    with (
+        closing(Store(tmp_path, now=clock)) as patient,
+        closing(Store(tmp_path, now=clock, limits=Limits(build=5.0, waiting=600.0))) as hasty,
+    ):
+        theirs, ours = register(patient, "theirs"), register(hasty, "ours")
+        waiting = register(patient, "waiting")
+        patient.trigger(theirs.template, theirs.build)
+        hasty.trigger(ours.template, ours.build)
+        clock.now += 6
+        hasty.settle()
+        assert reason(hasty, theirs.template, theirs.build) == "building"
+        assert reason(hasty, ours.template, ours.build).endswith("Maximum build time is 5s.")
+        assert reason(hasty, waiting.template, waiting.build) == "waiting"
+        clock.now += 600
+        hasty.settle()
+        assert reason(hasty, waiting.template, waiting.build) == WAITED_TOO_LONG
 
 
 def test_builds_of_a_store_that_was_closed_are_lost(tmp_path: Path) -> None:

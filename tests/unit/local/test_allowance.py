@@ -1,6 +1,6 @@
-"""What a build may say."""
+"""How much a build may say."""
 
-from sandboxfile.local.assembly import Allowance
+from sandboxfile.local.allowance import Allowance
 
 
 def test_a_log_without_end_is_cut_once_and_that_is_said() -> None:
