@@ -35,6 +35,7 @@ __all__ = [
     "parse",
     "read",
     "render",
+    "replace",
     "update",
     "write",
 ]
@@ -219,6 +220,22 @@ def write(path: Path, lock: Lock) -> None:
     with _locked(path, timeout_s=60.0) as directory:
         text = render(lock)
         if content(path) != text:
+            _replace(directory, path, text)
+
+
+def replace(path: Path, lock: Lock, *, seen: str | None) -> None:
+    """Write a lock that was made of the text that was `seen` there, in the way of `update`.
+
+    Raises SandboxfileError when another process has written meanwhile: its results would be lost.
+    """
+    with _locked(path, timeout_s=60.0) as directory:
+        now, text = content(path), render(lock)
+        if now != seen:
+            raise SandboxfileError(
+                f"`{_shown(path)}` has been changed meanwhile, by a build perhaps",
+                hint="run the command again",
+            )
+        if now != text:
             _replace(directory, path, text)
 
 

@@ -5,6 +5,7 @@ the files of the checkout, the lock, and the command line. What one machine meas
 registry would have two of them build a template, or none.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -101,8 +102,8 @@ def split(weights: Mapping[str, int], survey: Survey, count: int) -> tuple[tuple
     return tuple(tuple(sorted(shard)) for shard in shards)
 
 
-def count(weights: Mapping[str, int], survey: Survey, asked: int | None = None) -> int:
+def count(seconds: Mapping[str, float], survey: Survey, asked: int | None = None) -> int:
     """Return how many shards are worth while, or as many of those asked for as have work."""
-    there = len(chains(weights, survey))
-    wanted = asked or min(USUAL_MOST, -(-sum(weights.values()) // WORTH_S))
-    return min(there, wanted, MOST)
+    there = len(chains(seconds, survey))
+    worth = max(1, math.ceil(sum(seconds.values()) / WORTH_S))
+    return min(there, asked or min(USUAL_MOST, worth), MOST)

@@ -57,6 +57,7 @@ def _merge(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     path = workspace.root / app.LOCK
     output = Path(args.output) if args.output else path
+    seen = lockfile.content(output)  # before anything else: what comes later must not be lost
     if args.files:
         base = lockfile.read(path)
         sides = [lockmerge.over(base, _named(file)) for file in args.files]
@@ -69,7 +70,7 @@ def _merge(args: argparse.Namespace) -> int:
     merged = lockmerge.merge(base, sides, _now(workspace, [base, *sides]))
     if merged.open:
         raise _undecided(merged, finding.shown(output.absolute()))
-    lockfile.write(output, merged.lock)
+    lockfile.replace(output, merged.lock, seen=seen)
     _tell(args, merged, finding.shown(output.absolute()), len(sides))
     return errors.DONE
 

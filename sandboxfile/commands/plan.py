@@ -86,10 +86,10 @@ def _matrix(args: argparse.Namespace, it: Opened, names: tuple[str, ...]) -> str
     """
     planned = planning.make(it.session, names, force=args.force, resolve=False)
     weights = sharding.weights(planned.stale, planned.survey)
-    number = sharding.count(weights, planned.survey, args.shards)
     history = planning.history(it.session)
     known = estimate.of_templates(planned.stale, planned.survey, history)
     seconds = known if history else weights
+    number = sharding.count(seconds, planned.survey, args.shards)
     include = [
         {
             "shard": f"{index}/{number}",

@@ -63,7 +63,7 @@ _FIELDS = tuple(tuple(each.name for each in fields(kind)) for kind in CLASSES)
 def read(file: Path, config: Path, given: Given) -> Workspace | None:
     """Return the workspace of the root `config` if the one in `file` is that still."""
     try:
-        name, read_names, paths, marks, body = _parts(reading.regular(file))
+        name, read_names, paths, marks, body = _parts(reading.own(file))
         if name != _name(config, given) or read_names != _values(read_names.split()[1:], given):
             return None
         looked_at = paths.split(b"\0")

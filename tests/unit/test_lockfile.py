@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from sandboxfile import lockcheck, lockfile, model
 from sandboxfile.config import parser
 from sandboxfile.errors import ConfigError, SandboxfileError
-from sandboxfile.lockfile import HEADER, Entry, Lock, parse, read, render, update
+from sandboxfile.lockfile import HEADER, Entry, Lock, parse, read, render, replace, update, write
 
 GOLDEN = Path(__file__).parents[1] / "golden/lock"
 SCHEMA = Path(__file__).parents[2] / "schemas/lock-1.schema.json"
@@ -455,6 +455,19 @@ def test_processes_lose_no_update_and_no_reader_sees_half(tmp_path: Path) -> Non
         read(path)
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert len(read(path).targets["prod"]) == 30
+
+
+def test_what_another_process_wrote_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "novita.lock"
+    mine, other = Lock(targets={"prod": {"a": entry()}}), Lock(targets={"prod": {"b": entry()}})
+    replace(path, mine, seen=None)
+    seen = path.read_text()
+    write(path, other)
+
+    with pytest.raises(SandboxfileError, match="has been changed meanwhile"):
+        replace(path, mine, seen=seen)
+
+    assert read(path) == other
 
 
 # --- tags that were moved by hand ------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_work_is_judged_by_what_is_to_be_done() -> None:
 
 @pytest.mark.parametrize(
     ("each", "asked", "expected"),
-    [(0, None, 0), (1, None, 1), (11, None, 2), (900, None, 20), (1, 3, 3), (1, 99, 30)],
+    [(0, None, 1), (1, None, 1), (11, None, 2), (900, None, 20), (1, 3, 3), (1, 99, 30)],
 )
 def test_there_are_as_many_shards_as_have_work(each: int, asked: int | None, expected: int) -> None:
     names = {f"t{number:02}": None for number in range(30)}

@@ -103,6 +103,7 @@ def test_what_one_machine_has_measured_or_kept_does_not_change_the_split(team: U
     (team.root / ".sandboxfile" / durations.FILE).write_text(text)
     assert matrix(team, "--shards", "3")[1]["estimate_seconds"] > 900  # type: ignore[operator]
     assert [planned(team, "--shard", f"{number}/3") for number in (1, 2, 3)] == split
+    assert len(matrix(team)) == 3, "as much work as that is worth all the machines"
 
 
 def test_the_matrix_of_github_has_the_shards_that_have_work(team: User) -> None:

@@ -146,6 +146,19 @@ def test_each_link_on_the_way_is_looked_at(root: Path, tmp_path: Path) -> None:
     assert packed.read(tmp_path / "kept", config, Given()) is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_file_of_somebody_else_is_not_even_unpacked(config: Path, tmp_path: Path) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept")
+    os.chown(tmp_path / "kept", 12345, -1)
+    assert packed.read(tmp_path / "kept", config, NOTHING_SAID) is None
+
+
+def test_a_link_to_the_file_is_none(config: Path, tmp_path: Path) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept")
+    (tmp_path / "link").symlink_to("kept")
+    assert packed.read(tmp_path / "link", config, NOTHING_SAID) is None
+
+
 def test_files_that_may_still_change_unseen_are_not_trusted(config: Path, tmp_path: Path) -> None:
     keep(config, NOTHING_SAID, tmp_path / "kept", later_s=0)
     assert not (tmp_path / "kept").exists()
