@@ -59,11 +59,15 @@ def check_own(directory: Path) -> None:
     if not os.path.lexists(directory):
         return
     _check_kind(directory, directory, "a directory")
-    for above, below, files in os.walk(directory):
-        for name in below:
-            _check_kind(Path(above, name), directory, "a directory")
-        for name in files:
-            _check_kind(Path(above, name), directory, "a file")
+    waiting = [os.fspath(directory)]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as found:
+            for each in found:  # thousands, in a workspace of a thousand templates: no `lstat`
+                if each.is_dir(follow_symlinks=False):
+                    waiting.append(each.path)
+                elif not each.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):  # another run has put it away just now
+                        _check_kind(Path(each.path), directory, "a file")
 
 
 def _check_kind(path: Path, directory: Path, wanted: str) -> None:
@@ -91,9 +95,10 @@ def lock_path(workspace: Workspace, target: Target) -> Path:
 
 def digests(root: Path) -> StatCache:
     """Return the content hashes of files; a checkout that cannot be written keeps none."""
-    check_own(root / STATE)
     if os.access(root, os.W_OK):
         state(root)
+    else:
+        check_own(root / STATE)
     return StatCache.open(root / STATE / "stat-cache", root=root)
 
 
@@ -364,7 +369,8 @@ class Session:
 
     @property
     def state(self) -> Path:
-        return state(self.workspace.root)
+        """The state directory; what is in it is looked at once in a run."""
+        return self.once("state", lambda: state(self.workspace.root))
 
     @property
     def journal_path(self) -> Path:

@@ -453,6 +453,16 @@ def test_parts_are_opened_once_and_closed_in_reverse(session: Session) -> None:
     assert session.once("first", lambda: Part(closed)) is not first
 
 
+def test_the_state_directory_is_looked_through_once_a_run(session: Session) -> None:
+    state = session.state
+    (state / "link").symlink_to("/nowhere")
+
+    assert session.state == state
+    session.close()
+    with pytest.raises(SandboxfileError, match="is a link"):
+        str(session.state)
+
+
 def test_what_is_resolved_comes_from_both_locks(three: User, session: Session) -> None:
     image = "sha256:" + "e" * 64
     entries = built.pretend(three.root)
