@@ -176,7 +176,8 @@ def test_what_was_finished_before_is_in_the_lock(set_scene: SetScene) -> None:
     trap = stage.registry.trap("PUT", f"/{stalled}/manifests/")
     program = stage.workspace.start()
     wait_until(lambda: trap.is_sprung, str(trap), program)
-    program.said(f"{done}: tag done")
+    wait_until(lambda: done in stage.workspace.entries, "entry in the lock", program)
+    wait_until(lambda: stage.workspace.entries[done].tags, "tags in the lock", program)
 
     stop(program, signal.SIGINT, group=True)
 

@@ -76,3 +76,10 @@ def test_documents_that_were_kept_are_read_if_they_are_the_images_own() -> None:
     assert imageconfig.verified(forged, _sha256(manifest)) is None
     junk = Documents(manifest=b"[]", config=b"")
     assert imageconfig.verified(junk, _sha256(b"[]")) is None
+
+
+@pytest.mark.parametrize("manifest", [b"no JSON", b"[" * 100_000, b"[]"])
+def test_what_is_no_document_is_of_no_image(manifest: bytes) -> None:
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+
+    assert imageconfig.verified(Documents(manifest=manifest, config=b"{}"), digest) is None
