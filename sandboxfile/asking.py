@@ -12,8 +12,9 @@ from sandboxfile.app import Session
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding, Subject
+from sandboxfile.inherit import NOTHING, Inherited, inherited
 from sandboxfile.lockfile import Entry
-from sandboxfile.model import DockerfileBase, ImageBase
+from sandboxfile.model import DockerfileBase, ImageBase, ImageConfig
 from sandboxfile.parts import Parts
 from sandboxfile.pipeline import Pipeline, manifest_name
 from sandboxfile.plan import Decision, Found
@@ -103,6 +104,16 @@ def findings(
         return dict(zip(names, pool.map(bases.findings, names), strict=True))
 
 
+def look(
+    session: Session, survey: Survey, resolved: Mapping[str, str], name: str
+) -> tuple[tuple[Finding, ...], Inherited]:
+    """Return the findings of a template, and what it takes over as far as its base was asked."""
+    bases = _Bases(session, survey, resolved)
+    found = bases.findings(name)
+    config = bases.known.get(name)
+    return found, inherited(survey[name].template, config) if config else NOTHING
+
+
 class _Bases:
     """Asks about the bases of templates; whom, `Configs` decides."""
 
@@ -114,6 +125,7 @@ class _Bases:
         self._of_image = partial(self._configs.of, quick=True)
         self._target = session.target
         self._is_local = session.target.provider == "local"
+        self.known: dict[str, ImageConfig] = {}  # what was said of each template's base
 
     def findings(self, name: str) -> tuple[Finding, ...]:
         surveyed = self._survey[name]
@@ -135,6 +147,8 @@ class _Bases:
 
     def _asked(self, subject: Subject, surveyed: Surveyed) -> Subject:
         config = self._images.base_config(surveyed, self._of_image)
+        if config is not None:
+            self.known[surveyed.template.name] = config
         parsed = surveyed.dockerfile
         origin = None
         if config is None and parsed is not None and parsed.base:

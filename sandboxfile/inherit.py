@@ -47,6 +47,9 @@ class Inherited:
     start: str | None = None
 
 
+NOTHING = Inherited()
+
+
 def inherited(template: Template, config: ImageConfig) -> Inherited:
     """Return what `template` takes over from its image: nothing that it says itself."""
     wanted = template.inherit

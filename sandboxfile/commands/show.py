@@ -11,10 +11,11 @@ from typing import Any
 from sandboxfile import app, dockerfile, errors, fidelity, planning, ready
 from sandboxfile.app import Session
 from sandboxfile.commands import plan
+from sandboxfile.config import written
 from sandboxfile.errors import ConfigError, NotAllowed, Unreachable
+from sandboxfile.inherit import NOTHING, Inherited
 from sandboxfile.model import Template
 from sandboxfile.opening import opened
-from sandboxfile.places import Position
 
 WHAT = ("config", "steps", "dockerfile", "files", "plan")
 
@@ -51,29 +52,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(templates: Mapping[str, Template], root: Path) -> int:
-    plain = {name: _plain(template, root) for name, template in templates.items()}
-    sys.stdout.write(json.dumps({"templates": plain}, indent=2) + "\n")
+    said = {name: written.template(template, root) for name, template in templates.items()}
+    sys.stdout.write(json.dumps({"templates": said}, indent=2) + "\n")
     return errors.DONE
-
-
-def _plain(value: object, root: Path) -> object:
-    """Turn the model into JSON: places as `file:line:column`, paths relative to the workspace."""
-    match value:
-        case Position():
-            return str(value)
-        case Path():
-            return str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
-        case Mapping():
-            return {str(key): _plain(each, root) for key, each in value.items()}
-        case tuple():
-            return [_plain(each, root) for each in value]
-        case None | bool() | int() | str():
-            return value
-        case _:
-            kind = {"type": type(value).__name__}
-            fields = dataclasses.fields(value)  # type: ignore[arg-type]
-            named = {field.name: _plain(getattr(value, field.name), root) for field in fields}
-            return named if isinstance(value, Template) else {**kind, **named}
 
 
 def _text(what: str, session: Session, name: str) -> str:
@@ -93,20 +74,22 @@ def _steps(session: Session, name: str) -> str:
         return steps(session.workspace.templates[name])
     from sandboxfile import asking
 
-    found = asking.findings(session, survey, resolved, [name])[name]
-    return steps(survey[name].template) + fidelity.lines(found)
+    found, given = asking.look(session, survey, resolved, name)
+    return steps(survey[name].template, given) + fidelity.lines(found)
 
 
-def steps(template: Template) -> str:
-    """Return the fixed order in which a template's parts take effect, a line each."""
+def steps(template: Template, given: Inherited = NOTHING) -> str:
+    """Return the fixed order in which a template's parts take effect, a line each.
+
+    `given` is what it takes over from its base.
+    """
     lines = [f"base: {_base(template)}"]
     lines += [f"{i}. {_step(each)}" for i, each in enumerate(template.instructions, start=1)]
-    if template.user:
-        lines.append(f"user: {template.user}")
-    if template.workdir:
-        lines.append(f"workdir: {template.workdir}")
-    if template.start:
-        lines.append(f"start: {template.start}")
+    for key in ("user", "workdir", "start"):
+        if said := getattr(template, key):
+            lines.append(f"{key}: {said}")
+        elif taken := getattr(given, key):
+            lines.append(f"{key}: {taken} (taken over from the base)")
     if template.ready:
         lines.append(f"ready: {ready.command(template.ready)}")
     lines.append(f"resources: {template.resources.cpu} CPU, {template.resources.memory} MiB")

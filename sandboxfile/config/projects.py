@@ -30,6 +30,7 @@ _LAYOUTS = {
     "npm": _Layout("package.json", ("npm-shrinkwrap.json", "package-lock.json")),
     "bun": _Layout("package.json", ("bun.lock", "bun.lockb")),
 }
+MANIFESTS = frozenset(layout.manifest for layout in _LAYOUTS.values())
 LOCKS = frozenset(name for layout in _LAYOUTS.values() for name in layout.locks)
 _REQUIREMENTS = ("pip", "uv")
 

@@ -214,7 +214,7 @@ def test_show(built: User, base: str) -> None:
     dockerfile = built.run("show", "dockerfile", "fn-tool").out
 
     assert config["start"] == "sleep 600"
-    assert config["base"] == {"type": "ImageBase", "image": base, "at": "novita.yaml:4:11"}
+    assert config["base"] == {"image": base, "x-at": "novita.yaml:4:11"}
     assert steps.startswith(f"base: {base}\n1. env ")
     assert "start: sleep 600\n" in steps
     assert re.search(

@@ -116,6 +116,8 @@ def test_a_plan_tells_what_the_service_does_not_take(
     ]
     shown = builder.run("show", "steps", "app")
     assert shown.out.startswith(f"base: {image}:1\n")
+    taken = "(taken over from the base)"
+    assert f"workdir: /srv {taken}\nstart: /entry.sh serve --port 80 {taken}\n" in shown.out
     assert "warning: the ready check calls `pgrep`" in shown.out
 
 
