@@ -1,6 +1,7 @@
 """Imports point downwards, and only the named modules open each door."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -135,6 +136,20 @@ def test_only_the_named_modules_open_a_door(name: str, path: Path) -> None:
 def test_there_is_no_cycle() -> None:
     graph = {name: set(filter(None, ours(path))) - {name} for name, path in modules()}
     TopologicalSorter(graph).prepare()
+
+
+def test_contributing_names_every_module_and_no_other() -> None:
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    named = re.findall(
+        r"`([a-z0-9_/]+\.py)`", text.partition("| You look for")[2].partition("\n\n")[0]
+    )
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if path.name != "__init__.py" and path.parent != ROOT / "commands"
+    }
+    assert there - set(named) == set(), "name it in a row of the table"
+    assert sorted(named) == sorted(there), "named twice, or no longer there"
 
 
 def test_nothing_is_a_drawer_for_odds_and_ends() -> None:
