@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import images, inherit, plan, recipes, tags
+from sandboxfile import estimate, images, inherit, recipes, tags
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.errors import SandboxfileError
@@ -97,36 +97,17 @@ class Pipeline:
 
     def jobs(self, decisions: tuple[Decision, ...]) -> tuple[Job[Any], ...]:
         """Return the jobs that carry out the decisions, with edges between templates."""
-        built: dict[str, Job[Any]] = {}  # what a template has ready for those based on it
-        base_step = "snapshot" if self.builder == "remote" else "build"
-        jobs: list[Job[Any]] = []
+        made: dict[str, Job[Any]] = {}
+        needs = estimate.chains(decisions, self.survey)
         for decision in decisions:
-            last: Job[Any] | None = None
             pushed: Job[str | None] | None = None
-            for step in self._steps(decision):
-                parent = self.survey[decision.template].parent
-                needs = tuple(
-                    job
-                    for job in (last, built.get(parent or "") if step == base_step else None)
-                    if job is not None
-                )
-                last = Job(
-                    f"{step}:{decision.template}", self._action(step, decision, pushed), needs
-                )
-                jobs.append(last)
-                if step == base_step:
-                    built[decision.template] = last
+            for step in estimate.steps(decision, self.survey):
+                name = f"{step}:{decision.template}"
+                before = tuple(made[each] for each in needs[name])
+                made[name] = Job(name, self._action(step, decision, pushed), before)
                 if step == "push":
-                    pushed = last
-        return tuple(jobs)
-
-    def _steps(self, decision: Decision) -> tuple[plan.Step, ...]:
-        steps = plan.steps(decision)
-        if self.builder == "docker" and isinstance(
-            self.survey[decision.template].template.base, RemoteBase
-        ):
-            return tuple(step for step in steps if step in {"snapshot", "tag"})  # no image here
-        return steps
+                    pushed = made[name]
+        return tuple(made.values())
 
     def _action(
         self, step: str, decision: Decision, pushed: Job[str | None] | None
