@@ -74,7 +74,10 @@ def _mapping(value: object) -> dict[str, object]:
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
-_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_mapping).encode
+# What is written never contains itself.
+_text = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), default=_mapping, check_circular=False
+).encode
 
 
 # What occurs several times is encoded once: these put texts together as the encoder would.

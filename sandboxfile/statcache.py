@@ -35,6 +35,7 @@ _RECORD = _STAT.size + 32
 _WHOLE = 1 << 20  # files up to this size are read in one go
 _ATTEMPTS = 3
 _UNSIGNED = (1 << 64) - 1
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Digests(Protocol):
@@ -97,11 +98,11 @@ class StatCache:
 
     def _read(self, name: str, path: str, mark: bytes) -> bytes:
         now = self._clock()
-        found, content = read(path)
+        found, content, own = _read(path)
         with self._lock:
             self._seen[name, mark] = content
             if max(found.st_mtime_ns, found.st_ctime_ns) + SLACK_NS <= now:
-                self._used[name] = signature(found) + content
+                self._used[name] = own + content
             else:
                 self._used.pop(name, None)
         return content
@@ -134,16 +135,23 @@ def read(path: str) -> tuple[os.stat_result, bytes]:
 
     Raises OSError when it cannot be read, SandboxfileError when it never holds still.
     """
+    found, content, _ = _read(path)
+    return found, content
+
+
+def _read(path: str) -> tuple[os.stat_result, bytes, bytes]:
+    """Return what `read` does, and the signature of the stat."""
     for _ in range(_ATTEMPTS):
         # Neither a link put in its place nor a FIFO may lead or hold us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _READING)
         try:
             before = os.fstat(descriptor)
             if not filemode.S_ISREG(before.st_mode):
                 break
             content = _hash(descriptor, before.st_size)
-            if content and signature(before) == signature(os.fstat(descriptor)):
-                return before, content
+            mark = signature(before)
+            if content and mark == signature(os.fstat(descriptor)):
+                return before, content, mark
         finally:
             os.close(descriptor)
     raise SandboxfileError(
