@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from sandboxfile import account, lockfile, reading
+from sandboxfile import account, lockfile, reading, recall
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import finding, names, packed
 from sandboxfile.config.given import Given
@@ -21,8 +22,9 @@ from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.lockfile import ENGINE_PREFIX, Lock
 from sandboxfile.model import DEFAULT_GROUP, LEGACY_DOMAINS, Target, Workspace
+from sandboxfile.recall import Recall
 from sandboxfile.redact import Redactor
-from sandboxfile.statcache import StatCache
+from sandboxfile.statcache import SLACK_NS, StatCache
 
 T = TypeVar("T")
 STATE = ".sandboxfile"
@@ -393,6 +395,24 @@ class Session:
 
     def digests(self) -> StatCache:
         return self.once("digests", lambda: digests(self.workspace.root))
+
+    def recall(self, resolved: Mapping[str, str]) -> Recall | None:
+        """Return what is known of earlier surveys with the same bases, None where nothing can be.
+
+        That is while the configuration is so young that another one may have been loaded.
+        """
+        since = getattr(self.args, "since", None)  # set by `main`
+        workspace, builder = self.workspace, self.target.builder
+        if since is None:
+            return None
+        with suppress(OSError):
+            identity, newest = packed.identity(workspace.file, given(self.args), workspace)
+            if newest + SLACK_NS <= since:
+                name = recall.name(identity, builder, sorted(resolved.items()))
+                file = workspace.root / STATE / f"survey-{builder}"
+                make = partial(Recall, file, name, root=workspace.root, since=since)
+                return self.once(f"recall {name.hex()}", make)
+        return None
 
     def keep_workspace(self) -> None:
         """Keep the workspace for later runs, if there was no place for it when it was loaded."""

@@ -70,8 +70,7 @@ def make(
             surveyed = _survey(session, names, {**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
             decisions = asking.refined(session, surveyed, decisions, strict=True)
-    session.digests().save(whole=surveyed.templates.keys() == session.workspace.templates.keys())
-    session.keep_workspace()
+    _save(session, surveyed, {**resolved, **pins})
     return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
 
 
@@ -183,7 +182,18 @@ def _survey(session: Session, names: tuple[str, ...], resolved: Mapping[str, str
         resolved=resolved,
         digests=session.digests(),
         builder=session.target.builder,
+        recall=session.recall(resolved),
     )
+
+
+def _save(session: Session, surveyed: Survey, resolved: Mapping[str, str]) -> None:
+    """Keep for later runs what this one has read."""
+    is_all = surveyed.templates.keys() == session.workspace.templates.keys()
+    read_all = is_all and all(each.known is None for each in surveyed.templates.values())
+    session.digests().save(whole=read_all)
+    session.keep_workspace()
+    if found := session.recall(resolved):
+        found.save()
 
 
 def _decide(

@@ -48,7 +48,7 @@ def remember(
     paths.update(workspace.looked_at)
     paths.update(_program())
     for each in surveyed:
-        seen.update((entry.path, entry.stat) for entry in each.entries)
+        seen.update(each.seen)
         paths |= each.looked_at
     paths.update(_behind_links([*before, *paths]))
     fresh.remember(

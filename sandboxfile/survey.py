@@ -1,9 +1,11 @@
 """What each template consists of right now: its files, its base, its keys. Reads, never writes."""
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -41,6 +43,7 @@ from sandboxfile.model import (
     Workspace,
 )
 from sandboxfile.places import Problem
+from sandboxfile.recall import Known, Recall
 from sandboxfile.reference import ImageReference
 from sandboxfile.statcache import Digests
 from sandboxfile.translation import Translation
@@ -51,20 +54,56 @@ _VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a template takes of the workspace, and the content of it.
+
+    `whole` is the content of `context`, that of a Dockerfile. `below` are the files of the copies
+    in a Dockerfile that the service is to carry out.
+    """
+
+    selections: Mapping[int, Selection] = field(default_factory=dict)
+    manifests: Mapping[int, Manifest] = field(default_factory=dict)
+    dockerfile: UserDockerfile | None = None
+    context: Selection | None = None
+    whole: Manifest | None = None
+    below: Mapping[int, Selection] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surveyed:
     """One template with all that decides it; `keys` is None while a base is not resolved.
 
-    `below` are the files of the copies in a Dockerfile that the service is to carry out.
+    Where an earlier survey is `known` to hold, its files are looked for only when they are needed.
     """
 
     template: Template
-    selections: Mapping[int, Selection]
-    context: Selection | None
-    dockerfile: UserDockerfile | None
     keys: Keys | None
-    contents: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
+    take: Callable[[], Taken] = Taken
+    known: Known | None = None
     unresolved: tuple[str, ...] = ()
-    below: Mapping[int, Selection] = field(default_factory=dict)
+
+    @property
+    def selections(self) -> Mapping[int, Selection]:
+        return self.take().selections
+
+    @property
+    def context(self) -> Selection | None:
+        return self.take().context
+
+    @property
+    def dockerfile(self) -> UserDockerfile | None:
+        return self.take().dockerfile
+
+    @property
+    def below(self) -> Mapping[int, Selection]:
+        return self.take().below
+
+    @property
+    def contents(self) -> Mapping[str, tuple[Manifest, ...]]:
+        """What is taken, by the part of the key that it belongs to."""
+        taken = self.take()
+        found = dict(keys.by_part(self.template, taken.manifests))
+        return found if taken.whole is None else {**found, "base": (taken.whole,)}
 
     @property
     def sent(self) -> Mapping[int, Selection]:
@@ -77,11 +116,7 @@ class Surveyed:
 
         Raises ConfigError for what the service cannot do, now that the image is known.
         """
-        base = self.template.base
-        if not isinstance(base, DockerfileBase):
-            return None
-        assert self.dockerfile is not None
-        return translation.translate(self.dockerfile, base, image)
+        return _translated(self.template, self.dockerfile, image)
 
     @property
     def entries(self) -> Iterator[Entry]:
@@ -90,11 +125,20 @@ class Surveyed:
             yield from selection.entries
 
     @property
+    def seen(self) -> Iterable[tuple[str, os.stat_result]]:
+        """The `lstat` of what was read, from before it was, by absolute path."""
+        if self.known is not None:
+            return self.known.seen
+        return ((entry.path, entry.stat) for entry in self.entries)
+
+    @property
     def looked_at(self) -> frozenset[str]:
-        """Whose `lstat`, with that of the entries, must stay for all this to stay as it is.
+        """Whose `lstat`, with that of what was `seen`, must stay for all this to stay as it is.
 
         Absolute paths.
         """
+        if self.known is not None:
+            return self.known.absent
         paths: set[str] = set()
         for selection in (*self.sent.values(), *filter(None, [self.context])):
             paths |= selection.looked_at
@@ -105,7 +149,8 @@ class Surveyed:
                 sources = (instruction.copy.root / source for source in instruction.copy.sources)
                 paths.update(str(source.parent) for source in sources)
         if isinstance(self.template.base, DockerfileBase):
-            paths.add(str(self.template.base.dockerfile))
+            file = str(self.template.base.dockerfile)
+            paths |= {file, os.path.realpath(file)}
         return frozenset(paths)
 
     @property
@@ -167,10 +212,13 @@ def survey(
     resolved: Mapping[str, str],
     digests: Digests,
     builder: Builder = "docker",
+    recall: Recall | None = None,
 ) -> Survey:
     """Find the files of every template and compute its keys, for a target with this builder.
 
-    Raises ConfigError with the problems of all templates at once.
+    What `recall` has of this workspace, for the same `resolved` and builder, is not looked for
+    again, and what is found anew is added to it. Raises ConfigError with the problems of all
+    templates at once.
     """
     ground = Ground(workspace.root, workspace.files)
     done: dict[str, Surveyed] = {}
@@ -181,10 +229,10 @@ def survey(
             continue  # the parent has a problem of its own, which is reported
         if isinstance(template.base, TemplateBase):
             template = inherit.of_parent(template, done[template.base.template].template)
+        take = partial(_taken, workspace, ground, template, done, digests=digests, builder=builder)
+        identify = partial(_identified, template, done, resolved)
         try:
-            _check(template, done, builder)
-            found = _one(workspace, ground, template, done, resolved, digests=digests)
-            done[name] = _for_service(ground, found) if builder == "remote" else found
+            done[name] = _one(template, done, take, identify, recall)
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
@@ -213,37 +261,84 @@ def _text(file: str, workspace: Workspace) -> str | None:
     return None
 
 
+Identity = tuple[Keys | None, tuple[str, ...]]  # or what is not resolved
+
+
 def _one(
+    template: Template,
+    done: Mapping[str, Surveyed],
+    take: Callable[[], Taken],
+    identify: Callable[[Taken], Identity],
+    recall: Recall | None,
+) -> Surveyed:
+    parent = _parent_key(template, done)
+    known = recall.find(template.name, parent=parent) if recall and parent is not None else None
+    if known is not None:
+        later = cache(partial(_retaken, template.name, take, identify, known.keys))
+        return Surveyed(template=template, keys=known.keys, take=later, known=known)
+    taken = take()
+    found, missing = identify(taken)
+    made = Surveyed(template=template, keys=found, take=lambda: taken, unresolved=missing)
+    if recall and found is not None and parent is not None:
+        recall.add(template.name, found, parent=parent, seen=made.seen, looked_at=made.looked_at)
+    return made
+
+
+def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str | None:
+    """Return the image key of the template that this one is based on, None while it has none."""
+    if not isinstance(template.base, TemplateBase):
+        return ""
+    found = done[template.base.template].keys
+    return found.image_key if found else None
+
+
+def _retaken(
+    name: str, take: Callable[[], Taken], identify: Callable[[Taken], Identity], known: Keys
+) -> Taken:
+    """Look for the files of a template whose keys were known. Raises SandboxfileError."""
+    taken = take()
+    if identify(taken)[0] != known:
+        text = f"the files of `{name}` changed while they were being read"
+        raise SandboxfileError(text, hint="run again when nothing writes to them")
+    return taken
+
+
+def _taken(
     workspace: Workspace,
     ground: Ground,
     template: Template,
     done: Mapping[str, Surveyed],
-    resolved: Mapping[str, str],
     *,
     digests: Digests,
-) -> Surveyed:
+    builder: Builder,
+) -> Taken:
+    """Find and read what a template takes. Raises ConfigError."""
+    _check(template, done, builder)
     selections = {
         number: context.select(copy, ground) for number, copy in dockerfile.copies(template)
     }
     user_file, user_context = _dockerfile(template, workspace, ground)
-    user_manifest = keys.manifest(user_context, digests) if user_context else None
-    base, missing = _base_record(
-        template, done, resolved, user_file=user_file, user_manifest=user_manifest
-    )
-    manifests = {n: keys.manifest(s, digests) for n, s in selections.items()}
-    contents = dict(keys.by_part(template, manifests))
-    if user_manifest is not None:
-        contents["base"] = (user_manifest,)
-    found = None if base is None else keys.of(template, base=base, manifests=manifests)
-    return Surveyed(
-        template=template,
+    return Taken(
         selections=selections,
-        context=user_context,
         dockerfile=user_file,
-        keys=found,
-        contents=contents,
-        unresolved=missing,
+        context=user_context,
+        whole=keys.manifest(user_context, digests) if user_context else None,
+        manifests={n: keys.manifest(s, digests) for n, s in selections.items()},
+        below=_below(template, ground, user_file) if builder == "remote" else {},
     )
+
+
+def _identified(
+    template: Template,
+    done: Mapping[str, Surveyed],
+    resolved: Mapping[str, str],
+    taken: Taken,
+) -> Identity:
+    base, missing = _base_record(
+        template, done, resolved, user_file=taken.dockerfile, user_manifest=taken.whole
+    )
+    found = None if base is None else keys.of(template, base=base, manifests=taken.manifests)
+    return found, missing
 
 
 def _check(template: Template, done: Mapping[str, Surveyed], builder: Builder) -> None:
@@ -267,16 +362,18 @@ def _unbuildable(template: Template) -> Iterator[Problem]:
             pass
 
 
-def _for_service(ground: Ground, surveyed: Surveyed) -> Surveyed:
+def _below(
+    template: Template, ground: Ground, user_file: UserDockerfile | None
+) -> Mapping[int, Selection]:
     """Find what the service is to be sent for a Dockerfile. Raises ConfigError.
 
     Variables that the image sets are not known here: nothing that they decide is complained of.
     """
-    base, found = surveyed.template.base, surveyed.translated(None)
+    base, found = template.base, _translated(template, user_file, None)
     if found is None:
-        return surveyed
+        return {}
     assert isinstance(base, DockerfileBase)
-    whole = replace(surveyed.template, instructions=found.instructions)
+    whole = replace(template, instructions=found.instructions)
     if problems := steps.problems(whole):
         raise ConfigError(problems)
     copies = [each for each in found.instructions if isinstance(each, Copy)]
@@ -286,7 +383,17 @@ def _for_service(ground: Ground, surveyed: Surveyed) -> Surveyed:
     }
     if problems := tuple(_untrue(below, found.unpacking)):
         raise ConfigError(problems)
-    return replace(surveyed, below=below)
+    return below
+
+
+def _translated(
+    template: Template, user_file: UserDockerfile | None, image: ImageConfig | None
+) -> Translation | None:
+    base = template.base
+    if not isinstance(base, DockerfileBase):
+        return None
+    assert user_file is not None
+    return translation.translate(user_file, base, image)
 
 
 def _untrue(below: Mapping[int, Selection], unpacking: frozenset[int]) -> Iterator[Problem]:

@@ -103,6 +103,19 @@ def write(file: Path, config: Path, given: Given, workspace: Workspace, *, since
         new.unlink(missing_ok=True)
 
 
+def identity(config: Path, given: Given, workspace: Workspace) -> tuple[bytes, int]:
+    """Return a digest of all that a workspace was loaded from as it is now, and its newest change.
+
+    The latter in ns since the epoch. The digest has inodes and change times in it.
+    """
+    paths = _paths(config, workspace)
+    marks = _marks(paths)
+    newest = max((max(mark[:2]) for mark in _MARK.iter_unpack(marks)), default=0)
+    values = _values([os.fsencode(name) for name in workspace.environment], given)
+    parts = (_name(config, given), values, b"\0".join(paths), marks)
+    return sha256(b"".join(sha256(part).digest() for part in parts)).digest(), newest
+
+
 # --- what it depends on ----------------------------------------------------------------------
 
 

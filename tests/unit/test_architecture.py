@@ -43,7 +43,7 @@ LAYERS = (
         "summary",
         "logfiles",
     ),
-    ("userdockerfile", "uploads", "releases", "screens", "chrometrace", "lockwriter"),
+    ("userdockerfile", "recall", "uploads", "releases", "screens", "chrometrace", "lockwriter"),
     ("translation", "livetable"),
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "survey", "results"),

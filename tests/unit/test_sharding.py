@@ -24,7 +24,7 @@ from sandboxfile.model import (
 from sandboxfile.places import Position
 from sandboxfile.plan import Action, Decision
 from sandboxfile.sharding import Shard
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.survey import Survey, Surveyed, Taken
 from sandboxfile.userdockerfile import parse
 
 AT = Position("novita.yaml", 1, 1)
@@ -36,7 +36,7 @@ def surveyed(name: str, parent: str | None = None, *steps: Instruction) -> Surve
         name=name, base=base, instructions=steps, user=None, workdir=None, start=None, ready=None,
         resources=Resources(), tags=(), pre_boot=None, at=AT,
     )  # fmt: skip
-    return Surveyed(template=template, selections={}, context=None, dockerfile=None, keys=None)
+    return Surveyed(template=template, keys=None)
 
 
 def survey(parents: Mapping[str, str | None]) -> Survey:
@@ -109,7 +109,11 @@ def test_work_is_judged_by_what_is_to_be_done() -> None:
     there = {each: surveyed(each, None, *steps) for each in ("build", "snapshot", "retag", "up")}
     plain = surveyed("own")
     base = DockerfileBase(dockerfile=Path(), context=Path(), at=AT)
-    own = replace(plain, template=replace(plain.template, base=base), dockerfile=user_file)
+    own = replace(
+        plain,
+        template=replace(plain.template, base=base),
+        take=lambda: Taken(dockerfile=user_file),
+    )
     decisions = [
         decision("build", "build"), decision("snapshot", "snapshot"), decision("retag", "retag"),
         decision("up", "up to date"), decision("own", "build"),

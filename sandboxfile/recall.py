@@ -1,0 +1,252 @@
+"""What a survey found of each template, kept for as long as nothing that it looked at changes.
+
+It only saves time: a file that cannot be read is none, and losing it costs time, nothing else. It
+is opened under a name that has the marks of the configuration in it, inode and change time among
+them, which nobody can guess: what a checkout brings along, or was copied from elsewhere, is not
+even unpacked. Of a template nothing is believed unless the `lstat` of every file, directory and
+ignore file that its survey looked at is the same, directories telling of what came and went, and
+its parent's key is. The directories on the way must be the same ones; through links nothing is
+kept. Racy files (git's rule): nothing is kept of a template of which something was younger than
+two seconds when the run began.
+
+The file: a header with a checksum and the name, and the templates in the format of `marshal`.
+"""
+
+import marshal
+import os
+import stat as filemode
+import struct
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from sandboxfile import __version__, reading
+from sandboxfile.keys import Keys
+from sandboxfile.statcache import SLACK_NS
+
+_MAGIC = b"sfsurv1\n"
+_HEADER = struct.Struct("<8sI32s")  # magic, CRC-32 of the rest, the name it goes under
+_MARK = struct.Struct("<2q3Q")
+
+Seen = tuple[str, os.stat_result]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What an earlier survey found of a template, still true, and the `lstat` of what shows it.
+
+    `absent` are the paths, looked for, that are not there.
+    """
+
+    keys: Keys
+    seen: tuple[Seen, ...]
+    absent: frozenset[str]
+
+
+class _Kept(NamedTuple):
+    """One template as it lies in the file; paths, between zero bytes, begin at the root.
+
+    `ways` are the directories that lead to `paths`, each behind its inode.
+    """
+
+    parent: str
+    image_key: str
+    template_key: str
+    parts: Mapping[str, str]
+    paths: bytes
+    marks: bytes
+    absent: bytes
+    ways: tuple[tuple[str, int], ...]
+
+
+def name(*decisive: object) -> bytes:
+    """Return what a file goes under: a digest of the program and of all that is the same for all.
+
+    What is given must have a `repr` that tells it apart.
+    """
+    program = Path(__file__).parent.stat()
+    same = (__version__, sys.version, program.st_ino, program.st_mtime_ns, os.geteuid(), decisive)
+    return sha256(ascii(same).encode()).digest()
+
+
+class Recall:
+    """The surveys kept in one file, read for one run; `since` is when that began (ns)."""
+
+    def __init__(self, file: Path, name: bytes, *, root: Path, since: int) -> None:
+        self._file = file
+        self._name = name
+        self._since = since
+        self._top = _slashed(os.fspath(root))
+        self._tops = {self._top: None, _slashed(os.path.realpath(root)): None}
+        self._kept = _load(file, name)
+        self._changed = False
+        self._inodes: dict[str, int] = {}
+        self._absent: dict[str, bool] = {}
+
+    def find(self, template: str, *, parent: str) -> Known | None:
+        """Return what is known of a template whose parent has this image key, if still true."""
+        kept = self._kept.get(template)
+        if kept is None or kept.parent != parent:
+            return None
+        paths = [self._top + path for path in _split(kept.paths)]
+        try:
+            stats = list(map(os.lstat, paths))
+        except OSError:
+            return None
+        if b"".join(map(_mark, stats)) != kept.marks or not self._leads(kept):
+            return None
+        return Known(
+            keys=Keys(image_key=kept.image_key, template_key=kept.template_key, parts=kept.parts),
+            seen=tuple(zip(paths, stats, strict=True)),
+            absent=frozenset(self._top + path for path in _split(kept.absent)),
+        )
+
+    def _leads(self, kept: _Kept) -> bool:
+        """Say whether the ways are the same, and what was not there is not there."""
+        same_ways = all(self._inode(way) == inode for way, inode in kept.ways)
+        return same_ways and all(map(self._is_absent, _split(kept.absent)))
+
+    def _inode(self, way: str) -> int:
+        """Return the inode of a directory, 0 for what is none; each is looked at once."""
+        if way not in self._inodes:
+            self._inodes[way] = _directory(self._top + way)
+        return self._inodes[way]
+
+    def _is_absent(self, path: str) -> bool:
+        if path not in self._absent:
+            self._absent[path] = not os.path.lexists(self._top + path)
+        return self._absent[path]
+
+    def add(
+        self,
+        template: str,
+        keys: Keys,
+        *,
+        parent: str,
+        seen: Iterable[Seen],
+        looked_at: Iterable[str],
+    ) -> None:
+        """Take what was found of a template, if it can be trusted; else nothing is known of it.
+
+        `seen` has the `lstat` of what was read, from before it was; `looked_at` are other paths,
+        there or not. All are absolute.
+        """
+        self._changed = self._kept.pop(template, None) is not None or self._changed
+        with suppress(OSError, ValueError, struct.error):  # a file of the year 2300 has no mark
+            found, absent = self._looked_at(seen, looked_at)
+            marks = b"".join(map(_mark, found.values()))
+            newest = max((max(times) for *times, _, _, _ in _MARK.iter_unpack(marks)), default=0)
+            if newest + SLACK_NS > self._since:
+                return
+            self._kept[template] = _Kept(
+                parent=parent,
+                image_key=keys.image_key,
+                template_key=keys.template_key,
+                parts=dict(keys.parts),
+                paths=_joined(found),
+                marks=marks,
+                absent=_joined(absent),
+                ways=self._ways([*found, *absent], found),
+            )
+            self._changed = True
+
+    def _looked_at(
+        self, seen: Iterable[Seen], looked_at: Iterable[str]
+    ) -> tuple[dict[str, os.stat_result], list[str]]:
+        """Return the stat of what is there, by its path from the root, and what is not there.
+
+        Raises ValueError for a path that is outside.
+        """
+        found = {self._below(path): stat for path, stat in seen}
+        absent = []
+        for each in looked_at:
+            path = self._below(each)
+            if path not in found:
+                try:
+                    found[path] = os.lstat(each)
+                except FileNotFoundError:
+                    absent.append(path)
+        return found, absent
+
+    def _below(self, path: str) -> str:
+        for top in self._tops:
+            if path.startswith(top):
+                return path[len(top) :]
+            if f"{path}/" == top:
+                return "."
+        raise ValueError(path)
+
+    def _ways(
+        self, paths: Iterable[str], found: Mapping[str, os.stat_result]
+    ) -> tuple[tuple[str, int], ...]:
+        """Return all directories above the paths, with their inodes.
+
+        Raises ValueError for one that is a link: it may lead elsewhere without a change here.
+        """
+        ways: dict[str, int] = {}
+        for path in {path.rpartition("/")[0] for path in paths}:
+            way = path
+            while way and way not in ways:
+                ways[way] = inode = self._inode(way)
+                if not inode:
+                    raise ValueError(way)
+                way = way.rpartition("/")[0]
+        return tuple((way, inode) for way, inode in ways.items() if way not in found)
+
+    def save(self) -> None:
+        """Write what is known, atomically; what cannot be written is left as it was."""
+        if not self._changed:
+            return
+        body = marshal.dumps({template: tuple(kept) for template, kept in self._kept.items()})
+        new = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        with suppress(OSError):
+            try:
+                with new.open("xb") as out:
+                    out.write(_HEADER.pack(_MAGIC, crc32(body), self._name) + body)
+                new.replace(self._file)
+                self._changed = False
+            finally:
+                new.unlink(missing_ok=True)
+
+
+def _load(file: Path, name: bytes) -> dict[str, _Kept]:
+    try:
+        content = reading.regular(file)
+        magic, checksum, found = _HEADER.unpack_from(content)
+        body = content[_HEADER.size :]
+        if magic != _MAGIC or found != name or checksum != crc32(body):
+            return {}
+        kept = marshal.loads(body)  # written here: nobody else knows the name  # noqa: S302
+        return {template: _Kept(*each) for template, each in kept.items()}
+    except (OSError, ValueError, TypeError, EOFError, AttributeError, struct.error):
+        return {}
+
+
+def _slashed(path: str) -> str:
+    return path.rstrip("/") + "/"
+
+
+def _joined(paths: Iterable[str]) -> bytes:
+    return os.fsencode("\0".join(paths))
+
+
+def _split(paths: bytes) -> list[str]:
+    return os.fsdecode(paths).split("\0") if paths else []
+
+
+def _directory(path: str) -> int:
+    """Return the inode of a directory, 0 for what is none."""
+    try:
+        stat = os.lstat(path)
+    except OSError:
+        return 0
+    return stat.st_ino if filemode.S_ISDIR(stat.st_mode) else 0
+
+
+def _mark(s: os.stat_result) -> bytes:
+    return _MARK.pack(s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino, s.st_mode)
