@@ -402,17 +402,17 @@ class Session:
         That is while the configuration is so young that another one may have been loaded.
         """
         since = getattr(self.args, "since", None)  # set by `main`
-        workspace, builder = self.workspace, self.target.builder
-        if since is None:
+        identity, newest = self.once("identity", self._identity)
+        if since is None or newest + SLACK_NS > since:
             return None
-        with suppress(OSError):
-            identity, newest = packed.identity(workspace.file, given(self.args), workspace)
-            if newest + SLACK_NS <= since:
-                name = recall.name(identity, builder, sorted(resolved.items()))
-                file = workspace.root / STATE / f"survey-{builder}"
-                make = partial(Recall, file, name, root=workspace.root, since=since)
-                return self.once(f"recall {name.hex()}", make)
-        return None
+        builder, root = self.target.builder, self.workspace.root
+        name = recall.name(identity, builder, sorted(resolved.items()))
+        file = root / STATE / f"survey-{builder}"
+        make = partial(Recall, file, name, root=root, since=since)
+        return self.once(f"recall {name.hex()}", make)
+
+    def _identity(self) -> tuple[bytes, int]:
+        return packed.identity(self.workspace.file, given(self.args), self.workspace)
 
     def keep_workspace(self) -> None:
         """Keep the workspace for later runs, if there was no place for it when it was loaded."""

@@ -1,4 +1,5 @@
 import argparse
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir
 
@@ -102,6 +103,35 @@ def test_hashes_of_files_that_nothing_copies_any_more_are_dropped(
 
     assert b"data/one.txt" in path.read_bytes()
     assert (b"data/two.sh" not in path.read_bytes()) == is_dropped
+
+
+def test_only_templates_of_which_something_moved_are_looked_for_again(
+    three: User, session: Open
+) -> None:
+    built.pretend(three.root)
+
+    def again(target: str = "local") -> planning.Planned:
+        opened = session(target)
+        opened.args.since = time.time_ns() + 60 * 10**9  # everything changed a while before
+        return planning.make(opened, ALL, resolve=False)
+
+    def known(planned: planning.Planned) -> set[str]:
+        templates = planned.survey.templates
+        return {name for name, each in templates.items() if each.known is not None}
+
+    assert known(again()) == set()
+    assert known(again()) == set(ALL)
+    assert known(again("novita")) == set(), "another builder finds other files"
+    time.sleep(0.02)  # longer than a tick of the clock that stamps files
+    three.write("data/one.txt", "another\n")
+
+    planned = again()
+
+    assert known(planned) == {"other"}
+    assert actions(planned) == {"parent": "build", "child": "build", "other": "up to date"}
+    assert actions(again()) == actions(planned), "recalled, it is as stale as it was"
+    three.write("novita.yaml", (three.root / "novita.yaml").read_text() + "    run: ['true']\n")
+    assert known(again()) == set(), "another configuration"
 
 
 def test_without_resolving_only_files_are_read(session: Open, said: list[Event]) -> None:

@@ -191,7 +191,7 @@ _EDITS = st.lists(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(_EDITS, max_size=3))
 def test_whatever_is_edited_a_survey_with_the_record_is_one_without(
