@@ -16,7 +16,6 @@ import marshal
 import os
 import stat as filemode
 import struct
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from sandboxfile import __version__, reading
+from sandboxfile import reading
 from sandboxfile.keys import Keys
 from sandboxfile.statcache import SLACK_NS
 
@@ -64,14 +63,13 @@ class _Kept(NamedTuple):
     ways: tuple[tuple[str, int], ...]
 
 
-def name(*decisive: object) -> bytes:
-    """Return what a file goes under: a digest of the program and of all that is the same for all.
+def name(identity: bytes, *decisive: object) -> bytes:
+    """Return what a file goes under: a digest of all that is the same for all of its templates.
 
-    What is given must have a `repr` that tells it apart.
+    `identity` is that of the workspace, with the program that loaded it; what else is given must
+    have a `repr` that tells it apart.
     """
-    program = Path(__file__).parent.stat()
-    same = (__version__, sys.version, program.st_ino, program.st_mtime_ns, os.geteuid(), decisive)
-    return sha256(ascii(same).encode()).digest()
+    return sha256(ascii((identity, os.geteuid(), decisive)).encode()).digest()
 
 
 class Recall:

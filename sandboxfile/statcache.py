@@ -94,11 +94,11 @@ class StatCache:
             self._used[name] = record
             return record[_STAT.size :].hex()
         known = self._seen.get((name, mark))
-        return (known or self._read(name, path, mark)).hex()
+        return (known or self._read(name, path, stat, mark)).hex()
 
-    def _read(self, name: str, path: str, mark: bytes) -> bytes:
+    def _read(self, name: str, path: str, stat: os.stat_result, mark: bytes) -> bytes:
         now = self._clock()
-        found, content, own = _read(path)
+        found, content, own = _read_as(path, stat, mark) or _read(path)
         with self._lock:
             self._seen[name, mark] = content
             if max(found.st_mtime_ns, found.st_ctime_ns) + SLACK_NS <= now:
@@ -137,6 +137,24 @@ def read(path: str) -> tuple[os.stat_result, bytes]:
     """
     found, content, _ = _read(path)
     return found, content
+
+
+def _read_as(
+    path: str, stat: os.stat_result, mark: bytes
+) -> tuple[os.stat_result, bytes, bytes] | None:
+    """Return what `_read` does if the file is still as its `lstat` said before, which has `mark`.
+
+    Nearly all are: the stat from before the reading is at hand, and only the one after is asked.
+    """
+    if not filemode.S_ISREG(stat.st_mode):
+        return None
+    descriptor = os.open(path, _READING)
+    try:
+        content = _hash(descriptor, stat.st_size)
+        same = content and signature(os.fstat(descriptor)) == mark
+    finally:
+        os.close(descriptor)
+    return (stat, content, mark) if content and same else None
 
 
 def _read(path: str) -> tuple[os.stat_result, bytes, bytes]:

@@ -249,8 +249,10 @@ def test_another_name_is_another_survey(tree: User) -> None:
     look = Look(tree)
     look.again()
     assert recalled(look.again(b"m" * 32)) == set()
-    assert recall.name("a", [("b", "c")]) == recall.name("a", [("b", "c")])
-    assert recall.name("a", [("b", "c")]) != recall.name("a", [("b", "d")])
+    names = [recall.name(b"a", "docker", [("b", "c")]) for _ in range(2)]
+    assert names[0] == names[1]
+    assert recall.name(b"a", "docker", [("b", "d")]) not in names
+    assert recall.name(b"b", "docker", [("b", "c")]) not in names
 
 
 @pytest.mark.parametrize(
