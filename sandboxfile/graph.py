@@ -165,6 +165,7 @@ class _Run:
     started: Callable[[str], None]
     cancel: Cancel
     grace_s: float
+    idle: Callable[[], None]
     results: Results = field(default_factory=Results)
     ended: dict[str, Outcome] = field(default_factory=dict)
     deadline: float | None = None
@@ -252,20 +253,29 @@ def run(
     limits: Mapping[str, int] | None = None,
     workers: int | None = None,
     seconds: Callable[[str], float] = lambda _: 1.0,
+    idle: Callable[[], None] = lambda: None,
     grace_s: float = 1.5,
 ) -> Results:
     """Run every job whose needs succeed; a failure stops only what depends on it.
 
-    `settled` hears of each job on this thread, `started` on a worker's. `limits` says how many
-    jobs of a kind run at once; `workers`, the number of threads, is by default their sum, so that
-    none waits for a place. The longest chain comes first by the `seconds` that a job of a name is
-    expected to take. On SIGINT, SIGTERM or SIGHUP `cancel` is set, and workers have `grace_s`
-    seconds to end; what did not run is cancelled. A second signal raises KeyboardInterrupt. Raises
-    ValueError for jobs that wait for each other.
+    `settled` hears of each job on this thread, `started` on a worker's; `idle` is called on this
+    thread, some times a second, while nothing ends. `limits` says how many jobs of a kind run at
+    once; `workers`, the number of threads, is by default their sum, so that none waits for a place.
+    The longest chain comes first by the `seconds` that a job of a name is expected to take. On
+    SIGINT, SIGTERM or SIGHUP `cancel` is set, and workers have `grace_s` seconds to end; what did
+    not run is cancelled. A second signal raises KeyboardInterrupt. Raises ValueError for jobs that
+    wait for each other.
     """
     limits = limits or {}
     ordered = _longest_first(tuple(jobs), seconds)
-    state = _Run(jobs=ordered, settled=settled, started=started, cancel=cancel, grace_s=grace_s)
+    state = _Run(
+        jobs=ordered,
+        settled=settled,
+        started=started,
+        cancel=cancel,
+        grace_s=grace_s,
+        idle=idle,
+    )
     wanted = workers or sum(limits.values()) or 1
     with signals(state.interrupt):
         _schedule(state, limits, max(1, min(wanted, len(ordered))))
@@ -370,7 +380,7 @@ def _next(state: _Run, places: _Places, done: "queue.SimpleQueue[Job[Any]]") -> 
         try:
             return done.get(timeout=_POLL_S)
         except queue.Empty:
-            continue
+            state.idle()
 
 
 def _task(job: Job[Any]) -> Any:

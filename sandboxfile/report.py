@@ -112,6 +112,11 @@ class Reporter:
             if outcome.status == "failed":
                 self._failed.append((outcome, log))
 
+    def idle(self) -> None:
+        """Take note that time passes while jobs run: a long silence is told of."""
+        with self._lock:
+            self.screen.idle()
+
     def finish(
         self,
         actions: Mapping[str, str],

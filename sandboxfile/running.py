@@ -86,6 +86,7 @@ def run(
         jobs,
         settled=reports.settled,
         started=reports.started,
+        idle=reports.idle,
         cancel=session.cancel,
         limits=app.at_once(builds),
         seconds=lambda job: history.seconds(job, target),

@@ -11,6 +11,7 @@ from sandboxfile.graph import Status
 from sandboxfile.summary import template_of
 
 NEWS_S = 15.0  # a log without a word for so long looks dead
+RAREST_S = 300.0  # CI systems end what says nothing for ten minutes
 _NEWS_WIDTH = 120
 _LONG = frozenset({"build", "snapshot"})  # the other steps are told of when they took a while
 _WHILE_S = 1.0
@@ -82,6 +83,9 @@ class Screen(Protocol):
     def log(self, job: str, text: str) -> None:
         """Show a line of a log, which was asked for."""
 
+    def idle(self) -> None:
+        """Show that it lives, where a reader could doubt it; called often while jobs run."""
+
     def notice(self, job: str, level: str, text: str) -> None:
         """Show a sentence for the user."""
 
@@ -116,6 +120,9 @@ class Quiet:
     def log(self, job: str, text: str) -> None:
         """Say nothing."""
 
+    def idle(self) -> None:
+        """Say nothing."""
+
     def notice(self, job: str, level: str, text: str) -> None:
         if level == "warning":
             self.line(f"warning: {about(job)}{text}")
@@ -143,15 +150,22 @@ class Plain(Quiet):
     """A line for what takes time when it begins and ends, and for what else went on meanwhile.
 
     For CI and for files. Where nothing was said for `NEWS_S` seconds, the next step or line of a
-    log is, so that a reader sees that it lives, and at what it is.
+    log is, so that a reader sees that it lives, and at what it is. Where there is none either, the
+    job that was silent for longest is named, then ever more rarely.
     """
 
     def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream)
         self._now = now
         self._began = self._last = now()
+        self._patience = NEWS_S
+        self._signs: dict[str, tuple[float, str]] = {}  # of what runs: when it said what last
 
     def change(self, change: Change) -> None:
+        if change.state == "started":
+            self._signs[change.job] = (self._now(), change.step)
+        else:
+            self._signs.pop(change.job, None)
         if change.is_worth_a_line:
             self.line(f"{console.duration(change.elapsed):>7}  {change.template}: {change.text}")
 
@@ -160,13 +174,31 @@ class Plain(Quiet):
 
     def doing(self, job: str, text: str) -> None:
         now = self._now()
+        if job in self._signs:
+            self._signs[job] = (now, text[:_NEWS_WIDTH])
         if now - self._last >= NEWS_S:
-            what = f"{template_of(job)}: … {text[:_NEWS_WIDTH]}"
-            self.line(f"{console.duration(now - self._began):>7}  {what}")
+            self._tell(now, f"{template_of(job)}: … {text[:_NEWS_WIDTH]}")
+
+    def idle(self) -> None:
+        now = self._now()
+        if now - self._last < self._patience or not self._signs:
+            return
+        job = min(self._signs, key=self._signs.__getitem__)
+        since, text = self._signs[job]
+        told = [f"silent for {console.duration(now - since)}"] if now - since > NEWS_S / 2 else []
+        if len(self._signs) > 1:
+            told.append(f"{len(self._signs)} jobs run")
+        rarer = min(2 * self._patience, RAREST_S)
+        self._tell(now, f"{template_of(job)}: … {text}" + (f" ({', '.join(told)})" if told else ""))
+        self._patience = rarer
+
+    def _tell(self, now: float, text: str) -> None:
+        self.line(f"{console.duration(now - self._began):>7}  {text}")
 
     def line(self, text: str) -> None:
         super().line(text)
         self._last = self._now()
+        self._patience = NEWS_S
 
     def log(self, job: str, text: str) -> None:
         self.line(f"         {template_of(job)}: {text}")
@@ -198,6 +230,9 @@ class Json:
 
     def log(self, job: str, text: str) -> None:
         self._write("log", job, text=text)
+
+    def idle(self) -> None:
+        """Say nothing: programs have clocks of their own."""
 
     def notice(self, job: str, level: str, text: str) -> None:
         self._write("notice", job, level=level, text=text)

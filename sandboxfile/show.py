@@ -23,6 +23,9 @@ class Reports(Protocol):
     def settled(self, outcome: Any) -> None:
         """Take note of how a job ended."""
 
+    def idle(self) -> None:
+        """Take note that time passes while jobs run; called some times a second."""
+
     @property
     def timeline(self) -> Any:
         """What happened when, a `timeline.Timeline`."""

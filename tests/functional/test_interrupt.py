@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM at every step of a build: out at once, nothing left behind, nothing lost."""
 
 import os
+import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -95,6 +97,33 @@ def test_stopped_while_an_image_is_built(
     stop(program, number, group=group)
 
     wait_until(lambda: not stage.building.is_busy, "end of the RUN")
+
+
+# The program, with less patience: it is given the arguments of `python -m sandboxfile`.
+IMPATIENT = """\
+import os, sys
+from sandboxfile import screens
+from sandboxfile.main import main
+screens.NEWS_S = 0.2
+sys.exit(main(sys.argv[4:], dict(os.environ)))
+"""
+
+
+def test_a_command_that_prints_nothing_is_told_of_until_the_run_is_stopped(
+    set_scene: SetScene,
+) -> None:
+    stage = set_scene("local")
+    stage.write()
+    stage.building.state = "hold"
+    program = stage.workspace.start(under=(sys.executable, "-c", IMPATIENT))
+    silent = re.compile(rf"^ +\S+s  {stage.name}: … .*RUN .*\(silent for [0-9.]+s\)$", re.MULTILINE)
+    wait_until(lambda: len(silent.findall(program.stderr)) > 1, "two signs of life", program)
+
+    stop(program, signal.SIGINT, group=False)
+
+    _, cancelled, after = program.stderr.rpartition("build cancelled")
+    assert cancelled
+    assert "silent for" not in after
 
 
 @pytest.mark.parametrize(("number", "group"), WAYS)

@@ -31,6 +31,20 @@ def fail(_: Results) -> Any:
     raise SandboxfileError("no daemon")
 
 
+def test_who_waits_is_told_while_a_job_runs_and_no_more_after_it() -> None:
+    asked = threading.Event()
+    times: list[threading.Thread] = []
+
+    def idle() -> None:
+        times.append(threading.current_thread())
+        asked.set()
+
+    results = start(Job("build:api", lambda _: asked.wait(30)), idle=idle)
+
+    assert statuses(results) == {"build:api": "done"}
+    assert set(times) == {threading.main_thread()}
+
+
 # --- order and results -----------------------------------------------------------------------
 
 
@@ -370,7 +384,7 @@ def test_a_failed_job_explains_what_was_skipped_even_after_a_stop() -> None:
 
 
 def test_a_signal_is_seen_by_workers_before_the_button_is_pressed() -> None:
-    state = _Run(jobs=(), settled=print, started=print, cancel=Cancel(), grace_s=1.0)
+    state = _Run(jobs=(), settled=print, started=print, cancel=Cancel(), grace_s=1.0, idle=print)
     job: Job[None] = Job("build:a", lambda _: None)
     state.interrupt(signal.SIGINT, None)
     assert not state.work(job)
@@ -378,7 +392,7 @@ def test_a_signal_is_seen_by_workers_before_the_button_is_pressed() -> None:
 
 
 def test_doit_refusing_the_graph_would_be_our_bug() -> None:
-    state = _Run(jobs=(), settled=print, started=print, cancel=Cancel(), grace_s=1.0)
+    state = _Run(jobs=(), settled=print, started=print, cancel=Cancel(), grace_s=1.0, idle=print)
     with pytest.raises(RuntimeError, match="bad graph"):
         _Reporter(state).runtime_error("bad graph")
 

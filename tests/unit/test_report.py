@@ -233,6 +233,74 @@ def test_a_long_silence_is_broken_by_what_goes_on() -> None:
     assert max(map(len, stream.getvalue().splitlines())) < 150
 
 
+@pytest.fixture
+def silent() -> tuple[Reporter, io.StringIO, list[float]]:
+    """A run shown in plain lines, what it has said, and its clock."""
+    now = [0.0]
+    stream = io.StringIO()
+    return Reporter(screen=Plain(stream, lambda: now[0]), now=lambda: now[0]), stream, now
+
+
+Silent = tuple[Reporter, io.StringIO, list[float]]
+
+
+def pass_time(silent: Silent, until: float) -> list[str]:
+    """Let time pass, as a run does while nothing ends; the lines that were said meanwhile."""
+    run, stream, now = silent
+    said = len(stream.getvalue().splitlines())
+    while now[0] < until:
+        now[0] += 0.5
+        run.idle()
+    return stream.getvalue().splitlines()[said:]
+
+
+def test_a_silent_command_is_told_of_ever_more_rarely(silent: Silent) -> None:
+    run, _, now = silent
+    run.started("build:web")
+    run.emit(StepStarted(job="build:web", step="[2/3] RUN apt-get install " + "x" * 200))
+    lines = pass_time(silent, 1500.0)
+    assert [line.split("s  ")[0].strip() for line in lines] == [
+        "15.0", "45.0", "1m45", "3m45", "7m45", "12m45", "17m45", "22m45",
+    ]  # fmt: skip
+    assert lines[1].startswith("  45.0s  web: … [2/3] RUN apt-get install ")
+    assert lines[1].endswith("xxx (silent for 45.0s)")
+    assert max(map(len, lines)) < 170
+
+    run.emit(Log(job="build:web", text="Setting up git"))
+    run.emit(Log(job="build:web", text="Setting up ripgrep"))
+    assert pass_time(silent, now[0] + 20) == [
+        " 25m15s  web: … Setting up ripgrep (silent for 15.0s)"
+    ]
+
+
+def test_of_several_jobs_the_one_silent_for_longest_is_named(silent: Silent) -> None:
+    run, _, now = silent
+    run.started("push:a")
+    now[0] = 5.0
+    run.started("build:b")
+    assert pass_time(silent, 20.0) == ["  20.0s  a: … push (silent for 20.0s, 2 jobs run)"]
+    run.settled(outcome("push:a"))
+    assert pass_time(silent, 36.0)[0] == "  35.0s  b: … build (silent for 30.0s)"
+
+
+def test_nothing_is_told_of_silence_once_nothing_runs(silent: Silent) -> None:
+    run, _, _ = silent
+    run.started("build:a")
+    run.settled(outcome("build:a"))
+    assert pass_time(silent, 100.0) == []
+
+
+@pytest.mark.parametrize("kind", ["quiet", "json", "tty"])
+def test_other_screens_have_no_lines_about_silence(kind: Kind) -> None:
+    run, stream = reporter(kind)
+    run.started("build:a")
+    before = stream.getvalue()
+    for _ in range(100):  # seconds of its clock
+        run.idle()
+    run.close()
+    assert "silent" not in stream.getvalue().removeprefix(before)
+
+
 def test_whoever_was_skipped_is_told_once_at_the_end() -> None:
     run, stream = reporter("plain")
     run.settled(bad(FAILED))
