@@ -30,10 +30,10 @@ from dev import private
 from dev.private import LackingError, PrivateEngine
 from sandboxfile.engines import Engine
 from sandboxfile.model import EngineChoice
+from tests.fakes.registry import PASSWORD, USER
 
 FOREIGN = ("DOCKER_", "BUILDX_", "BUILDKIT_", "NOVITA_", "E2B_", "SANDBOXFILE_", "XDG_")
 FOREIGN_NAMES = ("CI", "GITHUB_ACTIONS", "FORCE_COLOR", "CLICOLOR_FORCE")
-USER, PASSWORD = "alice", "secret"
 
 # No test asserts a time: on a busy machine an example may take any.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

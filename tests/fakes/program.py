@@ -41,7 +41,8 @@ class Program:
         try:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.send(signal.SIGABRT)  # with that Python says where every thread is
+            self.process.wait()
             pytest.fail(f"still running after {limit_s:g} s; it said:\n{self.stderr}")
 
     def succeed(self) -> None:
@@ -117,7 +118,8 @@ class Workspace:
         command: str = "build",
     ) -> Program:
         """Start `sandboxfile build`, or another command; `under` is a program that runs it."""
-        argv = [*under, sys.executable, "-m", "sandboxfile", command, "--target", self.target]
+        argv = [*under, sys.executable, "-X", "faulthandler", "-m", "sandboxfile", command]
+        argv += ["--target", self.target]
         out, err = (
             self.root.parent / f"{self.root.name}.{len(self._runs)}.{name}"
             for name in ("out", "err")

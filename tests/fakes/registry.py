@@ -91,7 +91,9 @@ def basic(username: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
-LOGIN = basic("alice", "secret")
+# A word that is in no name or text of the program: nothing that is written may have it.
+USER, PASSWORD = "alice", "correct-horse"
+LOGIN = basic(USER, PASSWORD)
 
 
 class _Handler(BaseHTTPRequestHandler):

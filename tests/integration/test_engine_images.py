@@ -15,10 +15,11 @@ from sandboxfile.engines.choose import choose
 from sandboxfile.errors import Cancelled, NotAllowed, SandboxfileError
 from sandboxfile.model import EngineChoice, Login, Secret
 from tests.fakes.building import Events, packed, spec
+from tests.fakes.registry import PASSWORD, USER
 
 pytestmark = pytest.mark.engine
 
-ALICE = Login(username="alice", password=Secret("secret"))
+ALICE = Login(username=USER, password=Secret(PASSWORD))
 MALLORY = Login(username="mallory", password=Secret("hush-hush"))
 MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",

@@ -31,6 +31,7 @@ from sandboxfile.targets.local import LocalPublisher
 from sandboxfile.triggers import BuildStep, Start
 from sandboxfile.web import Web
 from tests.fakes import calls, push
+from tests.fakes.registry import PASSWORD, USER
 
 pytestmark = pytest.mark.engine
 
@@ -381,7 +382,7 @@ def pushed(engine: Engine, image: str, repository: str, tag: str, login: Login |
 def test_an_image_is_pulled_with_the_login_of_the_request_or_of_this_machine(
     serve: Serve, engine: Engine, busybox: str, secured_registry: str
 ) -> None:
-    alice = Login(username="alice", password=Secret("secret"))
+    alice = Login(username=USER, password=Secret(PASSWORD))
     reference = pushed(engine, busybox, f"{secured_registry}/local-l/base", "1", alice)
     stranger = serve()
     status = stranger.build("pulled", Start(image=reference))

@@ -7,11 +7,11 @@ from sandboxfile.model import Login, Secret
 from sandboxfile.registry import Registry
 from sandboxfile.web import Web
 from tests.fakes import push
-from tests.fakes.registry import LOGIN
+from tests.fakes.registry import LOGIN, PASSWORD, USER
 
 pytestmark = pytest.mark.engine
 
-ALICE = Login(username="alice", password=Secret("secret"))
+ALICE = Login(username=USER, password=Secret(PASSWORD))
 ABOUT = {"Env": ["PATH=/usr/bin"], "User": "node", "OnBuild": ["RUN make"]}
 TYPES = {
     "oci": (push.OCI_MANIFEST, push.OCI_INDEX),

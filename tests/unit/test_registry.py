@@ -14,9 +14,9 @@ from sandboxfile.reference import ImageReference
 from sandboxfile.registry import ACCEPT, TOKEN_MOST_S, TOKEN_S, Registry, WrongPlatform
 from sandboxfile.web import Web
 from tests.fakes import push
-from tests.fakes.registry import LOGIN, FakeRegistry, running
+from tests.fakes.registry import LOGIN, PASSWORD, USER, FakeRegistry, running
 
-ALICE = Login(username="alice", password=Secret("secret"))
+ALICE = Login(username=USER, password=Secret(PASSWORD))
 MALLORY = Login(username="mallory", password=Secret("guessed"))
 REFRESH = Login(username="<token>", password=Secret("refresh-me"))
 GONE = "sha256:" + "0" * 64

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PASSWORD, USER
+from tests.fakes.registry import PASSWORD, USER
 from tests.fakes.service import Answer, FakeService, error, serving
 from tests.fakes.shell import User
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import PASSWORD, USER
 from tests.fakes import push
-from tests.fakes.registry import LOGIN
+from tests.fakes.registry import LOGIN, PASSWORD, USER
 from tests.fakes.service import FakeService, serving
 from tests.fakes.shell import User
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.engines import Engine
-from tests.conftest import PASSWORD, USER
+from tests.fakes.registry import PASSWORD, USER
 from tests.fakes.shell import Ran, User
 from tests.functional.commands.conftest import Serving
 
