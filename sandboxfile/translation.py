@@ -16,7 +16,7 @@ from posixpath import join as joined
 from posixpath import normpath
 from shlex import join, quote
 
-from sandboxfile import inherit, steps, userdockerfile
+from sandboxfile import expansion, inherit, steps
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Copy, DockerfileBase, Env, ImageConfig, Instruction, Run, Workdir
 from sandboxfile.places import Position, Problem
@@ -160,7 +160,7 @@ class _Draft:
             return found
 
         try:
-            found = userdockerfile.expanded(text, value, self.dockerfile.escape)
+            found = expansion.expanded(text, value, self.dockerfile.escape)
         except ValueError as error:
             if not is_doubtful:
                 self.refuse(at, f"in `{text}`, {error}")
@@ -201,7 +201,7 @@ class _Draft:
         for flag in (word for word in written.words if word.startswith("--")):
             name, _, value = flag.partition("=")
             get = self.dockerfile.arguments.get
-            platform = userdockerfile.expanded(value, get, self.dockerfile.escape)
+            platform = expansion.expanded(value, get, self.dockerfile.escape)
             if name != "--platform" or platform not in _PLATFORMS:
                 self.refuse(written.at, f"the service cannot do `{flag}`")
 

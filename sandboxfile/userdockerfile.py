@@ -6,10 +6,12 @@ is left to it, and the text is only changed where an image is named (`pin`).
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sandboxfile import dockerfiletext, expansion
 from sandboxfile.dockerfile import Need, StepName
+from sandboxfile.dockerfiletext import BLANKS, Line, Source, Word
 from sandboxfile.errors import SandboxfileError, Unsupported
 from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
@@ -21,6 +23,7 @@ _PLATFORM = {"PLATFORM": "linux/amd64", "OS": "linux", "ARCH": "amd64", "VARIANT
 _PREDEFINED = {
     f"{of}{name}": value for of in ("BUILD", "TARGET") for name, value in _PLATFORM.items()
 }
+_NUMBER = re.compile(r"[0-9]{1,9}")  # of a stage; other digits are none to a builder
 _COUNTED = frozenset({"ADD", "COPY", "RUN", "WORKDIR"})
 
 
@@ -152,9 +155,9 @@ def parse(
     `args` are build arguments, `file` is what errors call the file. Raises SandboxfileError,
     with a place in the file unless it is `stage` that is not there.
     """
-    directives = _directives(text)
-    reader = _Reader(_Source(text, file, directives.get("escape", "\\")), args or {})
-    for line in _lines(reader.source):
+    directives = dockerfiletext.directives(text)
+    reader = _Reader(Source(text, file, directives.get("escape", "\\")), args or {})
+    for line in dockerfiletext.lines(reader.source):
         reader.read(line)
     if not reader.stages:
         raise SandboxfileError("the Dockerfile has no `FROM`", at=Position(file, 1, 1))
@@ -232,159 +235,13 @@ def _reached(stages: list[_Stage], target: int) -> set[int]:
     return reached
 
 
-# --- text to instructions --------------------------------------------------------------------
-
-_NUMBER = re.compile(r"[0-9]{1,9}")  # of a stage; other digits are none to a builder
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
-_BLANKS = " \t\v\f\r\ufeff"
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    text: str
-    file: str
-    escape: str
-
-    def position(self, offset: int) -> Position:
-        line_start = self.text.rfind("\n", 0, offset) + 1
-        return Position(self.file, self.text.count("\n", 0, offset) + 1, offset - line_start + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """An instruction, the lines that continue it joined; `offsets` say where each letter is."""
-
-    text: str
-    offsets: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A piece of an instruction that knows where it stands in the file."""
-
-    line: _Line
-    start: int
-    end: int
-
-    @property
-    def text(self) -> str:
-        return self.line.text[self.start : self.end]
-
-    @property
-    def offset(self) -> int:
-        return self.line.offsets[self.start]
-
-    @property
-    def end_offset(self) -> int:
-        return self.line.offsets[self.end - 1] + 1
-
-    def after(self, separator: str) -> "_Word | None":
-        """Return what follows the first `separator`, None when that is nothing."""
-        at = self.text.find(separator) + len(separator)
-        return _Word(self.line, self.start + at, self.end) if self.start + at < self.end else None
-
-    def unquoted(self) -> str:
-        return self.text.strip("\"'")
-
-
-def _directives(text: str) -> dict[str, str]:
-    """Read the lines `# name=value` at the very top; the first other line ends them."""
-    found: dict[str, str] = {}
-    for line in text.split("\n"):
-        match = _DIRECTIVE.match(line.strip(_BLANKS))
-        if not match or match[1].lower() not in ("syntax", "escape", "check"):
-            break
-        found.setdefault(match[1].lower(), match[2])
-    return found
-
-
-_Raw = Iterator[tuple[int, str]]  # offset of a line in the file, the line
-
-
-def _lines(source: _Source) -> Iterator[_Line]:
-    """Yield each instruction; comments and the text of here-documents are passed over."""
-    raw = _raw_lines(source.text)
-    for offset, text in raw:
-        if _says_something(text):
-            line = _joined(offset, text, raw, source.escape)
-            yield line
-            for name, is_indented in _heredocs(_words(line, source.escape)):
-                _pass_over(raw, name, source.position(offset), is_indented=is_indented)
-
-
-def _raw_lines(text: str) -> _Raw:
-    offset = 0
-    for line in text.split("\n"):
-        yield offset, line.removesuffix("\r")
-        offset += len(line) + 1
-
-
-def _says_something(text: str) -> bool:
-    return text.strip(_BLANKS)[:1] not in ("", "#")
-
-
-def _joined(offset: int, text: str, raw: _Raw, escape: str) -> _Line:
-    """Join an instruction with the lines that continue it; comments and blanks between go."""
-    e = re.escape(escape)
-    # Two escapes at the end are an escaped escape.
-    continued = re.compile(rf"(?:(?<=[^{e}])|^){e}[ \t]*$")
-    joined, offsets = "", list[int]()
-    following: tuple[int, str] | None = (offset, text)
-    while following:
-        offset, text = following
-        end = continued.search(text)
-        text = text[: end.start()] if end else text
-        joined += text
-        offsets += range(offset, offset + len(text))
-        following = next((each for each in raw if _says_something(each[1])), None) if end else None
-    return _Line(joined, tuple(offsets))
-
-
-def _words(line: _Line, escape: str) -> list[_Word]:
-    """Split at blanks that are neither quoted nor escaped."""
-    e = re.escape(escape)
-    word = rf"""(?:{e}.|"(?:{e}.|[^"{e}])*"|'[^']*'|[^{_BLANKS}])+"""
-    return [_Word(line, found.start(), found.end()) for found in re.finditer(word, line.text)]
-
-
-_HEREDOC = re.compile(r"\d*<<(-?)([^<]+)")
-
-
-def _heredocs(words: list[_Word]) -> Iterator[tuple[str, bool]]:
-    """Yield the end of each here-document, and whether tabs may stand before it."""
-    texts = [word.text for word in words]
-    if texts[0].upper() == "ONBUILD":
-        texts = texts[1:]
-    arguments = [text for text in texts[1:] if not text.startswith("--")]
-    if not texts or texts[0].upper() not in ("RUN", "COPY", "ADD") or arguments[:1] == []:
-        return
-    if arguments[0].startswith("["):  # exec form: a shell may see here-documents in it, Docker none
-        return
-    for text in arguments:
-        found = _HEREDOC.fullmatch(text)
-        name = re.sub(r"""["'\\]""", "", found[2]) if found else ""
-        if found and name:
-            yield name, bool(found[1])
-
-
-def _pass_over(raw: _Raw, name: str, at: Position, *, is_indented: bool) -> None:
-    for _, text in raw:
-        if (text.lstrip("\t") if is_indented else text) == name:
-            return
-    raise SandboxfileError(
-        f"the here-document that `{name}` should end has no end",
-        at=at,
-        hint=f"write `{name}` alone on a line, without blanks",
-    )
-
-
 # --- instructions to stages ------------------------------------------------------------------
 
 
 class _Reader:
     """Takes one instruction after the other and knows the stages so far."""
 
-    def __init__(self, source: _Source, args: Mapping[str, str]) -> None:
+    def __init__(self, source: Source, args: Mapping[str, str]) -> None:
         self.source = source
         self.stages: list[_Stage] = []
         self.named: list[_Named] = []
@@ -393,16 +250,16 @@ class _Reader:
         self._args = args
         self.values = dict(_PREDEFINED)
 
-    def read(self, line: _Line) -> None:
-        words = _words(line, self.source.escape)
+    def read(self, line: Line) -> None:
+        words = dockerfiletext.words(line, self.source.escape)
         first, *arguments = words
         keyword = first.text.upper()
         instruction = Instruction(
             keyword=keyword,
             at=self.source.position(first.offset),
-            text=line.text[first.end :].strip(_BLANKS),
+            text=line.text[first.end :].strip(BLANKS),
             words=tuple(word.text for word in arguments),
-            has_heredoc=any(_heredocs(words)),
+            has_heredoc=any(dockerfiletext.heredocs(words)),
         )
         if instruction.has_heredoc:
             self.needs.add("heredoc")
@@ -415,7 +272,7 @@ class _Reader:
             self.stages[-1].instructions.append(instruction)
             self._options(keyword, arguments)
 
-    def _declare(self, words: list[_Word]) -> None:
+    def _declare(self, words: list[Word]) -> None:
         """Take an ARG before the first FROM; only those are replaced in FROM."""
         for word in words:
             name, equals, default = word.text.partition("=")
@@ -424,16 +281,16 @@ class _Reader:
             elif equals:
                 self.values[name] = self._expanded(default, word)
 
-    def _expanded(self, text: str, word: _Word) -> str:
+    def _expanded(self, text: str, word: Word) -> str:
         try:
-            return expanded(text, self.values.get, self.source.escape)
+            return expansion.expanded(text, self.values.get, self.source.escape)
         except ValueError as error:
             raise SandboxfileError(f"in `{word.text}`, {error}", at=self._at(word)) from None
 
-    def _at(self, word: _Word) -> Position:
+    def _at(self, word: Word) -> Position:
         return self.source.position(word.offset)
 
-    def _from(self, words: list[_Word], instruction: Instruction) -> None:
+    def _from(self, words: list[Word], instruction: Instruction) -> None:
         words = [word for word in words if not word.text.startswith("--")]
         match [word.text.upper() for word in words]:
             case [_]:
@@ -461,7 +318,7 @@ class _Reader:
             stage.image = image
             self._name(image, words[0])
 
-    def _name(self, image: str, word: _Word) -> None:
+    def _name(self, image: str, word: Word) -> None:
         """Note an image from outside that the current stage uses."""
         try:
             ImageReference.parse(image)
@@ -471,7 +328,7 @@ class _Reader:
         stage = len(self.stages) - 1
         self.named.append(_Named(image, word.offset, word.end_offset, stage))
 
-    def _options(self, keyword: str, words: list[_Word]) -> None:
+    def _options(self, keyword: str, words: list[Word]) -> None:
         for word in words:
             if not word.text.startswith("--"):
                 return
@@ -481,7 +338,7 @@ class _Reader:
             elif value and keyword == "RUN" and word.text.startswith("--mount="):
                 self._mount(value)
 
-    def _mount(self, word: _Word) -> None:
+    def _mount(self, word: Word) -> None:
         self.needs.add("cache_mounts")
         options = _mount_options(word)
         kind = options["type"].unquoted() if "type" in options else "bind"
@@ -494,7 +351,7 @@ class _Reader:
         if "from" in options:
             self._take(options["from"])
 
-    def _take(self, word: _Word, *, may_be_number: bool = False) -> None:
+    def _take(self, word: Word, *, may_be_number: bool = False) -> None:
         """Note the stage above, or the image, that files are taken from."""
         name, above = word.unquoted(), self.stages[:-1]
         number = int(name) if may_be_number and _NUMBER.fullmatch(name) else _latest(above, name)
@@ -509,7 +366,7 @@ class _Reader:
             message = f"there is no stage {number} above; the first is 0"
             raise SandboxfileError(message, at=self._at(word))
 
-    def _refuse_misspelt(self, name: str, stages: list[_Stage], word: _Word) -> None:
+    def _refuse_misspelt(self, name: str, stages: list[_Stage], word: Word) -> None:
         near = _near(name, stages)
         # An image `python` beside a stage `python3` is meant as it is written.
         if near and not near.startswith(name) and not name.startswith(near):
@@ -517,103 +374,18 @@ class _Reader:
             raise SandboxfileError(message, at=self._at(word), hint=f"did you mean `{near}`?")
 
 
-def _mount_options(word: _Word) -> dict[str, _Word]:
+def _mount_options(word: Word) -> dict[str, Word]:
     """Split `key=value,key=value`; keys without a value are of no interest here."""
-    found: dict[str, _Word] = {}
+    found: dict[str, Word] = {}
     for match in re.finditer(r"[^,]+", word.text):
-        part = _Word(word.line, word.start + match.start(), word.start + match.end())
+        part = Word(word.line, word.start + match.start(), word.start + match.end())
         value = part.after("=") if "=" in part.text else None
         if value:
             found[part.text.partition("=")[0].lower().lstrip("\"'")] = value
     return found
 
 
-def _secret_id(options: Mapping[str, _Word]) -> str:
+def _secret_id(options: Mapping[str, Word]) -> str:
     """Return a secret's id, which is the name of its target if it has none."""
     named = next((options[k] for k in ("id", "target", "dst", "destination") if k in options), None)
     return named.unquoted().rpartition("/")[2] if named else ""
-
-
-# --- variables -------------------------------------------------------------------------------
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#]")
-
-
-def expanded(text: str, value: Callable[[str], str | None], escape: str) -> str:
-    """Return a text with variables replaced and quotes taken away, by the rules of Docker.
-
-    Raises ValueError with the reason.
-    """
-    return _Expansion(text, value, escape).result()
-
-
-class _Expansion:
-    """Replaces `$X`, `${X}`, `${X:-word}` and their like, and takes quotes away."""
-
-    def __init__(self, text: str, value: Callable[[str], str | None], escape: str) -> None:
-        self._text = text
-        self._value = value
-        self._escape = escape
-        self._at = 0
-
-    def result(self) -> str:
-        """Return the text replaced. Raises ValueError with the reason."""
-        return self._until("")
-
-    def _next(self) -> str:
-        if self._at >= len(self._text):
-            raise ValueError("a quote or brace is not closed")
-        self._at += 1
-        return self._text[self._at - 1]
-
-    def _until(self, stop: str) -> str:
-        found = ""
-        while stop or self._at < len(self._text):
-            letter = self._next()
-            if letter == stop:
-                break
-            found += self._one(letter, is_quoted=stop == '"')
-        return found
-
-    def _one(self, letter: str, *, is_quoted: bool) -> str:
-        if letter == "$":
-            return self._variable()
-        if letter == self._escape:
-            following = self._next()
-            keeps = is_quoted and following not in ('"', "$", self._escape)
-            return letter + following if keeps else following
-        if letter == "'" and not is_quoted:
-            return self._literal()
-        return self._until('"') if letter == '"' else letter
-
-    def _literal(self) -> str:
-        found = ""
-        while (letter := self._next()) != "'":
-            found += letter
-        return found
-
-    def _variable(self) -> str:
-        has_brace = self._text.startswith("{", self._at)
-        name = _NAME.match(self._text, self._at + has_brace)
-        if not name and not has_brace:
-            return "$"
-        if not name:
-            raise ValueError("`${` is not followed by a name")
-        self._at = name.end()
-        value = self._value(name[0])
-        return self._modified(name[0], value) if has_brace else value or ""
-
-    def _modified(self, name: str, value: str | None) -> str:
-        sign = self._next()
-        if sign == "}":
-            return value or ""
-        if sign == ":":
-            value, sign = value or None, self._next()
-        if sign not in "-+?":
-            raise ValueError(f"the modifier of `{name}` is not one of `-`, `+` and `?`")
-        word = self._until("}")
-        if sign == "?" and value is None:
-            raise ValueError(f"`{name}` is not set: {word}")
-        if sign == "+":
-            return "" if value is None else word
-        return word if value is None else value

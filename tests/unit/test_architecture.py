@@ -39,6 +39,8 @@ LAYERS = (
         "dockerfile",
         "lockfile",
         "secretfiles",
+        "dockerfiletext",
+        "expansion",
         "steps",
         "summary",
         "logfiles",
