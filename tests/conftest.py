@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -146,6 +147,16 @@ def _check_local(host: str) -> None:
 
 
 StartEngine = Callable[..., AbstractContextManager[PrivateEngine]]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Signals that stop: who is started in the background, or by `nohup`, ignores some."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -266,10 +266,10 @@ def press(number: int) -> Callable[[Results], None]:
     return job
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_run_and_settles_every_job(number: signal.Signals) -> None:
     cancel = Cancel()
-    signal.signal(number, signal.default_int_handler)  # `nohup` would have it ignored
     handlers = signal.getsignal(number)
     waiting: Job[None] = Job("build:waiting", lambda _: cancel.wait(30))
     after: Job[None] = Job("push:waiting", lambda _: None, (waiting,))

@@ -323,6 +323,16 @@ def test_unchanged_content_is_not_written(tmp_path: Path) -> None:
     assert path.stat() == before
 
 
+def test_a_lock_is_written_over_another_unless_it_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "novita.lock"
+    path.write_text("version: 1  # by hand\n")
+    write(path, lock_of(api=entry()))
+    assert path.read_text() == render(lock_of(api=entry()))
+    before = path.stat()
+    write(path, lock_of(api=entry()))
+    assert path.stat() == before
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o664])
 def test_the_mode_of_the_file_is_kept(mode: int, tmp_path: Path) -> None:
     path = tmp_path / "novita.lock"

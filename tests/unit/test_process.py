@@ -227,6 +227,7 @@ def test_a_grandchild_that_keeps_the_output_open_does_not_hold_us() -> None:
     assert (outcome.status, outcome.stdout) == (0, "done\n")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_child() -> None:
     pids: list[int] = []
 
