@@ -249,6 +249,7 @@ class BuildCache:
 
     to: tuple[str, ...] = ()
     from_: tuple[str, ...] = ()
+    at: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,10 +276,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineChoice:
-    """Which engine the workspace asks for: `kind` as in `engine:`, `builder` names a buildx one."""
+    """Which engine the workspace asks for: `kind` as in `engine:`, `builder` names a buildx one.
+
+    `at` is where it asks for it, None if something else does.
+    """
 
     kind: Literal["auto", "docker", "buildx", "podman", "classic"] = "auto"
     builder: str | None = None
+    at: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

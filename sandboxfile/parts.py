@@ -86,7 +86,9 @@ class Parts:
             wanted.append("cache_export")
         for need in wanted:
             if need not in info.can:
-                raise probe.lack(need, info)
+                error = probe.lack(need, info)
+                error.at = self.cache.at
+                raise error
 
     def web(self) -> Web:
         session = self.session

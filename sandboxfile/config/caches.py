@@ -24,6 +24,7 @@ def read(node: Node | None, scope: Scope) -> BuildCache | None:
     return BuildCache(
         to=_options(value(node, "to"), scope, partial(option, directory="dest")),
         from_=_options(value(node, "from"), scope, partial(option, directory="src")),
+        at=node.at,
     )
 
 

@@ -160,12 +160,12 @@ def engine(node: Node | None, scope: Scope) -> EngineChoice:
         return EngineChoice()
     if isinstance(node.content, dict):
         name = scope.text(value(node, "buildx"), values.builder)
-        return EngineChoice(kind="buildx", builder=name)
+        return EngineChoice(kind="buildx", builder=name, at=node.at)
     kind = _choice(node, _ENGINES)
     if kind is None and node.text is not None:
         message = f"there is no engine {quoted(node.text)}"
         scope.problems.add(node, message, near(node.text, _ENGINES))
-    return EngineChoice(kind=kind or "auto")
+    return EngineChoice(kind=kind or "auto", at=node.at)
 
 
 # --- secrets ---------------------------------------------------------------------------------

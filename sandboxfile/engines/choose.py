@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sandboxfile import reading
-from sandboxfile.engines import BuilderKind, Engine, EngineInfo
+from sandboxfile.engines import BuilderKind, Engine, EngineInfo, probe
 from sandboxfile.engines.buildx import clients
 from sandboxfile.engines.docker import DockerEngine
 from sandboxfile.engines.wire import Address
@@ -95,12 +95,15 @@ def _tried(
             yield place
             continue
         engine = None
+        found = clients(environ, place, wanted.builder)
         try:
+            if wanted.builder and not any(client.is_buildx for client in found):
+                raise probe.no_buildx(f"the builder `{wanted.builder}`")
             engine = DockerEngine(
                 place,
                 builder=builders[wanted.kind],
                 network=network,
-                clients=clients(environ, place, wanted.builder),
+                clients=found,
                 why=f"{place.source}: {place.url}",
             )
             info = engine.info()
@@ -111,6 +114,7 @@ def _tried(
         except SandboxfileError as error:
             if engine:
                 engine.close()
+            error.at = error.at or (wanted.at if wanted.builder else None)
             yield _Tried(what=_what(place), verdict=error.message, error=error)
         else:
             yield _Tried(what=_what(place), engine=engine)
@@ -170,7 +174,7 @@ def _sockets(environ: Mapping[str, str], kind: str, system: Path) -> Iterator[tu
 def _nothing_found(tried: list[_Tried]) -> Unreachable:
     errors = [each.error for each in tried if each.error]
     if len(tried) == 1 and errors:
-        return Unreachable(errors[0].message, hint=errors[0].hint)
+        return Unreachable(errors[0].message, hint=errors[0].hint, at=errors[0].at)
     lines = [f"  {each.what}: {each.verdict}" for each in tried]
     hint = next((error.hint for error in errors if error.hint), INSTALL)
     return Unreachable("\n".join(["no container engine was found; tried:", *lines]), hint=hint)

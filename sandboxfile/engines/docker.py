@@ -22,7 +22,7 @@ from sandboxfile.engines.probe import probe, refuse
 from sandboxfile.engines.quirks import DOCKER, PODMAN, Quirks
 from sandboxfile.engines.transfer import DELAYS_S, Transfer, split
 from sandboxfile.engines.wire import Address, Refused, Wire, failure, segment
-from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
+from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Sent
 from sandboxfile.model import PLATFORM, Login, Resources
 
@@ -283,7 +283,7 @@ class DockerEngine:
         for client in self._clients:
             if client.is_buildx or (client.works() and not only_buildx):
                 return client
-        raise Unsupported(
+        raise Unreachable(
             "this build needs a docker client with BuildKit, and none was found", hint=REMEDY
         )
 

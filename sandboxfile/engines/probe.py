@@ -8,7 +8,7 @@ from sandboxfile import buildcache
 from sandboxfile.engines import BuilderKind, BuildSpec, EngineInfo, Kind
 from sandboxfile.engines.buildx import REMEDY
 from sandboxfile.engines.wire import Wire
-from sandboxfile.errors import Unsupported
+from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
 from sandboxfile.model import Feature
 
 BUILDKIT_API = (1, 39)
@@ -112,7 +112,7 @@ def _store(system: Mapping[str, Any]) -> Literal["overlay", "containerd", "unkno
 
 
 def refuse(spec: BuildSpec, info: EngineInfo) -> None:
-    """Raise Unsupported when the engine cannot do what the build needs."""
+    """Raise Unsupported or Unreachable when the engine cannot do what the build needs."""
     needs: set[Feature] = set(spec.needs)
     if spec.secrets:
         needs.add("secrets")
@@ -124,18 +124,27 @@ def refuse(spec: BuildSpec, info: EngineInfo) -> None:
         raise lack(need, info)
 
 
-def lack(need: Feature, info: EngineInfo) -> Unsupported:
+def no_buildx(who: str) -> Unreachable:
+    """Return the error for what needs the client's plugin where that is not installed."""
+    return Unreachable(f"{who} needs docker-buildx, which is not installed", hint=REMEDY)
+
+
+def lack(need: Feature, info: EngineInfo) -> SandboxfileError:
     """Return the error for what an engine cannot do."""
     what, remedy = _LACKS[need]
+    if need in _BY_BUILDX and info.builder == "buildkit":
+        return no_buildx(_BY_BUILDX[need])
     if info.kind == "podman":
         remedy = "use Docker Engine"
-    if need == "cache_import" and info.builder == "buildkit":
-        remedy = REMEDY
     return Unsupported(
         f"{what}, which {info.kind} {info.version} ({info.builder}) cannot do", hint=remedy
     )
 
 
+_BY_BUILDX: Mapping[Feature, str] = {
+    "cache_import": "a cache of the build (`cache`)",
+    "secrets": "a secret of the build",
+}
 _LACKS: Mapping[Feature, tuple[str, str]] = {
     "heredoc": (
         "the Dockerfile uses here-documents",

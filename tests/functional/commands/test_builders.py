@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.engines import Engine
+from sandboxfile.engines.buildx import clients
 from sandboxfile.images import image_tag
 from tests.fakes.buildx import BUILDER, Buildx, buildx
 from tests.fakes.shell import User
@@ -110,6 +111,27 @@ def test_a_builder_that_is_not_there_is_said_once(client: User) -> None:
     assert ran.code == 6
     assert ran.err.count("buildx has no builder `nosuch`") == 1
     assert "docker buildx create --name nosuch" in ran.err
+    assert "novita.yaml:2:9: error: buildx has no builder" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("removed", "said"),
+    [
+        ("cache", f"novita.yaml:2:9: error: the builder `{BUILDER}` needs docker-buildx, which"),
+        ("engine", "novita.yaml:2:8: error: a cache of the build (`cache`) needs docker-buildx,"),
+    ],
+)
+def test_without_buildx_a_builder_and_a_cache_are_one_error_at_their_place(
+    client: User, user: User, removed: str, said: str
+) -> None:
+    environ = {**client.environ, "PATH": user.environ["PATH"]}
+    if any(each.is_buildx for each in clients({**environ, "HOME": str(client.home)})):
+        pytest.skip("docker-buildx is installed here")
+    client.edit("novita.yaml", lambda text: re.sub(rf"{removed}:.*\n", "", text))
+    ran = replace(client, environ=environ).run("build")
+    assert ran.code == 6
+    assert ran.err.count("error: ") == ran.err.count(said) == 1
+    assert "hint: install docker-buildx" in ran.err
 
 
 def test_docker_s_own_builder_cannot_write_every_cache(client: User, engine: Engine) -> None:

@@ -101,7 +101,9 @@ def test_an_engine(read: Read, kind: str) -> None:
 
 def test_a_builder_of_buildx(read: Read) -> None:
     expected = EngineChoice(kind="buildx", builder="cluster")
-    assert read(HEAD + "engine: {buildx: cluster}\n").engine == expected
+    engine = read(HEAD + "engine: {buildx: cluster}\n").engine
+    assert engine == expected
+    assert str(engine.at) == "novita.yaml:3:9"
 
 
 def test_an_engine_left_out_is_chosen(read: Read) -> None:

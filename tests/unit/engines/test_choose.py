@@ -15,6 +15,7 @@ from sandboxfile.engines.choose import choose, describe
 from sandboxfile.engines.docker import DockerEngine
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
 from sandboxfile.model import EngineChoice
+from sandboxfile.places import Position
 from tests.fakes.engine import VERSION, FakeEngine, serving
 
 AUTO = EngineChoice()
@@ -232,9 +233,11 @@ def test_a_builder_that_cannot_be_used_is_one_clear_error(
     fake: FakeEngine, system: Path, script: str, kind: type[Exception], said: str
 ) -> None:
     environ = {"DOCKER_HOST": fake.url, "PATH": buildx(system / "bin", script)}
-    error = refused(environ, system, EngineChoice(kind="buildx", builder="farm"))
+    place = Position("novita.yaml", 2, 1)
+    error = refused(environ, system, EngineChoice(kind="buildx", builder="farm", at=place))
     assert isinstance(error, kind)
     assert error.message == said
+    assert error.at == place
     assert "docker buildx" in error.hint
 
 
@@ -256,6 +259,25 @@ def test_buildx_without_its_client_is_refused(fake: FakeEngine, system: Path) ->
     error = refused(environ, system, EngineChoice(kind="buildx"))
     assert error.message == "this build needs a docker client with BuildKit, and none was found"
     assert "docker-buildx" in error.hint
+
+
+@pytest.mark.parametrize("asked", ["farm", ""])
+def test_a_builder_without_buildx_is_an_error_with_its_name(
+    fake: FakeEngine, system: Path, asked: str
+) -> None:
+    """The docker client of 20.10 builds by itself, but knows no builders."""
+    client = system / "bin/docker"
+    client.parent.mkdir()
+    client.write_text("#!/bin/sh\n[ $1 = --version ] && echo Docker version 20.10.5\n")
+    client.chmod(0o755)
+    place = Position("novita.yaml", 2, 1)
+    choice = EngineChoice(kind="buildx", builder=asked, at=place) if asked else AUTO
+    environ = {"DOCKER_HOST": fake.url, "PATH": str(system / "bin")}
+    error = refused({**environ, "SANDBOXFILE_ENGINE": "buildx:farm"}, system, choice)
+    assert isinstance(error, Unreachable)
+    assert error.message == "the builder `farm` needs docker-buildx, which is not installed"
+    assert error.hint.startswith("install docker-buildx")
+    assert error.at == (place if asked else None)
 
 
 # --- addresses -------------------------------------------------------------------------------
