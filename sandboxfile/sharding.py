@@ -49,6 +49,11 @@ def parse(text: str) -> Shard:
     return Shard(number=int(found[1]), of=int(found[2]))
 
 
+def nothing_in(shard: Shard) -> str:
+    """Return what is said of a shard that got no work, newline and all."""
+    return f"shard {shard}: nothing to do in this shard\n"
+
+
 def weights(decisions: Iterable[Decision], survey: Survey) -> Mapping[str, int]:
     """Return how much work each template is that is not up to date, judged by its steps alone."""
     return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import app, errors, fresh, planning, remembering, results, selection
+from sandboxfile import app, errors, fresh, planning, remembering, results, selection, sharding
 from sandboxfile.cancel import STOPPED
 from sandboxfile.errors import UsageError
 from sandboxfile.events import Notice
@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
             it.show.say(f"changed since {args.ref}: {count}\n")
         if args.shard:
             names = planning.in_shard(it.session, names, args.shard, force=args.force)
-            it.show.say(f"shard {args.shard}: {_listed(names)}\n")
+            if names:
+                it.show.say(f"shard {args.shard}: {', '.join(names)}\n")
         run = Run(args=args, it=it, names=names, began=began, heading=heading)
         if args.shard and not names:
             return _nothing(run, {}, [], None)
@@ -208,7 +209,12 @@ def _tell_own(run: Run) -> None:
 def _nothing(run: Run, before: Held, found: list[results.Result], planned: Planned | None) -> int:
     """End a run in which nothing was to be done, without opening anything."""
     printed = _print(found, run.began) if run.args.json else ""
-    told = run.it.show.say(f"{len(found)} up to date, nothing to do\n")
+    empty = run.args.shard and not run.names
+    told = run.it.show.say(
+        sharding.nothing_in(run.args.shard)
+        if empty
+        else f"{len(found)} up to date, nothing to do\n"
+    )
     if run.args.profile:
         _profile(run.args.profile)  # which the first stage could not write
         return errors.DONE
@@ -216,10 +222,6 @@ def _nothing(run: Run, before: Held, found: list[results.Result], planned: Plann
         run.args, run.it, before, planned=planned, told=run.heading + told, printed=printed
     )
     return errors.DONE
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names) or "nothing to do in this one"
 
 
 def _profile(path: Path, ended: Any = None) -> None:

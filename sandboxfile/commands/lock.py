@@ -194,9 +194,12 @@ def _tell(args: argparse.Namespace, merged: Merged, shown: str, sides: int) -> N
     for line in _lines(merged):
         sys.stderr.write(f"{line}\n")
     count = sum(len(templates) for templates in lock.targets.values())
-    sys.stderr.write(
-        f"{shown}: {count} results and {len(lock.resolved)} bases from {sides} locks\n"
-    )
+    found = f"{_counted(count, 'result')} and {_counted(len(lock.resolved), 'base')}"
+    sys.stderr.write(f"{shown}: {found} from {_counted(sides, 'lock')}\n")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _lines(merged: Merged) -> Iterator[str]:

@@ -58,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
             return errors.DONE
         if args.shard:
             names = planning.in_shard(it.session, names, args.shard, force=args.force)
+            if not names and not args.json:
+                sys.stdout.write(sharding.nothing_in(args.shard))
+                return errors.DONE
         planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
         printed = described(it.session, planned, jobs=args.jobs, as_json=args.json)
         if not planned.stale:

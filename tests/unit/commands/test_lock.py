@@ -100,7 +100,7 @@ def test_a_conflict_is_solved_by_what_the_merged_files_are(branches: Branches, s
     assert (ran.code, ran.out) == (0, "")
     assert lockfile.read(branches.lock) == other != mine
     assert "prod/api: build build-2-api: its key is that of the files here\n" in ran.err
-    assert "novita.lock: 3 results and 1 bases from 2 locks\n" in ran.err
+    assert "novita.lock: 3 results and 1 base from 2 locks\n" in ran.err
     again = user.run("lock", "--merge")
     assert (again.code, lockfile.read(branches.lock)) == (0, other)
     branches.git("add", "novita.lock")
@@ -178,7 +178,7 @@ def test_locks_of_shards_are_joined(branches: Branches) -> None:
     branches.lock.write_bytes(start)
     argv = ["lock", "--merge", "api/novita.lock", "web/novita.lock"]
     ran = user.run(*argv, "--output", "joined.lock")
-    assert (ran.code, ran.err) == (0, "joined.lock: 3 results and 1 bases from 2 locks\n")
+    assert (ran.code, ran.err) == (0, "joined.lock: 3 results and 1 base from 2 locks\n")
     assert lockfile.read(user.root / "joined.lock") == whole
     assert branches.lock.read_bytes() == start
     assert user.run(*argv).code == 0
