@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sandboxfile.errors import ConfigError, NotAllowed
+from sandboxfile.frozen import dataclass
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import Secret
 from sandboxfile.places import Position, Problem

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -20,6 +19,7 @@ from sandboxfile.config.given import Given
 from sandboxfile.config.names import Named, Names
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.events import Emit
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockfile import ENGINE_PREFIX, Lock
 from sandboxfile.model import DEFAULT_GROUP, LEGACY_DOMAINS, Target, Workspace
 from sandboxfile.recall import Recall

@@ -13,13 +13,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from sandboxfile import flock, process
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Log, Notice, StepDone, StepStarted
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import BootstrapBase
 from sandboxfile.places import Problem
 from sandboxfile.process import Command, Outcome

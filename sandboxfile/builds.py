@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from sandboxfile import journal, tags
 from sandboxfile.app import Session
 from sandboxfile.buildstatus import Registration
 from sandboxfile.declined import Rejected
+from sandboxfile.frozen import dataclass
 from sandboxfile.journal import Record
 from sandboxfile.plan import Decision
 from sandboxfile.service import TemplateService

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sandboxfile import answers, listing
+from sandboxfile.frozen import dataclass
 from sandboxfile.listing import State
 from sandboxfile.web import Reply
 

@@ -10,7 +10,6 @@ import re
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sandboxfile.config.given import Given
 from sandboxfile.config.names import is_glob
 from sandboxfile.contents import Selection
 from sandboxfile.errors import ConfigError, UsageError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.gathering import Ground
 from sandboxfile.model import (
     Copy,

@@ -15,12 +15,12 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandboxfile import imageconfig, reading
 from sandboxfile.engines import Engine
 from sandboxfile.errors import Unreachable
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.imageconfig import Documents
 from sandboxfile.model import DIGEST, ImageConfig
 from sandboxfile.once import Once

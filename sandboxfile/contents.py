@@ -2,10 +2,10 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sandboxfile import reading
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
 

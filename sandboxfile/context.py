@@ -18,10 +18,10 @@ Rules, as Docker has them unless said otherwise:
 import os
 import stat as filemode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from sandboxfile.contents import Selection, shown, spelled, utf8
+from sandboxfile.frozen import dataclass
 from sandboxfile.gathering import Gathered, Ground, Place
 from sandboxfile.ignore import Ignore, Matches, Rule, matcher
 from sandboxfile.model import Copy, DockerfileBase

@@ -6,8 +6,8 @@ go well is seldom written anywhere, so each kind of evidence is weighed; no evid
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import ImageConfig
 from sandboxfile.reference import ImageReference
 

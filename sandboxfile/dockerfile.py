@@ -8,11 +8,11 @@ the classic builder, Podman): RUN in exec form, quoted ENV, no heredoc, no `# sy
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from posixpath import basename, normpath
 from typing import Literal, assert_never
 
 from sandboxfile import scripts
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import (
     Account,
     Copy,

@@ -6,9 +6,9 @@ continuations, comments, here-documents.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass
 from sandboxfile.places import Position
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")

@@ -6,10 +6,10 @@ that is taken over (`extends`) orders nothing, and is dashed.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import Template, TemplateBase
 
 Kind = Literal["base", "extends"]

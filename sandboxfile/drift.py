@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
 from sandboxfile import tags
 from sandboxfile.app import Session
+from sandboxfile.frozen import dataclass
 from sandboxfile.lockfile import Entry
 from sandboxfile.parts import Parts
 from sandboxfile.releases import DEFAULT, Published

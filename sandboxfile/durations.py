@@ -11,11 +11,11 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from sandboxfile import flock, reading
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import NAME
 
 FILE = "durations.json"  # in the state directory

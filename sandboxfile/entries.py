@@ -1,7 +1,9 @@
 """What a lock has: one entry for each template at each target, and what bases resolved to."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+
+from sandboxfile.frozen import dataclass, field
 
 VERSION = 1
 ENGINE_PREFIX = "engine:"  # resolved to an image id, true for one engine only

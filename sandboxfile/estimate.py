@@ -6,10 +6,10 @@ steps together, as `of_templates(planned.decisions, planned.survey, planning.his
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from sandboxfile import plan, schedule
 from sandboxfile.durations import History
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import RemoteBase
 from sandboxfile.plan import Decision, Step
 from sandboxfile.survey import Survey

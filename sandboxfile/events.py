@@ -1,8 +1,9 @@
 """What happens in a run, as values; deep code emits them and never knows a screen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from sandboxfile.frozen import dataclass
 
 Stream = Literal["stdout", "stderr", "info"]
 

@@ -8,11 +8,11 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from sandboxfile import reading
+from sandboxfile.frozen import dataclass
 
 DIRECTORY = "failed"  # in the state directory; below it one for each target
 _MOST = 64 << 10  # bytes of a file

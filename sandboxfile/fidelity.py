@@ -7,12 +7,12 @@ instead of minutes, with a remedy.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 from sandboxfile import distribution, inherit
 from sandboxfile.distribution import Distribution
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import (
     ImageConfig,
     Install,

@@ -3,12 +3,12 @@
 import os
 import stat as filemode
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from sandboxfile import reading
 from sandboxfile.contents import Entry, as_bytes, shown, utf8
 from sandboxfile.errors import ConfigError
+from sandboxfile.frozen import dataclass
 from sandboxfile.ignore import Ignore, Rule
 from sandboxfile.places import Position, Problem
 

@@ -9,13 +9,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 from sandboxfile import schedule
 from sandboxfile.cancel import Cancel, signals
 from sandboxfile.errors import Cancelled, Left
+from sandboxfile.frozen import dataclass, field
 
 T = TypeVar("T")
 Status = Literal["done", "up to date", "failed", "skipped", "cancelled", "detached", "waiting"]
@@ -156,7 +156,7 @@ class _Places:
             self._changed.notify_all()
 
 
-@dataclass(kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Run:
     """The state of one run, shared by the main thread and the workers."""
 

@@ -10,9 +10,9 @@ expression engine, where a `d` behind a backslash asks for a digit; nobody who w
 import posixpath
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from sandboxfile.errors import ConfigError
+from sandboxfile.frozen import dataclass
 from sandboxfile.places import Position, Problem, excerpt
 
 # Go's unicode.IsSpace; Python's own idea of white space is wider.

@@ -7,9 +7,9 @@ part alone. It was written by strangers: what has another type than it should co
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import ImageConfig
 
 

@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from sandboxfile.dockerfile import Rendered
 from sandboxfile.engines import BuildSpec, Built, Engine
 from sandboxfile.errors import BuildFailed, Cancelled, SandboxfileError
 from sandboxfile.events import Emit, Notice
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import (
     BuildCache,
     Builder,

@@ -7,10 +7,11 @@ service by us: environment, user, working directory, and what it starts.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from posixpath import basename
 from shlex import join
 
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import Env, ImageConfig, Template
 
 # Each machine, shell or session has its own.

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from sandboxfile import journal, lockfile
 from sandboxfile.app import Session
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
+from sandboxfile.frozen import dataclass
 from sandboxfile.journal import Journal
 from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.lockfile import Lock

@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,6 +25,7 @@ from sandboxfile import flock, reading
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
+from sandboxfile.frozen import dataclass
 from sandboxfile.turns import POLL_S, Turns, is_current
 
 Step = Literal["register", "registered", "pushed", "trigger", "triggered", "ready", "closed"]

@@ -19,12 +19,12 @@ The template key covers the image key, and start, ready, resources and the pre-b
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import assert_never
 
 from sandboxfile.contents import FileRecord, Manifest, Selection, shown
 from sandboxfile.errors import ConfigError
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import (
     INHERIT,
     PLATFORM,

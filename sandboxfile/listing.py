@@ -1,10 +1,10 @@
 """What a template service lists: templates, and the builds of one (docs/protocol.md, 2.6)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from sandboxfile import answers
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import UUID
 from sandboxfile.web import Reply
 

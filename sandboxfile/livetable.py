@@ -1,10 +1,10 @@
 """The screen of a terminal: a live table of what runs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 from sandboxfile import console
+from sandboxfile.frozen import dataclass
 from sandboxfile.screens import Change, Quiet, about
 from sandboxfile.summary import template_of
 

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sandboxfile.entries import VERSION
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import DIGEST, NAME, TAG
 
 KEY = re.compile(r"sf[0-9]+:[0-9a-f]{64}")

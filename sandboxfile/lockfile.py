@@ -11,7 +11,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from sandboxfile import flock
 from sandboxfile.entries import ENGINE_PREFIX, VERSION, Change, Entry, Lock
 from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockcheck import Complaint, complaints
 from sandboxfile.locktext import HEADER, quick, render, renewed
 from sandboxfile.places import Position, Problem

@@ -7,10 +7,11 @@ its own keys along: at worst the next build makes a template anew.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from sandboxfile.entries import Entry, Lock
+from sandboxfile.frozen import dataclass, field
 
 T = TypeVar("T")
 

@@ -6,11 +6,11 @@ read again while the file says the same.
 """
 
 import threading
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
 from sandboxfile import lockfile
+from sandboxfile.frozen import dataclass
 from sandboxfile.lockfile import Entry, Latest, Lock
 
 

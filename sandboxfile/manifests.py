@@ -8,12 +8,12 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sandboxfile import reading
 from sandboxfile.contents import Manifest
+from sandboxfile.frozen import dataclass
 
 What = Literal["added", "removed", "changed", "mode"]
 

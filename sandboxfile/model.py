@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position
 
 PLATFORM = "linux/amd64"  # the service boots nothing else (docs/protocol.md, 3.10)

@@ -9,10 +9,11 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from sandboxfile import app
 from sandboxfile.app import Session
 from sandboxfile.cancel import interrupting
+from sandboxfile.frozen import dataclass
 from sandboxfile.show import Show
 
 

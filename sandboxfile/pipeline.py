@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit
+from sandboxfile.frozen import dataclass
 from sandboxfile.graph import Job, Results
 from sandboxfile.images import Images
 from sandboxfile.lockfile import Entry

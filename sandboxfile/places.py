@@ -1,7 +1,8 @@
 """Places in files, and what is wrong there: what every complaint about a file is made of."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from sandboxfile.frozen import dataclass
 
 
 class Position(NamedTuple):

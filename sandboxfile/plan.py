@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal, Protocol, get_args
 
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockfile import Entry
 from sandboxfile.model import (
     Builder,

@@ -1,7 +1,6 @@
 """From a workspace and a lock to a plan: survey, resolve what is unknown, decide, ask around."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from sandboxfile import app, durations, estimate, lockfile, plan, sharding, tags
@@ -11,6 +10,7 @@ from sandboxfile.errors import ConfigError, LockStale
 from sandboxfile.estimate import Estimate
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding
+from sandboxfile.frozen import dataclass
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, ImageBase
 from sandboxfile.places import Problem

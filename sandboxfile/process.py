@@ -9,11 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import IO
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.frozen import dataclass, field
 
 LINE_LIMIT = 64 * 1024
 TAIL_LINES = 200

@@ -7,13 +7,13 @@ the journal here, and it has a content tag, which only this program gives.
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sandboxfile import git, journal, lockfile
 from sandboxfile.app import LOCK, Session
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass
 from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.process import run
 from sandboxfile.redact import sanitise

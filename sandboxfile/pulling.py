@@ -10,11 +10,11 @@ import configparser
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
 from sandboxfile import reading
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import (
     AwsCredentials,
     GcpCredentials,

@@ -18,13 +18,13 @@ import stat as filemode
 import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
 from sandboxfile import reading
+from sandboxfile.frozen import dataclass
 from sandboxfile.keys import Keys
 from sandboxfile.statcache import SLACK_NS
 

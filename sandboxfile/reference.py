@@ -1,8 +1,9 @@
 """Image references (`host/repository:tag@digest`), read by the grammar of the container tools."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import DIGEST
 
 DOCKER_HUB = "docker.io"

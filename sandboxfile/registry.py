@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
 from sandboxfile.credentials import HUB
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.frozen import dataclass
 from sandboxfile.imageconfig import Documents
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import DIGEST, PLATFORM, TOKEN_USER, Login, ResolvedBase

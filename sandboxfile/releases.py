@@ -4,8 +4,9 @@ Pure: what a service has and what the lock says in, answers out.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.listing import ListedBuild
 from sandboxfile.lockfile import Entry
 from sandboxfile.moves import Move

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandboxfile import bootstrap
@@ -10,6 +9,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
 from sandboxfile.places import Position

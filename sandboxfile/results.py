@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.lockfile import Entry
 from sandboxfile.plan import Decision, Reason
 

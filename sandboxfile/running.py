@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from sandboxfile import app, durations, failures, graph, planning, schedule
 from sandboxfile.app import Session
 from sandboxfile.durations import Cost
 from sandboxfile.errors import Left, SandboxfileError
 from sandboxfile.failures import Failure
+from sandboxfile.frozen import dataclass
 from sandboxfile.graph import Outcome
 from sandboxfile.parts import Parts
 from sandboxfile.planning import Planned

@@ -5,8 +5,9 @@ Jobs are names here, `<kind>:<what>`; kinds share places, and a job needs others
 
 import heapq
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+
+from sandboxfile.frozen import dataclass
 
 Needs = Mapping[str, tuple[str, ...]]
 Seconds = Callable[[str], float]

@@ -3,10 +3,10 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
 
 from sandboxfile import console
+from sandboxfile.frozen import dataclass
 from sandboxfile.graph import Status
 from sandboxfile.summary import template_of
 

@@ -6,13 +6,14 @@ coming from a stranger: an ID that does not look like one never reaches a URL, a
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 from sandboxfile import __version__, answers, buildstatus, declined, listing
 from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass
 from sandboxfile.listing import ListedTemplate, TemplateBuilds
 from sandboxfile.loopback import is_loopback, leads_inside
 from sandboxfile.model import UUID, Secret

@@ -8,8 +8,8 @@ registry would have two of them build a template, or none.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import Copy, Env, Install, InstallProject, Instruction, Run, Template
 from sandboxfile.plan import Decision
 from sandboxfile.survey import Survey

@@ -9,11 +9,11 @@ steps only, expands `$` in it, and resets PATH in every shell (docs/protocol.md,
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from shlex import join, quote
 from typing import Literal, assert_never
 
 from sandboxfile import scripts
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import (
     Account,
     Copy,

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache, partial
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -23,6 +23,7 @@ from sandboxfile import (
 from sandboxfile.config.document import complaint
 from sandboxfile.contents import Entry, Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Keys
 from sandboxfile.lockfile import ENGINE_PREFIX

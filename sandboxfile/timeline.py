@@ -3,9 +3,10 @@
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sandboxfile.events import Event, Sent, StepDone, StepStarted
+from sandboxfile.frozen import dataclass
 from sandboxfile.graph import Outcome
 
 # An instruction as BuildKit and the older builders number it; bases are no work of a build.

@@ -1,9 +1,9 @@
 """What a trigger is told (docs/protocol.md, 3.6): steps, base, commands, what to pull with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import assert_never
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import (
     AwsCredentials,
     GcpCredentials,

@@ -9,12 +9,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from sandboxfile import flock
 from sandboxfile.cancel import Cancel
+from sandboxfile.frozen import dataclass, field
 
 POLL_S = 0.05
 _LONGEST = 200  # characters; names that differ only beyond share a turn

@@ -9,7 +9,6 @@ only, and that up to its first glob character.
 
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from posixpath import normpath
 from stat import S_IFDIR, S_IFLNK, S_IFREG
@@ -17,6 +16,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG
 from sandboxfile import archive
 from sandboxfile.archive import Member
 from sandboxfile.contents import Selection, as_bytes
+from sandboxfile.frozen import dataclass
 from sandboxfile.statcache import Digests
 from sandboxfile.steps import Sent
 

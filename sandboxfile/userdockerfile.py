@@ -7,12 +7,12 @@ is left to it, and the text is only changed where an image is named (`pin`).
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from sandboxfile import dockerfiletext, expansion
 from sandboxfile.dockerfile import Need, StepName
 from sandboxfile.dockerfiletext import BLANKS, Line, Source, Word
 from sandboxfile.errors import SandboxfileError, Unsupported
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
 

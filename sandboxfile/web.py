@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
+from sandboxfile.frozen import dataclass, field
 
 Retry = Literal["never", "connect", "idempotent"]
 

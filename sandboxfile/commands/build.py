@@ -5,7 +5,6 @@ import json
 import re
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from sandboxfile import app, errors, fresh, planning, remembering, results, sele
 from sandboxfile.cancel import STOPPED
 from sandboxfile.errors import UsageError
 from sandboxfile.events import Notice
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import Target
 from sandboxfile.opening import Opened, opened
 from sandboxfile.planning import Planned

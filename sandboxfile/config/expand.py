@@ -6,11 +6,11 @@ wrote it.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from sandboxfile.config.document import Node
 from sandboxfile.config.names import Names
 from sandboxfile.config.problems import Problems, near
+from sandboxfile.frozen import dataclass, field
 
 # Keys of which a map has exactly one: a child that names another kind replaces the whole map,
 # or it would end up with two. `*` stands for any key.

@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandboxfile.config import document, expand, finding, parser, template, values
@@ -11,6 +10,7 @@ from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Problems
 from sandboxfile.config.scope import Scope, value
 from sandboxfile.errors import ConfigError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position, Problem
 
 VERSION = 1

@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +11,7 @@ from sandboxfile import reading
 from sandboxfile.config import document
 from sandboxfile.config.problems import near
 from sandboxfile.errors import ConfigError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position, Problem
 
 NAMES = ("novita.yaml", "novita.yml")

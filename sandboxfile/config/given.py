@@ -1,7 +1,8 @@
 """What a run says of the variables that `novita.yaml` declares."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from sandboxfile.frozen import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from sandboxfile.frozen import dataclass
 
 # Formats that issuers publish, so that a leaked key can be recognised.
 _KNOWN = re.compile(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 from sandboxfile.config import expand, values
@@ -10,6 +10,7 @@ from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import Known
 from sandboxfile.config.problems import near
 from sandboxfile.config.scope import Scope, value
+from sandboxfile.frozen import dataclass
 
 EXCLUDE = "exclude"
 MOST = 256  # variants of one template

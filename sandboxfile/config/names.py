@@ -6,9 +6,10 @@ template comes first, and beyond it a word must have one meaning.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import translate
 from posixpath import normpath
+
+from sandboxfile.frozen import dataclass, field
 
 GLOB = frozenset("*?[")
 

@@ -16,7 +16,6 @@ import os
 import struct
 import sys
 from collections.abc import Iterable
-from dataclasses import fields
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -57,7 +56,7 @@ CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.SecretSource,
 )
 _NUMBERS = {kind: number for number, kind in enumerate(CLASSES)}
-_FIELDS = tuple(tuple(each.name for each in fields(kind)) for kind in CLASSES)
+_FIELDS: tuple[tuple[str, ...], ...] = tuple(kind.__slots__ for kind in CLASSES)
 
 
 def read(file: Path, config: Path, given: Given) -> Workspace | None:

@@ -6,7 +6,6 @@ bounded. It is built from the parser's events, without recursion: no input is to
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -23,6 +22,7 @@ from sandboxfile.config.document import (
 )
 from sandboxfile.config.syntax import DEEPER, DEPTH, FLATTER, explained
 from sandboxfile.errors import ConfigError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position, Problem
 
 ALIASES = 64

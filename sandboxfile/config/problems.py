@@ -1,12 +1,12 @@
 """What is found wrong while a configuration is read, gathered to be told all at once."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
 from sandboxfile.config.document import Node, complaint
 from sandboxfile.errors import ConfigError
+from sandboxfile.frozen import dataclass
 from sandboxfile.places import Position, Problem
 
 MOST = 50  # more than this nobody reads

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sandboxfile import reading
@@ -10,6 +9,7 @@ from sandboxfile.config import values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Fault
 from sandboxfile.config.scope import Scope, value
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import Copy, InstallProject, Manager
 
 LIMIT = 1 << 20  # bytes of a requirements file

@@ -1,7 +1,6 @@
 """What every reader of the configuration needs to know besides the value it reads."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from sandboxfile.config import expand, numbers
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.names import Names
 from sandboxfile.config.problems import Fault, Problems
+from sandboxfile.frozen import dataclass, field
 
 Grammar = Callable[[str], Fault | None]
 

@@ -1,7 +1,6 @@
 """The variables that a workspace declares, and the values they have in this run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sandboxfile.config import leaks, numbers, values
 from sandboxfile.config.document import Node, quoted
@@ -9,6 +8,7 @@ from sandboxfile.config.given import Given
 from sandboxfile.config.problems import Fault, Problems, near
 from sandboxfile.config.scope import value
 from sandboxfile.errors import UsageError
+from sandboxfile.frozen import dataclass
 
 TYPES = ("string", "integer", "boolean")
 

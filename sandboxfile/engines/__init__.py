@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import PLATFORM, Feature, Login, Resources
 
 Kind = Literal["docker", "podman", "buildx"]

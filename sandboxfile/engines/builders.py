@@ -1,9 +1,9 @@
 """Builders of docker buildx, as `docker buildx inspect` tells of them."""
 
 import re
-from dataclasses import dataclass
 
 from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import PLATFORM
 from sandboxfile.process import Outcome
 

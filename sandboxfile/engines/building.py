@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sandboxfile.cancel import Cancel
@@ -13,6 +12,7 @@ from sandboxfile.engines.trace import Narrator
 from sandboxfile.engines.wire import Message, Refused, Wire, failure
 from sandboxfile.errors import Unreachable, Unsupported
 from sandboxfile.events import Emit, Notice
+from sandboxfile.frozen import dataclass
 
 # Docker must not look for credentials of its own; bases are pulled beforehand. `{}` in Base64.
 HEADERS = {"Content-Type": "application/x-tar", "X-Registry-Config": "e30="}

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from sandboxfile.engines.buildx import clients
 from sandboxfile.engines.docker import DockerEngine
 from sandboxfile.engines.wire import Address
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
+from sandboxfile.frozen import dataclass
 from sandboxfile.loopback import is_loopback
 from sandboxfile.model import EngineChoice
 

@@ -1,6 +1,6 @@
 """Where Podman's socket differs from Docker's, as a table; found by trying 4.3 and 5.8."""
 
-from dataclasses import dataclass
+from sandboxfile.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

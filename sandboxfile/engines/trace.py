@@ -5,10 +5,10 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from sandboxfile.errors import BuildFailed
 from sandboxfile.events import Emit, Log, StepDone, StepStarted, Stream
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.process import LineSplitter
 
 TAIL = 20

@@ -6,12 +6,12 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines.wire import Message, Refused, Wire, failure, segment
 from sandboxfile.errors import BuildFailed, NotAllowed, Unreachable
 from sandboxfile.events import Emit, Log, Notice, Sent
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import PLATFORM, TOKEN_USER, Login
 
 DELAYS_S = (1.0, 4.0, 10.0)

@@ -5,7 +5,6 @@ import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,6 +14,7 @@ import urllib3
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.frozen import dataclass
 from sandboxfile.process import LineSplitter
 
 CALL_TIMEOUT = (5.0, 120.0)

@@ -4,9 +4,9 @@ Numbers in brackets are sections of docs/protocol.md.
 """
 
 import hmac
-from dataclasses import dataclass
 from typing import Literal
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.local import shapes
 from sandboxfile.local.records import Refusal
 from sandboxfile.local.wire import Request

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
 from itertools import chain, repeat
 from threading import Thread
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Executed
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass
 from sandboxfile.local.guest import Guest
 from sandboxfile.local.limits import duration
 from sandboxfile.local.records import Level, Setting

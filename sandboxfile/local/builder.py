@@ -2,12 +2,13 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.local.assembly import INTERNAL, OWNER, REPOSITORY, Assembly, Workshop
 from sandboxfile.local.layers import discard
 from sandboxfile.local.records import Build, Reason, Recipe

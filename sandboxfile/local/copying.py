@@ -11,7 +11,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tarfile import (
@@ -31,6 +30,8 @@ from tarfile import (
     TarInfo,
 )
 from typing import BinaryIO, TypeVar, cast
+
+from sandboxfile.frozen import dataclass, field
 
 CHUNK = 1 << 20
 GZIP = b"\x1f\x8b"

@@ -5,10 +5,11 @@ Numbers in brackets are sections of docs/protocol.md.
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from urllib.parse import unquote
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.local import names, parameters, shapes
 from sandboxfile.local.admission import Admission, Allowed
 from sandboxfile.local.builder import Builder

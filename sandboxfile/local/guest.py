@@ -7,11 +7,12 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from sandboxfile.engines import Box, Engine, Executed
 from sandboxfile.errors import BuildFailed
+from sandboxfile.frozen import dataclass
 from sandboxfile.local.copying import Place
 from sandboxfile.local.records import Setting
 from sandboxfile.model import Resources

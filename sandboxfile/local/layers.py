@@ -11,10 +11,10 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from sandboxfile.engines import Box, Engine
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.local.guest import Guest
 from sandboxfile.local.records import Layer, Setting, Step
 from sandboxfile.local.store import Store

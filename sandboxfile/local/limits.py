@@ -5,11 +5,11 @@ The limits and the first two texts are the service's (docs/protocol.md, 5.1, 5.4
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Timer
 from typing import Literal
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.frozen import dataclass
 
 WAITED_TOO_LONG = "build is in waiting state for too long"
 BUILT_TOO_LONG = "build status polling timed out. Maximum build time is {}."

@@ -1,8 +1,8 @@
 """Names and tags of templates as the service writes them: `[namespace/]alias[:tag]`."""
 
 import re
-from dataclasses import dataclass
 
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import UUID
 
 NAMESPACE = "local"  # the slug of the one team that this service has

@@ -5,10 +5,10 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.frozen import dataclass
 from sandboxfile.local.records import Failed
 from sandboxfile.local.repositories import INDEX_TYPES, REPOSITORY, Manifest, Repositories
 

@@ -1,9 +1,9 @@
 """What the local template service remembers: templates, builds, tags, log entries, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.local.names import Name
 from sandboxfile.model import Login, Resources
 

@@ -12,12 +12,12 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
 from sandboxfile import flock
+from sandboxfile.frozen import dataclass
 
 REPOSITORY = "e2b/custom-envs"  # the one above all of them (docs/protocol.md, 2.3)
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

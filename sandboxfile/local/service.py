@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, Engine
 from sandboxfile.errors import BuildFailed, SandboxfileError
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
 from sandboxfile.local.admission import Admission

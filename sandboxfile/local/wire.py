@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.local.records import Refusal
 
 DIGITS = 18  # of a number in a query or a token: what the store can keep

@@ -1,12 +1,12 @@
 """The ways a template gets published: the narrow face that every target shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from sandboxfile import tags
 from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import Template
 from sandboxfile.steps import Step
 from sandboxfile.uploads import Upload

@@ -12,7 +12,6 @@ same: whoever is overtaken (the service cancels builds that share a tag) follows
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.declined import Busy, Failing, Rejected
 from sandboxfile.errors import Cancelled, Left, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, StepDone, StepStarted
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
 from sandboxfile.places import Position
 from sandboxfile.service import TemplateService

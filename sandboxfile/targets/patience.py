@@ -3,10 +3,10 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import SystemRandom
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.frozen import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

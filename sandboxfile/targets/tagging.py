@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.declined import Failing, Rejected
 from sandboxfile.errors import Unreachable
 from sandboxfile.events import Emit, Notice
+from sandboxfile.frozen import dataclass
 from sandboxfile.service import TemplateService
 from sandboxfile.targets import Snapshot
 from sandboxfile.web import AnswerLost

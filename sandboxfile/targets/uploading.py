@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.declined import Failing, Rejected
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, Sent, StepDone, StepStarted
+from sandboxfile.frozen import dataclass, field
 from sandboxfile.service import FileLink, TemplateService
 from sandboxfile.uploads import Upload
 from sandboxfile.web import Body, Reply, host

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
+    ("frozen",),
     ("collector", "places", "fresh", "reading", "schedule"),
     ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact", "drawing"),

@@ -1,0 +1,213 @@
+"""Dataclasses that cost next to nothing to define.
+
+The standard library compiles the methods of every class from text, up to Python 3.12 one by one:
+about a millisecond a class, which was half of all that a run took before it did anything. Here
+methods are closures over the names of the fields. Creating an object takes as long as there.
+
+It is a part of `dataclasses`, with the meaning that it has there: always with slots, no fields
+inherited from another dataclass. Its functions (`fields`, `asdict`, `is_dataclass`, `replace`)
+take these classes too; what they look for is made when they do.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import Any, Literal, TypeVar, dataclass_transform, overload
+
+T = TypeVar("T")
+_COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__")
+
+
+class _Field:
+    """What `field` says of a field."""
+
+    __slots__ = ("compare", "options", "repr")
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.repr = options.pop("repr", True)
+        self.compare = options.pop("compare", True)
+        self.options = options
+
+
+@overload
+def field(*, default: T, repr: bool = ..., compare: bool = ...) -> T: ...
+@overload
+def field(*, default_factory: Callable[[], T], repr: bool = ..., compare: bool = ...) -> T: ...
+@overload
+def field(*, repr: bool = ..., compare: bool = ...) -> Any: ...
+def field(**options: Any) -> Any:
+    """Say more of a field than its type and default, as `dataclasses.field` does."""
+    return _Field(options)
+
+
+@dataclass_transform(field_specifiers=(field,))
+def dataclass(
+    *,
+    slots: Literal[True],
+    frozen: bool = False,
+    kw_only: bool = False,
+    eq: bool = True,
+    order: bool = False,
+) -> Callable[[type[T]], type[T]]:
+    """Make a dataclass of a class, as `dataclasses.dataclass` does."""
+    assert slots
+    return partial(_made, frozen=frozen, kw_only=kw_only, eq=eq, order=order)
+
+
+def replace(value: T, /, **changes: Any) -> T:
+    """Return a value with some of its fields changed, without `dataclasses` having to be there."""
+    kind: Any = type(value)
+    return kind(**{name: getattr(value, name) for name in kind.__slots__} | changes)  # type: ignore[no-any-return]
+
+
+def _made(cls: type[T], *, frozen: bool, kw_only: bool, eq: bool, order: bool) -> type[T]:
+    if any(hasattr(base, "__dataclass_fields__") for base in cls.__bases__):
+        raise TypeError(f"{cls.__name__}: fields are not inherited here")
+    names = tuple(cls.__annotations__)
+    body = dict(cls.__dict__)
+    given = {name: body.pop(name) for name in names if name in body}
+    said = {name: each for name, each in given.items() if isinstance(each, _Field)}
+    options = {name: each.options for name, each in said.items()}
+    options |= {name: {"default": each} for name, each in given.items() if name not in said}
+    made: Any = _with_slots(cls, body, names)
+    setattr(made, "__match_args__", () if kw_only else names)  # noqa: B010 - mypy protects it
+    made.__dataclass_fields__ = _Fields(options)
+    made.__init__ = _init(made, names, options, is_positional=not kw_only)
+    shown = tuple(name for name in names if name not in said or said[name].repr)
+    compared = tuple(name for name in names if name not in said or said[name].compare)
+    own: dict[str, Any] = {"__repr__": _repr(shown)}
+    if frozen:
+        made.__setattr__, made.__delattr__ = _refuse_to("assign to"), _refuse_to("delete")
+    if eq:
+        own |= _equality(_values(compared), is_hashed=frozen)
+    if order:
+        own |= {name: _comparison(name, _values(compared)) for name in _COMPARISONS}
+    for name, method in own.items():
+        if body.get(name) is None:  # a class that defines `__eq__` has a `__hash__` that is None
+            setattr(made, name, method)
+    return made  # type: ignore[no-any-return]
+
+
+def _with_slots(cls: type, body: dict[str, Any], names: tuple[str, ...]) -> type:
+    """Return the class with slots: it has to be made again, as in `dataclasses`."""
+    for name in ("__dict__", "__weakref__"):
+        body.pop(name, None)
+    made = type(cls)(cls.__name__, cls.__bases__, {**body, "__slots__": names})
+    made.__qualname__ = cls.__qualname__
+    return made
+
+
+# --- methods ---------------------------------------------------------------------------------
+
+
+def _init(
+    cls: type, names: tuple[str, ...], options: Mapping[str, Any], *, is_positional: bool
+) -> Callable[..., None]:
+    setters = {name: vars(cls)[name].__set__ for name in names}
+    positions = names if is_positional else ()
+    is_finished_by_itself = hasattr(cls, "__post_init__")
+
+    def __init__(self: Any, /, *args: Any, **given: Any) -> None:  # noqa: N807
+        if args:
+            given = _by_name(cls, positions, args, given)
+        try:
+            for name, value in given.items():
+                setters[name](self, value)
+        except KeyError as error:
+            raise TypeError(f"{cls.__qualname__} has no field {error}") from None
+        if len(given) != len(setters):
+            for name, setter in setters.items():
+                if name not in given:
+                    setter(self, _default(cls, name, options))
+        if is_finished_by_itself:
+            self.__post_init__()
+
+    return __init__
+
+
+def _by_name(
+    cls: type, names: tuple[str, ...], args: tuple[Any, ...], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    if len(args) > len(names):
+        raise TypeError(f"{cls.__qualname__} takes {len(names)} values by position: {len(args)}")
+    found = dict(zip(names, args, strict=False))
+    if twice := found.keys() & given.keys():
+        raise TypeError(f"{cls.__qualname__} is given {min(twice)!r} twice")
+    return {**found, **given}
+
+
+def _default(cls: type, name: str, options: Mapping[str, Any]) -> Any:
+    found = options.get(name, {})
+    if "default" in found:
+        return found["default"]
+    if "default_factory" in found:
+        return found["default_factory"]()
+    raise TypeError(f"{cls.__qualname__} is not given {name!r}")
+
+
+def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what gives the values of these fields: an `attrgetter` of one has no tuple."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
+
+
+def _repr(names: tuple[str, ...]) -> Callable[[Any], str]:
+    def __repr__(self: Any) -> str:  # noqa: N807
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__qualname__}({shown})"
+
+    return __repr__
+
+
+def _equality(
+    values: Callable[[Any], tuple[Any, ...]], *, is_hashed: bool
+) -> dict[str, Callable[..., Any] | None]:
+    def __eq__(self: Any, other: object) -> bool:  # noqa: N807
+        return values(self) == values(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self: Any) -> int:  # noqa: N807
+        return hash(values(self))
+
+    return {"__eq__": __eq__, "__hash__": __hash__ if is_hashed else None}
+
+
+def _comparison(name: str, values: Callable[[Any], tuple[Any, ...]]) -> Callable[..., bool]:
+    compare = getattr(tuple, name)
+
+    def compared(self: Any, other: object) -> bool:
+        return compare(values(self), values(other)) if type(other) is type(self) else NotImplemented
+
+    return compared
+
+
+def _refuse_to(verb: str) -> Callable[..., None]:
+    def refuse(_self: Any, name: str, *_: Any) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot {verb} field {name!r}")
+
+    return refuse
+
+
+class _Fields:
+    """What the functions of `dataclasses` look for in a class, made when they first do."""
+
+    __slots__ = ("_made", "_options")
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._made: Mapping[str, Any] | None = None
+
+    def __get__(self, _: object, owner: type) -> Mapping[str, Any]:
+        if self._made is None:
+            import dataclasses
+
+            body: dict[str, Any] = {"__annotations__": owner.__annotations__, "__doc__": ""}
+            for name, options in self._options.items():
+                body[name] = dataclasses.field(**options)
+            described: Any = dataclasses.dataclass(
+                init=False, repr=False, eq=False, match_args=False, kw_only=True
+            )(type(owner.__name__, (), body))
+            self._made = described.__dataclass_fields__
+        return self._made
