@@ -35,11 +35,16 @@ def pins(session: Session, survey: Survey) -> Mapping[str, str]:
     return _aside(lambda: resolver.pins(survey))
 
 
-def changed(session: Session, surveyed: Surveyed, entry: Entry) -> Mapping[str, tuple[str, ...]]:
-    """Name the files that differ from those of the build in the lock, by part."""
+def changed(
+    session: Session, surveyed: Surveyed, entry: Entry
+) -> Mapping[str, tuple[str, ...]] | None:
+    """Name the files that differ from those of the build in the lock, by part; None if unknown."""
     name = manifest_name(session.target.name, surveyed.template.name)
     files: dict[str, tuple[str, ...]] = {}
-    for change in Parts(session).manifests().changes(name, entry.image_key, surveyed.contents):
+    changes = Parts(session).manifests().changes(name, entry.image_key, surveyed.contents)
+    if changes is None:
+        return None
+    for change in changes:
         files[change.part] = (*files.get(change.part, ()), change.path)
     return files
 

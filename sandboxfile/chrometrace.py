@@ -18,6 +18,7 @@ from sandboxfile.summary import template_of
 from sandboxfile.timeline import Part, Timeline
 
 _JOBS, _STEPS = 1, 2
+_WAIT_S = 0.005  # what is shorter is no waiting for a place, but the handing over of a job
 Slice = dict[str, object]
 
 
@@ -73,7 +74,7 @@ def _of_job(
 ) -> Iterator[Slice]:
     kind = kind_of(outcome.name)
     began, ended = outcome.began - zero, outcome.began + outcome.seconds - zero
-    if outcome.waited > 0:
+    if outcome.waited >= _WAIT_S:
         name = f"wait for a place to {kind}"
         yield {**_slice(name, "wait", outcome.ready - zero, began), "pid": _JOBS, "tid": thread}
     figures = timeline.figures(outcome.name)

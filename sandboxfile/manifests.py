@@ -58,11 +58,14 @@ class Manifests:
 
     def changes(
         self, name: str, image_key: str, contents: Mapping[str, Iterable[Manifest]]
-    ) -> tuple[Change, ...]:
-        """Return how the files differ from those of the build with this image key, sorted."""
+    ) -> tuple[Change, ...] | None:
+        """Return how the files differ from those of the build with this image key, sorted.
+
+        None where there is no record of them: the image was built on another machine.
+        """
         then = self._read(name, image_key)
         if then is None:
-            return ()
+            return None
         now = _plain(contents)
         return tuple(
             sorted(

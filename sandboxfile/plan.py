@@ -83,7 +83,8 @@ class Known:
 
     `keys` is None while something is not resolved, which `unresolved` names. `entry` is what the
     lock has for this target, `tags` what is wanted. `base` is the digest that the base has now;
-    `changed` names, by part, what in it differs (files by path), as far as that is known.
+    `changed` names, by part, what in it differs (files by path); None where this machine has no
+    record of the files of that build.
     `untagged` says that an earlier run ended before its tags were moved.
     """
 
@@ -93,7 +94,7 @@ class Known:
     tags: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
     base: str = ""
-    changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    changed: Mapping[str, tuple[str, ...]] | None = field(default_factory=dict)
     untagged: bool = False
     builder: Builder = "docker"
 
@@ -225,9 +226,9 @@ def _differences(
             yield Reason(text=_base(known, rebuilt), at=known.template.base.at)
             continue
         verb = "changed" if part in now and part in then else "added" if part in now else "removed"
-        what = _listed(known.changed.get(part, ()))
-        name = _PARTS.get(part, f"`{part}`")
-        yield Reason(text=f"{name} {verb}" + (f": {what}" if what else ""), at=at)
+        is_told = known.changed is not None or (part, verb) == ("files", "changed")
+        which = _which(known, part) if is_told else ""
+        yield Reason(text=f"{_PARTS.get(part, f'`{part}`')} {verb}{which}", at=at)
     if not differing:
         text = "this version of sandboxfile makes it differently"
         yield Reason(text=text, at=known.template.at)
@@ -245,10 +246,17 @@ def _base(known: Known, rebuilt: Collection[str]) -> str:
         case RemoteBase(remote=remote):
             return f"base template `{remote}` at the target changed"
         case DockerfileBase(dockerfile=path):
-            what = _listed(known.changed.get("base", ()))
-            return f"`{path.name}` or what it is built from changed" + (f": {what}" if what else "")
+            return f"`{path.name}` or what it is built from changed{_which(known, 'base')}"
         case _:
             return f"base {base.distribution} {base.suite} changed{now}"
+
+
+def _which(known: Known, part: str) -> str:
+    """Name the files of a part that differ, or say why they cannot be named."""
+    if known.changed is None:
+        return ", unknown which: this machine has no record of the earlier ones"
+    what = _listed(known.changed.get(part, ()))
+    return f": {what}" if what else ""
 
 
 def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:

@@ -267,7 +267,7 @@ def _known(
 
 def _changed(
     session: Session, surveyed: Surveyed, entry: lockfile.Entry | None
-) -> Mapping[str, tuple[str, ...]]:
+) -> Mapping[str, tuple[str, ...]] | None:
     if entry is None or surveyed.keys is None or entry.image_key == surveyed.keys.image_key:
         return {}
     from sandboxfile import asking

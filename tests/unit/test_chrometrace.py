@@ -32,7 +32,7 @@ def played() -> Timeline:
         line.take(event)
     for name, ready, began, seconds in (
         ("build:a", 100.0, 100.0, 2.25),
-        ("snapshot:a", 102.25, 102.25, 1.0),
+        ("snapshot:a", 102.246, 102.25, 1.0),  # handed over in 4 ms: that is no waiting
         ("build:b", 100.0, 102.25, 1.0000004),
     ):
         line.settled(Outcome(name=name, status="done", ready=ready, began=began, seconds=seconds))

@@ -158,6 +158,21 @@ def test_a_changed_file_is_a_build_and_the_file_is_named() -> None:
     ]
 
 
+def test_where_the_earlier_files_are_not_known_that_is_said() -> None:
+    old = with_parts(OLD_IMAGE, files="9" * 8, env="9" * 8)
+    decision = decided(template=template(files=7, env=6), entry=old, changed=None)
+    assert texts(decision) == [
+        "environment removed (novita.yaml:6:5)",
+        (
+            "files changed, unknown which: this machine has no record of the earlier ones"
+            " (novita.yaml:7:5)"
+        ),
+    ]
+    assert texts(
+        decided(template=template(files=7), entry=with_parts(OLD_IMAGE, files="9" * 8))
+    ) == ["files changed (novita.yaml:7:5)"]
+
+
 def test_parts_come_and_go_and_are_told_in_one_order() -> None:
     now = replace(KEYS, parts={**PARTS, "env": "3" * 8, "mounts": "4" * 8})
     decision = decided(

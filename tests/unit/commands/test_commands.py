@@ -362,7 +362,10 @@ EDITS: dict[str, tuple[Callable[[User], object], str, str]] = {
     "files": (
         lambda user: user.write("data/one.txt", "eno\n"),
         "build",
-        "files changed (novita.yaml:6:5)",
+        (
+            "files changed, unknown which: this machine has no record of the earlier ones"
+            " (novita.yaml:6:5)"
+        ),
     ),
     "start": (
         lambda user: user.replace("novita.yaml", "sleep 600", "sleep 601"),
