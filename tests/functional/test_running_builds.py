@@ -139,7 +139,7 @@ def test_stopped_while_it_follows_a_build_that_was_left(set_scene: SetScene) -> 
 
     program.send(signal.SIGTERM)
 
-    assert program.end(10) == 130
+    assert program.end() == 130
     assert f"build {said['build_id']} goes on at the service" in program.stderr
     stage.booting.state = "open"
     stage.workspace.build()
@@ -155,7 +155,7 @@ def test_stopped_while_it_waits_in_line(set_scene: SetScene) -> None:
 
     program.send(signal.SIGINT, group=True)
 
-    assert program.end(10) == 130
+    assert program.end() == 130
     assert "run the same command again" in program.stderr
     assert calls.templates(f"http://{stage.near}", KEY) == []
     assert stage.workspace.entries == {}
@@ -171,7 +171,7 @@ def test_a_log_is_followed_and_left_and_followed_to_its_end(set_scene: SetScene)
 
     program.send(signal.SIGINT, group=True)
 
-    assert program.end(10) == 130
+    assert program.end() == 130
     assert f"build {said['build_id']} goes on at the service" in program.stderr
     again = work.start(stage.name, "--follow", command="logs")
     stage.booting.state = "open"
