@@ -68,6 +68,15 @@ def cached(base: BootstrapBase, cache: Path, mirror: str | None = None) -> Archi
     return _recorded(cache, _spec(_arguments(base, mirror), base))
 
 
+def kept(cache: Path, digest: str) -> Archive | None:
+    """Return the archive of this digest, if it was made here, whatever was made since."""
+    path = cache / _file_name(digest)
+    try:
+        return Archive(path=path, digest=digest) if _digest(path) == digest else None
+    except OSError:
+        return None
+
+
 def archive(
     base: BootstrapBase,
     *,
@@ -76,8 +85,11 @@ def archive(
     emit: Emit,
     cancel: Cancel,
     job: str = JOB,
+    anew: bool = False,
 ) -> Archive:
     """Make the root filesystem of `base`, or take it from `cache`; runs that overlap make it once.
+
+    Made `anew` it has the packages that the mirror has now; what it was before is kept too.
 
     `mirror` is the operator's and goes before the base's own; with neither it is the one that
     mmdebstrap knows for the suite. With `snapshot`, that of the two counts which has the
@@ -91,7 +103,7 @@ def archive(
     _prepare(cache)
     run = _Run(base=base, arguments=arguments, emit=emit, cancel=cancel, job=job)
     with _locked(cache / f"{spec}.lock", run):
-        return _recorded(cache, spec) or _make(run, cache / spec)
+        return (None if anew else _recorded(cache, spec)) or _make(run, cache / spec)
 
 
 # --- what is asked of mmdebstrap -------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Base tags to digests, and the bases a build starts from; the lock keeps what is found here."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sandboxfile import bootstrap
@@ -18,6 +18,53 @@ from sandboxfile.registry import Registry
 from sandboxfile.survey import Survey, Surveyed, pin_name
 
 JOB = "resolve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What templates start from, and the entry that `resolved` has of it, if any.
+
+    `pin` is the name of that entry. `templates` name the base themselves.
+    """
+
+    source: str | BootstrapBase
+    at: Position
+    pin: str
+    locked: str | None
+    templates: tuple[str, ...]
+
+
+def bases(survey: Survey, resolved: Mapping[str, str]) -> tuple[Base, ...]:
+    """Return all bases that can move: those without a digest or a snapshot, once each."""
+    users: dict[str, list[str]] = {}
+    first: dict[str, tuple[str | BootstrapBase, Position]] = {}
+    for name, surveyed in survey.templates.items():
+        for source, at in _sources(surveyed):
+            first.setdefault(pin_name(source), (source, at))
+            users.setdefault(pin_name(source), []).append(name)
+    found = []
+    for name, (source, at) in first.items():
+        own = ENGINE_PREFIX + name
+        pin = own if own in resolved and name not in resolved else name
+        found.append(
+            Base(
+                source=source,
+                at=at,
+                pin=pin,
+                locked=resolved.get(pin),
+                templates=tuple(users[name]),
+            )
+        )
+    return tuple(found)
+
+
+def _sources(surveyed: Surveyed) -> Iterator[tuple[str | BootstrapBase, Position]]:
+    base = surveyed.template.base
+    if isinstance(base, BootstrapBase) and base.snapshot is None:
+        yield base, base.at
+    for image, at in images(surveyed):
+        if ImageReference.parse(image).digest is None:
+            yield image, at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +90,7 @@ class Resolver:
         """
         found: dict[str, str] = {}
         for surveyed in survey.templates.values():
-            for image, at in _images(surveyed):
+            for image, at in images(surveyed):
                 name = pin_name(image)
                 is_new = name not in found and ENGINE_PREFIX + name not in found
                 if name in surveyed.unresolved and is_new:
@@ -61,7 +108,7 @@ class Resolver:
         """
         base = surveyed.template.base
         pins: dict[str, str] = {}
-        for image, _ in _images(surveyed):
+        for image, _ in images(surveyed):
             name = ENGINE_PREFIX + pin_name(image)
             now = self._in_engine(image) if name in resolved else None
             if now is not None and now != resolved[name]:
@@ -69,13 +116,42 @@ class Resolver:
         if isinstance(base, BootstrapBase):
             digest = resolved[pin_name(base)]
             if self.engine().find(_bootstrap_tag(base, digest)) is None:
-                made = self.archive(base)
+                made = bootstrap.kept(self.bootstrap_cache, digest) or self.archive(base)
                 if made.digest != digest:
                     pins[pin_name(base)] = made.digest
                     text = f"{base.distribution} {base.suite} is no longer what the lock pins"
                     text += f" ({digest[:19]}): its packages have moved; now {made.digest[:19]}"
                     self.emit(Notice(job=JOB, text=text, level="warning"))
         return pins
+
+    def current(self, base: Base) -> Mapping[str, str]:
+        """Return the `resolved` entry that a base would have if the lock had none.
+
+        An image that was made by hand stays with the engine, one of a registry with that. Packages
+        are put together anew. Raises SandboxfileError at the place of the base.
+        """
+        if isinstance(base.source, BootstrapBase):
+            return {base.pin: self._anew(base.source).digest}
+        if base.locked is None:
+            return self._image(base.source, base.pin, base.at)
+        if not base.pin.startswith(ENGINE_PREFIX):
+            return {base.pin: self._at_registry(base.source)}
+        image_id = self._in_engine(base.source)
+        if image_id is None:
+            raise _not_in_engine(base.source, base.at)
+        return {base.pin: image_id}
+
+    def _anew(self, base: BootstrapBase) -> bootstrap.Archive:
+        text = f"making {base.distribution} {base.suite} anew, of the packages there are now"
+        self.emit(Notice(job=JOB, text=text))
+        return bootstrap.archive(
+            base,
+            cache=self.bootstrap_cache,
+            mirror=self.mirror,
+            emit=self.emit,
+            cancel=self.cancel,
+            anew=True,
+        )
 
     def archive(self, base: BootstrapBase) -> bootstrap.Archive:
         """Make the root filesystem of a bootstrapped base, or take it from the cache."""
@@ -194,11 +270,7 @@ class Resolver:
         pinned, digest, local = self.pinned(image, resolved)
         if local:
             if self.engine().find(digest) is None:
-                raise SandboxfileError(
-                    f"the image `{image}` is no longer in the engine",
-                    hint="bring it back, or name an image at a registry",
-                    at=at,
-                )
+                raise _not_in_engine(image, at)
             return ResolvedBase(reference=image, digest=digest, local=True)
         try:
             login = self.login(pinned)
@@ -212,7 +284,7 @@ class Resolver:
         digest = resolved[pin_name(base)]
         tag = _bootstrap_tag(base, digest)
         if self.engine().find(tag) is None:
-            made = self.archive(base)
+            made = bootstrap.kept(self.bootstrap_cache, digest) or self.archive(base)
             if made.digest != digest:
                 raise SandboxfileError(
                     f"the base made from `{base.suite}` is not the one that was planned with",
@@ -221,6 +293,14 @@ class Resolver:
                 )
             self.engine().load_root(made.path, tag, labels={"sandboxfile.base": base.suite})
         return ResolvedBase(reference=tag, digest=digest, local=True)
+
+
+def _not_in_engine(image: str, at: Position) -> SandboxfileError:
+    return SandboxfileError(
+        f"the image `{image}` is no longer in the engine",
+        hint="bring it back, or name an image at a registry",
+        at=at,
+    )
 
 
 def refused_triggers(image: str, trigger: str, at: Position) -> SandboxfileError:
@@ -236,7 +316,8 @@ def _bootstrap_tag(base: BootstrapBase, digest: str) -> str:
     return f"sandboxfile/{base.distribution}:{base.suite}-{digest.removeprefix('sha256:')[:16]}"
 
 
-def _images(surveyed: Surveyed) -> tuple[tuple[str, Position], ...]:
+def images(surveyed: Surveyed) -> tuple[tuple[str, Position], ...]:
+    """Return the images that a template, or its Dockerfile, starts from, and where that is said."""
     base = surveyed.template.base
     if isinstance(base, ImageBase):
         return ((base.image, base.at),)

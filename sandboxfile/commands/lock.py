@@ -1,4 +1,4 @@
-"""Join locks, solve a conflict in one, or say whether a build would change it."""
+"""Join locks, solve a conflict in one, take bases that moved, or say whether one is behind."""
 
 import argparse
 import json
@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sandboxfile import app, errors, git, lockfile, lockmerge, planning, process
+from sandboxfile import app, errors, git, lockfile, lockmerge, planning, process, upgrades
+from sandboxfile.commands import outdated
 from sandboxfile.config import finding
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.lockfile import Lock
@@ -23,20 +24,28 @@ BY_HAND = "delete all lines but one of these bases in `{file}`, and run the comm
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("files", nargs="*", metavar="FILE", help="with --merge: locks of other machines")
+    add(
+        "files",
+        nargs="*",
+        metavar="FILE|NAME",
+        help="with --merge: locks of other machines; with --upgrade: bases, or templates",
+    )
     add("--merge", action="store_true", help="join locks, or solve the conflict that git left")
     add("--base", metavar="FILE", help="with --merge: what the locks began with, told by git")
     add("-o", "--output", metavar="FILE", help="with --merge: write here instead")
+    add("--upgrade", action="store_true", help="pin bases to what their names mean now")
     add("--check", action="store_true", help="exit 2 if a build would change the lock")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.check == args.merge:
-        raise UsageError("`lock` needs either `--merge` or `--check`")
+    if [args.check, args.merge, args.upgrade].count(True) != 1:
+        raise UsageError("`lock` needs one of `--merge`, `--upgrade` and `--check`")
+    if not args.merge and (args.base or args.output or (args.check and args.files)):
+        raise UsageError("files go with `--merge`")
     if args.check:
-        if args.files or args.base or args.output:
-            raise UsageError("files go with `--merge`, not with `--check`")
         return _check(args)
+    if args.upgrade:
+        return _upgrade(args)
     if args.base:
         return _in_git(args)
     return _merge(args)
@@ -48,6 +57,31 @@ def _check(args: argparse.Namespace) -> int:
     if not args.quiet:
         sys.stdout.write(table(planned.decisions))
     return errors.DIFFERENCES if planned.stale else errors.DONE
+
+
+def _upgrade(args: argparse.Namespace) -> int:
+    """Pin bases to what they are now, all that were asked for or none."""
+    with opened(args) as it:
+        found = outdated.asked(it.session, args.files)
+        outdated.raise_unknown(it.session, found)
+        changed = [each for each in found if each.current != each.base.locked]
+        planning.record_pins(
+            it.session, {pin: digest for each in changed for pin, digest in each.pins.items()}
+        )
+    if args.json:
+        sys.stdout.write(json.dumps(upgrades.as_json(found), indent=2) + "\n")
+    else:
+        sys.stdout.write(upgrades.table(changed))
+    if not args.quiet:
+        sys.stderr.write(_upgraded(len(changed), len(found)))
+    return errors.DONE
+
+
+def _upgraded(changed: int, found: int) -> str:
+    if not changed:
+        return f"the lock has all {found} bases as they are now\n"
+    bases = "1 base" if changed == 1 else f"{changed} bases"
+    return f"{bases} pinned anew; `sandboxfile build` builds what starts from there\n"
 
 
 # --- merging ---------------------------------------------------------------------------------

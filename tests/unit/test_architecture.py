@@ -57,7 +57,7 @@ LAYERS = (
     ("show", "parts"),
     ("asking", "opening", "selection", "builds", "buildlog"),
     ("planning", "releasing"),
-    ("inventory", "drift", "remembering"),
+    ("inventory", "drift", "remembering", "upgrades"),
     ("pruning", "catalogue"),
     ("running",),
     ("commands",),

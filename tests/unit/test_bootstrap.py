@@ -23,48 +23,12 @@ from sandboxfile.errors import (
 from sandboxfile.events import Event, Log, Notice, StepDone, StepStarted
 from sandboxfile.model import BootstrapBase
 from sandboxfile.places import Position
+from tests.fakes.mmdebstrap import CONTENT, WRITE, Tool
 
 AT = Position("novita.yaml", 3, 7)
 BASE = BootstrapBase(distribution="debian", suite="bookworm", at=AT)
 STAMP = "20250520T000000Z"
 SNAPSHOTS = "http://127.0.0.1/archive/{snapshot}/"
-CONTENT = b"a root filesystem\n"
-# Keeps its arguments one to a line and what it finds in the environment; then what a test wants.
-SCRIPT = """#!/bin/sh
-here={here}
-for each in "$@"; do printf '%s\\n' "$each"; done >> "$here/argv"
-echo >> "$here/argv"
-echo "$SOURCE_DATE_EPOCH $LC_ALL $TZ" >> "$here/env"
-while [ "$1" != -- ]; do shift; done
-target=$3
-{body}
-"""
-WRITE = f"printf '%s\\n' '{CONTENT.decode().strip()}' > \"$target\"; echo 'I: done' >&2"
-
-
-class Tool:
-    """A stand-in for mmdebstrap on the PATH."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.does(WRITE)
-
-    def does(self, body: str) -> None:
-        program = self.directory / "mmdebstrap"
-        program.write_text(SCRIPT.format(here=self.directory, body=body))
-        program.chmod(0o755)
-
-    def says(self, text: str, status: int = 25) -> None:
-        """End with a status, after some lines on stderr."""
-        (self.directory / "said").write_text(text)
-        self.does(f'cat "$here/said" >&2; exit {status}')
-
-    @property
-    def calls(self) -> list[list[str]]:
-        path = self.directory / "argv"
-        if not path.exists():
-            return []
-        return [call.splitlines() for call in path.read_text().rstrip("\n").split("\n\n")]
 
 
 @pytest.fixture
@@ -391,6 +355,22 @@ def test_a_mmdebstrap_that_had_to_be_killed_leaves_nothing_either(
         make(cancel=cancel, emit=emit)
     assert (tool.directory / "mode").read_text() == "755\n"
     assert list(work.iterdir()) == []
+
+
+def test_what_was_made_before_is_kept_beside_what_is_made_anew(
+    tool: Tool, make: Make, cache: Path
+) -> None:
+    old = make()
+    tool.does(WRITE.replace("a root", "a newer root"))
+
+    new = make(anew=True)
+
+    assert (len(tool.calls), old.digest == new.digest) == (2, False)
+    assert make() == new
+    assert bootstrap.kept(cache, old.digest) == old
+    old.path.write_bytes(b"something else")
+    assert bootstrap.kept(cache, old.digest) is None
+    assert bootstrap.kept(cache, "sha256:" + "0" * 64) is None
 
 
 def test_runs_that_overlap_make_it_once(tool: Tool, cache: Path) -> None:

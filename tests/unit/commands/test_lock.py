@@ -221,8 +221,8 @@ def test_git_merges_by_itself_what_one_side_has_changed(branches: Branches) -> N
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        ([], 64, "`lock` needs either `--merge` or `--check`"),
-        (["--merge", "--check"], 64, "`lock` needs either `--merge` or `--check`"),
+        ([], 64, "`lock` needs one of `--merge`, `--upgrade` and `--check`"),
+        (["--merge", "--check"], 64, "`lock` needs one of `--merge`, `--upgrade` and `--check`"),
         (["--check", "a"], 64, "files go with `--merge`"),
         (["--merge", "--base", "a"], 64, "`--base` is for git"),
         (["--merge", "absent.lock"], 64, "there is no lock `absent.lock`"),
