@@ -1,5 +1,6 @@
 """The shell scripts that carry out instructions, whoever runs them: POSIX sh, all of it quoted."""
 
+import re
 from collections.abc import Mapping
 from shlex import join, quote
 
@@ -129,9 +130,20 @@ _BUILDERS_OWN = (*_PROXIES, *map(str.upper, _PROXIES), "container")
 _READ_ONLY = "BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID"
 
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Takes every variable from the environment of the shell that runs it, as `env -i` would, which some
+# images lack. Of values with newlines, what looks like a name is no variable, or is one to go too.
+_FORGET = (
+    "for each in $(export -p | sed -E -n "
+    r"'s/^(export|declare|typeset)( -[A-Za-z]+)? ([A-Za-z_][A-Za-z0-9_]*)(=.*)?$/\3/p'); "
+    'do (unset "$each") 2>/dev/null && unset "$each"; done'  # none that is read-only
+)
+
+
 def environment(
     names: frozenset[str] = frozenset(),
     *,
+    more: tuple[str, ...] = (),
     profile: str = PROFILE,
     plain: str = ENVIRONMENT,
 ) -> str:
@@ -140,9 +152,13 @@ def environment(
     The service hands an image's ENV to build steps only and resets PATH in login shells; these
     two files are what it reads when a sandbox runs (docs/protocol.md, 3.8). The script reads
     the process's own environment, so that what the base sets is kept too; `names` are those that
-    the template sets. Values are exact: entries end in NUL there, and a newline inside a value is
-    \001 while lines are edited.
+    the template sets, `more` are lines `NAME=value` besides. Values are exact: entries end in NUL
+    there, and a newline inside a value is \001 while lines are edited.
     """
+    reading = r"tr '\000\n' '\n\001' < /proc/$$/environ"
+    if more:
+        lines = join(["printf", r"%s\n", *more])
+        reading = f"{{ {reading}; {lines}; }}"
     left_out = "|".join([_LEFT_OUT, *(name for name in _BUILDERS_OWN if name not in names)])
     quoted = r"s/'/'\\\\''/g; s/=(.*)/='\\1'/; s/^/export /"
     return _script(
@@ -151,8 +167,7 @@ def environment(
         "export LC_ALL=C",
         f"mkdir -p {_parent(profile)}",
         r"newline=$(printf '\001')",
-        r"all=$(tr '\000\n' '\n\001' < /proc/$$/environ | "
-        f"sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^({left_out})=/d' | sort)",
+        f"all=$({reading} | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^({left_out})=/d' | sort)",
         '[ -n "$all" ]',
         f'printf \'%s\\n\' "$all" | sed -E "/^({_READ_ONLY})=/d; {quoted}" | '
         f"tr '\\001' '\\n' > {profile}",
@@ -161,20 +176,49 @@ def environment(
     )
 
 
-def set_environment(values: Mapping[str, str], *, is_first: bool) -> str:
+def set_environment(
+    values: Mapping[str, str],
+    *,
+    is_first: bool,
+    profile: str = PROFILE,
+    plain: str = ENVIRONMENT,
+) -> str:
     """Return the script that adds variables to those files, from nothing but what is given.
 
     The environment of the process is not looked at: where a service runs a step, it is that of
     the machine. `is_first` begins the files anew.
     """
-    given = [f"{name}={value}" for name, value in values.items()]
-    write = ["/bin/sh", "-c", environment(frozenset(_BUILDERS_OWN))]
-    if is_first:
-        return "exec " + join(["/usr/bin/env", "-i", *given, *write])
-    more = f"if [ -f {PROFILE} ]; then . {PROFILE}; fi; exec " + join(
-        ["/usr/bin/env", *given, *write]
-    )
-    return "exec " + join(["/usr/bin/env", "-i", "/bin/sh", "-c", more])
+    named = {name: value for name, value in values.items() if _VARIABLE.fullmatch(name)}
+    fixed = re.compile(_READ_ONLY)
+    given = [f"{name}={value}" for name, value in named.items() if not fixed.fullmatch(name)]
+    more = tuple(f"{name}={value}" for name, value in named.items() if fixed.fullmatch(name))
+    write = environment(frozenset(_BUILDERS_OWN), more=more, profile=profile, plain=plain)
+    commands = [_FORGET]
+    if not is_first:
+        commands.append(f"if [ -f {profile} ]; then . {profile}; fi")
+    if given:
+        commands.append(join(["export", *given]))
+    return "; ".join([*commands, "exec " + join(["/bin/sh", "-c", write])])
+
+
+def with_variables(values: Mapping[str, str], command: tuple[str, ...]) -> str:
+    """Return the script that runs a command with more variables, as `env` would.
+
+    That program itself, which some images lack, is needed for names alone that no shell can have.
+    """
+    odd = {name: value for name, value in values.items() if not _VARIABLE.fullmatch(name)}
+    told = [quote(f"{name}={value}") for name, value in odd.items()]
+    fixed = re.compile(_READ_ONLY)
+    exports = [
+        f"(export {given}) 2>/dev/null && export {given}"
+        if fixed.fullmatch(name)
+        else f"export {given}"
+        for name, value in values.items()
+        if name not in odd
+        for given in [quote(f"{name}={value}")]
+    ]
+    program = " ".join(["/usr/bin/env", *told, join(command)]) if odd else join(command)
+    return "; ".join([*exports, f"exec {program}"])
 
 
 def _parent(path: str) -> str:

@@ -45,12 +45,16 @@ _MODE = re.compile(r"0?[0-7]{3,4}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step, and the place that asked for it; `copy` numbers what is to be uploaded for it."""
+    """One step, and the place that asked for it; `copy` numbers what is to be uploaded for it.
+
+    `title` says in a few words what a script of ours does.
+    """
 
     type: Type
     args: tuple[str, ...]
     at: Position
     copy: int = 0
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +113,15 @@ class _Draft:
     steps: list[Step] = field(default_factory=list)
     copied: int = 0
 
-    def run(self, script: str, at: Position, user: str | None = None) -> None:
+    def run(self, script: str, at: Position, user: str | None = None, *, title: str = "") -> None:
         """Run a script as `docker build` would: by /bin/sh, in the current directory."""
         command = f"{join(['cd', '--', self.directory])} && exec /bin/sh -c {quote(script)}"
-        self._add("RUN", (command, user or "root"), at)
+        self._add("RUN", (command, user or "root"), at, title=title)
 
-    def _add(self, kind: Type, args: tuple[str, ...], at: Position, copy: int = 0) -> None:
-        self.steps.append(Step(type=kind, args=args, at=at, copy=copy))
+    def _add(
+        self, kind: Type, args: tuple[str, ...], at: Position, *, copy: int = 0, title: str = ""
+    ) -> None:
+        self.steps.append(Step(type=kind, args=args, at=at, copy=copy, title=title))
 
     def instruction(self, instruction: Instruction) -> None:
         at = instruction.at
@@ -123,18 +129,20 @@ class _Draft:
             case Env(values=values):
                 self.environment(values, at, is_first=False)
             case Account(user=user):
-                self.run(scripts.account(user), at)
-            case Install():
-                self.run(scripts.install(instruction), at)
-            case InstallProject():
+                self.run(scripts.account(user), at, title=f"make the user {user}")
+            case Install(manager=manager):
+                title = f"install {manager} packages"
+                self.run(scripts.install(instruction), at, title=title)
+            case InstallProject(manager=manager):
                 self.copy(instruction.copy)
-                self.run(scripts.install_project(instruction), at)
+                title = f"install the project's packages with {manager}"
+                self.run(scripts.install_project(instruction), at, title=title)
             case Copy():
                 self.copy(instruction)
             case Run(command=command, user=user):
                 self.run(command, at, user)
             case Workdir(path=path, owner=owner):
-                self.run(scripts.directory(path, owner), at)
+                self.run(scripts.directory(path, owner), at, title=f"make the directory {path}")
                 self.directory = path
             case _:
                 assert_never(instruction)
@@ -142,7 +150,7 @@ class _Draft:
     def environment(self, values: Mapping[str, str], at: Position, *, is_first: bool) -> None:
         for chunk in _chunks(values):
             script = scripts.set_environment(chunk, is_first=is_first)
-            self._add("RUN", (script, "root"), at)
+            self._add("RUN", (script, "root"), at, title="keep the environment")
             is_first = False
 
     def copy(self, copy: Copy) -> None:
@@ -150,7 +158,7 @@ class _Draft:
         sent = self.copies[self.copied]
         # Without an owner it would be the service's current user, and not root as in an image.
         args = (sent.source, sent.to, copy.owner or "root:root", sent.mode)
-        self._add("COPY", args, copy.at, self.copied)
+        self._add("COPY", args, copy.at, copy=self.copied)
 
     def finish(self, template: Template, origin: Origin) -> None:
         user = template.user or (USER if origin.has_user else None)

@@ -16,7 +16,7 @@ from posixpath import join as joined
 from posixpath import normpath
 from shlex import join, quote
 
-from sandboxfile import expansion, inherit, steps
+from sandboxfile import expansion, inherit, scripts, steps
 from sandboxfile.errors import ConfigError
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import Copy, DockerfileBase, Env, ImageConfig, Instruction, Run, Workdir
@@ -274,9 +274,7 @@ class _Draft:
         elif self.shell != _SHELL:
             script = f"exec {join((*self.shell, rest))}"
         if passed := self._passed():
-            given = [f"{name}={value}" for name, value in passed.items()]
-            command = argv or (*self.shell, rest)
-            script = f"exec {join(['/usr/bin/env', *given, *command])}"
+            script = scripts.with_variables(passed, argv or (*self.shell, rest))
         name, _, group = self.user.partition(":")
         if group and not _is_root(self.user):
             script = f"{_guard(group)}; {script}"

@@ -22,7 +22,6 @@ from sandboxfile.errors import Cancelled, Left, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice, StepDone, StepStarted
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.journal import Journal, JournalFailed, Record, Step
-from sandboxfile.places import Position
 from sandboxfile.service import TemplateService
 from sandboxfile.targets import Release, Snapshot, failures
 from sandboxfile.targets.follow import RESUME, Following, Gone
@@ -59,8 +58,8 @@ class Building:
 
     `register` asks for IDs; `trigger` starts them; `prepare` is done between the two (v1 pushes
     there); `owner` returns the newest build of this content that the service knows, None where it
-    cannot say; `usable` tells whether a build that is ready will do. `steps` are the places
-    that asked for the steps that `trigger` sends. `room` is shared by the builds of a run.
+    cannot say; `usable` tells whether a build that is ready will do. `steps` are those
+    that `trigger` sends. `room` is shared by the builds of a run.
     """
 
     release: Release
@@ -76,7 +75,7 @@ class Building:
     prepare: Callable[[Registration], str]
     owner: Callable[[], BuildStatus | None]
     usable: Callable[[Registration], bool] = lambda _: True
-    steps: tuple[Position, ...] = ()
+    steps: tuple[failures.Asked, ...] = ()
     _begun: dict[Registration, Following] = field(default_factory=dict)
 
     @property

@@ -6,6 +6,7 @@ from typing import Literal
 
 from sandboxfile.buildstatus import BuildStatus
 from sandboxfile.errors import BuildFailed, NotAllowed, SandboxfileError
+from sandboxfile.frozen import dataclass
 from sandboxfile.model import Template
 from sandboxfile.places import Position
 
@@ -29,6 +30,15 @@ _HINTS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A step that we sent: what asked for it, and what it does if it is a script of ours."""
+
+    at: Position
+    script: str = ""
+    title: str = ""
+
+
 def kind(page: BuildStatus) -> Kind:
     """Tell whose failure it is; one without any reason is the service's."""
     reason = page.reason.lower()
@@ -40,13 +50,13 @@ def kind(page: BuildStatus) -> Kind:
 
 
 def explain(
-    page: BuildStatus, template: Template, *, tail: Iterable[str], steps: tuple[Position, ...] = ()
+    page: BuildStatus, template: Template, *, tail: Iterable[str], steps: tuple[Asked, ...] = ()
 ) -> SandboxfileError:
-    """Return the error for a failed build.
+    """Return the error for a failed build; `steps` are those that we sent.
 
-    `steps` has for each step that we sent the place that asked for it.
+    Services quote the commands that they ran: of ours, people are told what they do.
     """
-    reason = page.reason or "no reason given"
+    reason = _in_words(page.reason, steps) or "no reason given"
     text = f"`{template.name}` failed at the service: {reason}"
     at = _place(page, template, steps)
     if page.reason.lower().startswith("access denied to"):
@@ -59,11 +69,18 @@ def explain(
         at=at,
         step=page.step,
         status=int(status[1]) if status else None,
-        tail=tuple(tail),
+        tail=tuple(_in_words(line, steps) for line in tail),
     )
 
 
-def _place(page: BuildStatus, template: Template, steps: tuple[Position, ...]) -> Position:
+def _in_words(text: str, steps: tuple[Asked, ...]) -> str:
+    for each in steps:
+        if each.script and each.title:
+            text = text.replace(each.script, each.title)
+    return text
+
+
+def _place(page: BuildStatus, template: Template, steps: tuple[Asked, ...]) -> Position:
     reason = page.reason.lower()
     for key in ("start", "ready"):
         if reason.startswith(f"{key} command"):
@@ -71,5 +88,5 @@ def _place(page: BuildStatus, template: Template, steps: tuple[Position, ...]) -
     if page.step == "base":
         return template.place("base")
     if re.fullmatch("[0-9]{1,9}", page.step) and 0 < int(page.step) <= len(steps):
-        return steps[int(page.step) - 1]
+        return steps[int(page.step) - 1].at
     return template.at

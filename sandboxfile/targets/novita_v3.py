@@ -11,12 +11,12 @@ from sandboxfile.errors import SandboxfileError, Unsupported
 from sandboxfile.events import Emit
 from sandboxfile.journal import Journal
 from sandboxfile.model import Login, RegistryCredentials, RemoteBase, Target, Template, TemplateBase
-from sandboxfile.places import Position
 from sandboxfile.registry import Registry
 from sandboxfile.service import TemplateService
 from sandboxfile.steps import Step
 from sandboxfile.targets import Release, Snapshot
 from sandboxfile.targets.building import Building
+from sandboxfile.targets.failures import Asked
 from sandboxfile.targets.known import Gaps, as_snapshot, is_ready, listed, owner
 from sandboxfile.targets.patience import Patience
 from sandboxfile.targets.room import Room
@@ -143,7 +143,7 @@ class NovitaV3:
             ),
             owner=lambda: owner(self._service, release, self._gaps),
             usable=lambda ids: self._usable(release, ids),
-            steps=_places(release),
+            steps=_asked(release),
         ).finish()
 
     def _register(self, release: Release) -> Registration:
@@ -281,10 +281,12 @@ def _steps(template: Template) -> tuple[BuildStep, ...]:
     return tuple(steps)
 
 
-def _places(release: Release) -> tuple[Position, ...]:
+def _asked(release: Release) -> tuple[Asked, ...]:
     if release.recipe is not None:
-        return tuple(step.at for step in release.recipe.steps)
-    return tuple(release.template.place(step.type.lower()) for step in _steps(release.template))
+        found = release.recipe.steps
+        return tuple(Asked(at=each.at, script=each.args[0], title=each.title) for each in found)
+    places = (release.template.place(step.type.lower()) for step in _steps(release.template))
+    return tuple(Asked(at=place) for place in places)
 
 
 def _hashes(release: Release) -> Mapping[int, str]:

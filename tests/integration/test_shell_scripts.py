@@ -296,6 +296,59 @@ def test_every_shell_writes_the_same_bytes(tmp_path: Path) -> None:
     assert len(written) == 1
 
 
+MACHINE = {"SECRET_OF_THE_MACHINE": "x", "MANY": "a\nexport each=1\nSHELL='\n", "each": "y"}
+
+
+def add_environment(shell: list[str], directory: Path, *, is_first: bool, **values: str) -> str:
+    """Run the step that adds variables, on a machine with an environment of its own."""
+    script = scripts.set_environment(
+        values,
+        is_first=is_first,
+        profile=f"{directory}/profile.d/env.sh",
+        plain=f"{directory}/environment",
+    )
+    ran = subprocess.run(
+        [*shell, "-c", script],
+        env=MACHINE | {"PATH": os.environ["PATH"], "HOME": "/"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stderr
+
+
+def test_a_step_adds_variables_and_takes_none_of_the_machines(
+    shell: list[str], tmp_path: Path
+) -> None:
+    given = {name: value for name, value in (HOSTILE | LEFT_OUT).items() if name != "LONG"}
+    noise = add_environment(shell, tmp_path, is_first=True, **given, UID="7", PPID="8")
+    first = (tmp_path / "environment").read_text()
+    noise += add_environment(shell, tmp_path, is_first=False, PLAIN="an'other", NEW="$new")
+    noise += add_environment(shell, tmp_path, is_first=False, PLAIN="third")
+    assert noise == ""
+    found = exported(["dash"], tmp_path / "profile.d/env.sh")
+    kept = {name: value for name, value in HOSTILE.items() if name != "LONG"}
+    kept |= {"https_proxy": LEFT_OUT["https_proxy"], "container": "podman"}
+    shells_own = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
+    expected = kept | {"PLAIN": "third", "NEW": "$new"}
+    assert {name: value for name, value in found.items() if name not in shells_own} == expected
+    assert "UID=7\n" in first
+    assert "PPID=8\n" in first
+    assert "\nPLAIN=third\n" in (tmp_path / "environment").read_text()
+
+
+def test_a_command_has_its_variables_where_there_is_no_env(shell: list[str]) -> None:
+    values = {name: value for name, value in HOSTILE.items() if name != "LONG"} | {"UID": "7"}
+    told = ("import os; print(dict(os.environ))",)
+    script = scripts.with_variables(values, (sys.executable, "-c", *told))
+    ran = subprocess.run([*shell, "-c", script], env={}, capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    found = ast.literal_eval(ran.stdout)
+    assert {name: found.get(name) for name in HOSTILE if name != "LONG"} == {
+        name: value for name, value in values.items() if name != "UID"
+    }
+
+
 def test_names_that_bash_forbids_to_set_make_no_noise(shell: list[str], tmp_path: Path) -> None:
     given = {"PATH": os.environ["PATH"], "UID": "7", "EUID": "7", "PPID": "7"}
     _, environment = keep_environment(shell, tmp_path, given)

@@ -97,7 +97,7 @@ def test_what_an_image_says_of_itself_is_carried_over(builder: User, service: Fa
     built(builder, service, "name: api\nbase: BASE\nrun: [make]\n")
     body = started(service, "api")
     first, command, last = body["steps"]
-    assert "PATH=/opt/bin:/bin LANG=C.UTF-8 /bin/sh" in first["args"][0]
+    assert "; export PATH=/opt/bin:/bin LANG=C.UTF-8; exec /bin/sh" in first["args"][0]
     assert command["args"] == ["cd -- /image && exec /bin/sh -c make", "root"]
     assert (last["type"], last["args"]) == ("WORKDIR", ["/image"])
     assert body["startCmd"] == "./run"
@@ -304,7 +304,7 @@ def test_a_dockerfile_is_carried_out_by_the_service(builder: User, service: Far)
     env, first, made, copied, entered, own, run, user, end = (s["args"] for s in body["steps"])
     assert "LANG=C.UTF-8" in env[0]
     assert "HERE=C.UTF-8-1" in first[0]
-    assert made[0].startswith("cd -- /image && exec /bin/sh -c 'exec /usr/bin/env VERSION=1")
+    assert made[0].startswith("cd -- /image && exec /bin/sh -c 'export VERSION=1; exec ")
     assert copied == ["app", "/image/app/", "root:root", ""]
     assert "mkdir -p -- /image/sub" in entered[0]
     assert own[:2] == ["own.txt", "/own.txt"]

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]  # four templates, t
 DOCKERFILE = r"""
 FROM {base}
 RUN mkdir -p /usr/bin /etc/profile.d /old /var/cache/apt /var/lib/apt && \
-    ln -s /bin/busybox /usr/bin/env && \
+    ! test -e /usr/bin/env && \
     echo 'for each in /etc/profile.d/*.sh; do [ ! -r "$each" ] || . "$each"; done' \
     > /etc/profile && \
     printf '#!/bin/sh\n[ "$1" = clean ] || echo "$*" >> /installed\n' > /usr/bin/apt-get && \

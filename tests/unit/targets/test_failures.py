@@ -3,6 +3,7 @@ import pytest
 from sandboxfile.buildstatus import BuildStatus
 from sandboxfile.errors import BuildFailed, NotAllowed
 from sandboxfile.targets import failures
+from sandboxfile.targets.failures import Asked
 from tests.fakes.publishing import AT, PLACES, release
 
 
@@ -49,9 +50,29 @@ def test_failures_are_told_apart(reason: str, kind: str) -> None:
 )
 def test_a_failure_names_its_place(reason: str, step: str, key: str | None) -> None:
     error = failures.explain(
-        failed(reason, step), release().template, tail=(), steps=(PLACES["user"], PLACES["workdir"])
+        failed(reason, step),
+        release().template,
+        tail=(),
+        steps=(Asked(at=PLACES["user"]), Asked(at=PLACES["workdir"])),
     )
     assert error.at == (PLACES[key] if key else AT)
+
+
+def test_a_script_of_ours_is_told_in_a_few_words() -> None:
+    ours = Asked(at=AT, script="for each in x; do y; done", title="keep the environment")
+    users = Asked(at=AT, script="make it")
+    error = failures.explain(
+        failed(f"failed to run command '{ours.script}': exit status 127", "1"),
+        release().template,
+        tail=(f"[builder 1/2] RUN {ours.script} root", "[builder 2/2] RUN make it root"),
+        steps=(ours, users),
+    )
+    assert isinstance(error, BuildFailed)
+    assert "'keep the environment': exit status 127" in error.message
+    assert error.tail == (
+        "[builder 1/2] RUN keep the environment root",
+        "[builder 2/2] RUN make it root",
+    )
 
 
 @pytest.mark.parametrize(
