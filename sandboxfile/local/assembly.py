@@ -138,7 +138,11 @@ class Assembly:
         with self._boxes, self._cancel.on_cancel(self._boxes.close):
             guest, setting = self._perform(base, layers)
             with self._time.within("finalize"):
-                return self._finalize(guest, base, setting)
+                result = self._finalize(guest, base, setting)
+        if self._cancel.is_set:  # during the commit, which nothing interrupts
+            self._workshop.engine.untag(result.image)
+            self._cancel.check()
+        return result
 
     def _enter(self, image: str) -> Guest:
         """Go on in a new container of an image; the old one is removed."""

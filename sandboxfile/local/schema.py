@@ -57,6 +57,8 @@ _READY = (  # which assignments are of ready builds: found without a look at all
         BEGIN UPDATE assignment SET ready = 1 WHERE seq = NEW.seq; END""",
 )
 
+_BEGUN = ("ALTER TABLE build ADD COLUMN begun INTEGER",)  # NULL while it waits in line
+
 # Each from the version before it, the first from nothing.
-CHANGES = (_FIRST, _LAYERS, _STATES, _READY)
+CHANGES = (_FIRST, _LAYERS, _STATES, _READY, _BEGUN)
 VERSION = len(CHANGES)  # what is newer is refused

@@ -140,8 +140,11 @@ class Store:
 
     def begin(self, build: str) -> bool:
         """Start the clock of a triggered build; False when it has been cancelled meanwhile."""
-        return self._db.update("UPDATE build SET updated = ? WHERE id = ? AND status = 'building'",
-                            self._time(), build)  # fmt: skip
+        now = self._time()
+        return self._db.update(
+            "UPDATE build SET updated = ?, begun = ? WHERE id = ? AND status = 'building'",
+            now, now, build,
+        )  # fmt: skip
 
     def finish(self, build: str, result: Result) -> bool:
         """Make a build ready; False when it has been cancelled meanwhile."""
@@ -195,7 +198,7 @@ class Store:
         overdue = (
             ("status = 'waiting' AND created < ?", (), limits.waiting, WAITED_TOO_LONG),
             (
-                "status = 'building' AND owner = ? AND updated < ?",
+                "status = 'building' AND owner = ? AND begun < ?",  # not what waits in line
                 (self.presence.id,),
                 limits.build,
                 limits.built_too_long,

@@ -33,6 +33,8 @@ class _QuickBox:
         return 0
 
     def commit(self, tag: str, **_options: object) -> str:
+        if self._endless and self._endless in tag:
+            assert self.removed.wait(60), "it is still there"
         self._images.add(tag)
         return tag
 
@@ -40,8 +42,8 @@ class _QuickBox:
 class QuickEngine:
     """For the local service where only what it answers matters, not what it builds.
 
-    A command goes on until its box is removed, and a pull until it is cancelled, if `endless` is
-    part of its text.
+    A command or a commit goes on until its box is removed, and a pull until it is cancelled, if
+    `endless` is part of its text.
     """
 
     def __init__(self, endless: str = "") -> None:
@@ -73,8 +75,8 @@ class QuickEngine:
     def depth(self, _tag: str) -> int:
         return 1
 
-    def untag(self, _tag: str) -> None:
-        """Forget nothing."""
+    def untag(self, tag: str) -> None:
+        self._images.discard(tag)
 
     def remove_boxes(self, **_options: object) -> None:
         """Remove nothing."""

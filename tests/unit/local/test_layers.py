@@ -142,6 +142,7 @@ def test_data_of_the_first_version_are_brought_forward(tmp_path: Path) -> None:
             db.execute(f"DROP TRIGGER {trigger}")
         db.execute("DROP INDEX assignment_ready")
         db.execute("ALTER TABLE assignment DROP COLUMN ready")
+        db.execute("ALTER TABLE build DROP COLUMN begun")
         db.execute("DROP INDEX build_status")
         db.execute("CREATE INDEX build_active ON build(status)")
         db.execute("PRAGMA user_version = 1")

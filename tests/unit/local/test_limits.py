@@ -6,7 +6,7 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.local import guest
-from sandboxfile.local.assembly import Workshop
+from sandboxfile.local.assembly import REPOSITORY, Workshop
 from sandboxfile.local.boot import Patience
 from sandboxfile.local.builder import Builder
 from sandboxfile.local.limits import LIMITS, Limits, Timekeeper, duration
@@ -21,9 +21,10 @@ PLAIN = Recipe(image="base:1", steps=(Step(type="RUN", args=("make it",)),), rea
 
 def ended(store: Store, recipe: Recipe, limits: Limits, *, endless: str) -> Build:
     """Build where a text is part of what never ends; the build at its end."""
+    engine = quick_engine(endless)
     workshop = Workshop(
         store=store,
-        engine=quick_engine(endless),
+        engine=engine,
         logins=lambda _: None,
         registry=None,
         patience=Patience(timeout_s=limits.ready),
@@ -39,6 +40,8 @@ def ended(store: Store, recipe: Recipe, limits: Limits, *, endless: str) -> Buil
     builder.stop()
     build = store.build(made.template, made.build)
     assert build is not None
+    image = f"{REPOSITORY}:{build.id}"
+    assert engine.find(image) == (image if build.status == "ready" else None)
     return build
 
 
@@ -50,6 +53,7 @@ def ended(store: Store, recipe: Recipe, limits: Limits, *, endless: str) -> Buil
         (Limits(step=AT_ONCE), "make it", "1", "the step"),
         (Limits(configuration=AT_ONCE), guest._CONFIGURE, "finalize", "the configuration script"),
         (Limits(finalize=AT_ONCE), "be ready", "finalize", "finalizing"),
+        (Limits(finalize=AT_ONCE), REPOSITORY, "finalize", "finalizing"),  # its last commit
     ],
 )
 def test_a_phase_that_does_not_end_fails_at_its_step(

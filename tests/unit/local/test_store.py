@@ -129,6 +129,7 @@ def test_time_limits_end_builds(
     made = register(store, "app")
     if state == "building":
         store.trigger(made.template, made.build)
+        assert store.begin(made.build)
     clock.now += seconds
     assert not store.settle()
     assert reason(store, made.template, made.build) == expected
@@ -137,7 +138,8 @@ def test_time_limits_end_builds(
 def test_the_clock_of_a_build_starts_when_its_turn_comes(store: Store, clock: Clock) -> None:
     made = register(store, "app")
     store.trigger(made.template, made.build)
-    clock.now += LIMITS.build - 30
+    clock.now += LIMITS.build + 30
+    store.settle()
     assert store.begin(made.build)
     clock.now += 60
     store.settle()
@@ -153,6 +155,8 @@ def test_each_process_holds_its_own_builds_to_its_limits(tmp_path: Path, clock: 
         waiting = register(patient, "waiting")
         patient.trigger(theirs.template, theirs.build)
         hasty.trigger(ours.template, ours.build)
+        assert patient.begin(theirs.build)
+        assert hasty.begin(ours.build)
         clock.now += 6
         hasty.settle()
         assert reason(hasty, theirs.template, theirs.build) == "building"
