@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxfile import app, lockfile, survey
+from sandboxfile import app, environment, lockfile, survey
 from sandboxfile.lockfile import ENGINE_PREFIX, Entry, Lock
 
 FILES = (
@@ -136,8 +136,7 @@ def _template(number: int, name: str, kind: Kind) -> Sequence[str]:
         f"  {name}:",
         f"    base: {BASE}",
         "    env:",
-        "      APP_ENV: production",
-        f'      PORT: "{3000 + number}"',
+        *(f'      {variable}: "{value}"' for variable, value in _variables(number).items()),
         f"    files: [templates/{name}/{FOLDER}/ -> /app/]",
         f'    run: ["{_work(number, kind)}"]',
         "    workdir: /app",
@@ -214,6 +213,16 @@ def generate(tree: Tree, environ: Mapping[str, str], *names: str) -> None:
     )
     for name, text in json.loads(shown.stdout).items():
         tree.dockerfile(name).write_text(text)
+        variables = _variables(tree.names.index(name))
+        for path, content in environment.files(variables).items():
+            file = tree.dockerfile(name).parent / environment.DIRECTORY / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+
+def _variables(number: int) -> dict[str, str]:
+    """Return what a template has in its environment; its base has nothing there."""
+    return {"APP_ENV": "production", "PORT": f"{3000 + number}"}
 
 
 def _with_entries(old: Lock, target: str, entries: Mapping[str, Entry]) -> Lock:

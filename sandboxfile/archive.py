@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
+from sandboxfile import environment
 from sandboxfile.contents import Entry, Selection, as_bytes, shown
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.statcache import Digests
@@ -46,17 +47,34 @@ class Member(NamedTuple):
 
 
 def members(
-    dockerfile: str, selections: Mapping[int, Selection], digests: Digests
+    dockerfile: str,
+    selections: Mapping[int, Selection],
+    digests: Digests,
+    kept: Mapping[str, bytes],
 ) -> tuple[Member, ...]:
     """Return the context of a template: the Dockerfile, and each copy in `copy-<number>/`.
 
-    `digests` must be what the key was computed with; it answers from memory then.
+    `digests` must be what the key was computed with; it answers from memory then. `kept` are the
+    files that keep the environment (`environment.files`).
     """
-    found = [_text(dockerfile)]
+    found = [_text(dockerfile), *_environment(kept)]
     for number, selection in selections.items():
         mode = selection.copy.mode if selection.copy else None
         found += directory(f"copy-{number}", selection, digests, mode=mode)
     return tuple(found)
+
+
+def _environment(kept: Mapping[str, bytes]) -> Iterator[Member]:
+    paths = {f"{environment.DIRECTORY}/{path}": content for path, content in kept.items()}
+    for name in {parent for path in paths for parent in _parents(path)}:
+        yield Member(name, "directory", 0o755)
+    for path, content in paths.items():
+        yield Member(path, content=content)
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def directory(

@@ -181,11 +181,13 @@ def moved(
 ) -> Mapping[str, str]:
     """Return new pins for bases of templates to be built that are not to be had as pinned."""
     bases = Parts(session).resolver()
-    found: dict[str, str] = {}
-    for decision in decisions:
-        if decision.action == "build":
-            found |= _aside(partial(bases.moved, survey[decision.template], resolved))
-    return found
+    built = [survey[decision.template] for decision in decisions if decision.action == "build"]
+
+    def look() -> Mapping[str, str]:
+        found = (bases.moved(surveyed, resolved) for surveyed in built)
+        return {name: pin for pins in found for name, pin in pins.items()}
+
+    return _aside(look) if built else {}
 
 
 def _aside(work: Callable[[], T]) -> T:

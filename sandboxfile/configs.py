@@ -13,9 +13,10 @@ a request.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sandboxfile import imageconfig, reading
 from sandboxfile.engines import Engine
@@ -43,6 +44,7 @@ class Configs:
     offline: bool = False
     on_engine: bool = False
     _answers: Once = field(default_factory=Once)
+    _made: dict[str, ImageConfig] = field(default_factory=dict)
 
     def of(self, image: str, *, quick: bool = False) -> ImageConfig:
         """Return what an image says of itself, by the rule above.
@@ -109,7 +111,13 @@ class Configs:
 
     def in_engine(self, image: str) -> ImageConfig:
         """Return what an image of the engine says of itself. Raises SandboxfileError."""
-        return imageconfig.of_engine(self.engine().image_config(image))
+        made = self._made.get(image)
+        return made or imageconfig.of_engine(self.engine().image_config(image))
+
+    def learn(self, image: str, config: Mapping[str, Any]) -> None:
+        """Take note of what the engine said of an image when it had made it, in this run."""
+        if config:
+            self._made[image] = imageconfig.of_engine(config)
 
     # --- kept --------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from posixpath import basename, normpath
 from typing import Literal, assert_never
 
-from sandboxfile import scripts
+from sandboxfile import environment, scripts
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import (
     Account,
@@ -156,7 +156,6 @@ class _Draft:
     lines: list[str] = field(default_factory=list)
     args: dict[str, str] = field(default_factory=dict)
     needs: set[Need] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
     title: str = ""
     user: str = ""
     copied: int = 0
@@ -224,7 +223,6 @@ class _Draft:
 
     def environment(self, env: Env) -> None:
         for name, value in env.values.items():
-            self.names.add(name)
             if "\n" in value or len(value) > _VALUE_LIMIT:
                 arg = f"SF_E{len(self.args) + 1}"
                 self.args[arg] = value
@@ -269,7 +267,8 @@ class _Draft:
 
     def environment_files(self, at: Position) -> None:
         self.group("the environment, for shells at run time")
-        self.run(scripts.environment(frozenset(self.names)), at)
+        self.become("root", at)  # whoever is the user of an image that says nothing else
+        self.add(f"COPY {_json([f'{environment.DIRECTORY}/', f'{environment.ROOT}/'])}", at)
 
 
 def _title(instruction: Instruction) -> str:

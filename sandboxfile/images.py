@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import archive, buildcache, contents, dockerfile, inherit, keys
+from sandboxfile import (
+    archive,
+    buildcache,
+    contents,
+    dockerfile,
+    environment,
+    inherit,
+    keys,
+)
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.dockerfile import Rendered
@@ -25,6 +33,7 @@ from sandboxfile.model import (
     Run,
     TemplateBase,
 )
+from sandboxfile.once import Once
 from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Resolver, refused_triggers
@@ -61,6 +70,7 @@ class Images:
     registry: str | None = None
     logins: Callable[[str], Login | None] = lambda _: None
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _answers: Once = field(default_factory=Once)
 
     # --- the Dockerfile ----------------------------------------------------------------------
 
@@ -70,7 +80,7 @@ class Images:
         The user of a base that nobody can be asked about is left out until it is built on.
         """
         base = ResolvedBase(reference=self._base_name(surveyed), digest="")
-        config = self.base_config(surveyed, self.configs.here)
+        config = self.base_config(surveyed, self._here)
         return self._render(surveyed, base, config or ImageConfig())
 
     def base_config(
@@ -95,6 +105,10 @@ class Images:
             found = surveyed.translated(of_image(self.begins_with(surveyed)))
             return found.config if found is not None else None
         return ImageConfig()
+
+    def _here(self, image: str) -> ImageConfig | None:
+        """Return what this machine knows of a base, asked once for all that is rendered on it."""
+        return self._answers.of(("here", image), lambda: self.configs.here(image))
 
     def pinned(self, image: str) -> str:
         """Return an image by the name that a build starts from."""
@@ -177,16 +191,17 @@ class Images:
             config = self.configs.of(base.reference)
         else:
             base = self._base(surveyed)
-            config = self.configs.in_engine(base.reference)
+            config = self._in_engine(surveyed, base.reference)
         rendered = self._render(surveyed, base, config)
-        write(self.generated, template.name, "Dockerfile", rendered.text)
+        kept = environment.files(inherit.environment(template, config))
+        self._write(template.name, rendered.text, kept)
         secrets = {
             name: self.secrets(name)
             for instruction in template.instructions
             if isinstance(instruction, Run)
             for name in instruction.secrets
         }
-        members = archive.members(rendered.text, surveyed.selections, self.digests)
+        members = archive.members(rendered.text, surveyed.selections, self.digests, kept)
         spec = BuildSpec(
             job=f"build:{template.name}",
             tag=tag,
@@ -207,7 +222,21 @@ class Images:
         except BuildFailed as error:
             error.at = rendered.place(error.step) or error.at or template.at
             raise
+        self.configs.learn(tag, built.config)
         return _reference(spec, built)
+
+    def _write(self, name: str, text: str, kept: Mapping[str, bytes]) -> None:
+        """Let people read what is built, with the files that only the build's context has."""
+        write(self.generated, name, "Dockerfile", text)
+        for path, content in kept.items():
+            place, _, file = f"{name}/{environment.DIRECTORY}/{path}".rpartition("/")
+            write(self.generated, place, file, content.decode(errors="replace"))
+
+    def _in_engine(self, surveyed: Surveyed, image: str) -> ImageConfig:
+        """Return what a base says that was brought here: an image stays as it is during a run."""
+        if not isinstance(surveyed.template.base, ImageBase):
+            return self.configs.in_engine(image)
+        return self._answers.of(("brought", image), lambda: self.configs.in_engine(image))
 
     def _beside(self, tag: str, name: str) -> Mapping[str, Any]:
         """Return the caches of a build, and where it pushes to."""

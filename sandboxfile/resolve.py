@@ -12,6 +12,7 @@ from sandboxfile.events import Emit, Notice
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
+from sandboxfile.once import Once
 from sandboxfile.places import Position
 from sandboxfile.reference import DOCKER_HUB, ImageReference
 from sandboxfile.registry import Registry
@@ -82,6 +83,7 @@ class Resolver:
     elsewhere: bool = False  # the service builds: no engine's image is of use
     _brought: dict[str, ResolvedBase] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _now: Once = field(default_factory=Once)
 
     def pins(self, survey: Survey) -> Mapping[str, str]:
         """Return `resolved` entries for every base that has none.
@@ -110,7 +112,7 @@ class Resolver:
         pins: dict[str, str] = {}
         for image, _ in images(surveyed):
             name = ENGINE_PREFIX + pin_name(image)
-            now = self._in_engine(image) if name in resolved else None
+            now = self._of_engine(image) if name in resolved else None
             if now is not None and now != resolved[name]:
                 pins[name] = now
         if isinstance(base, BootstrapBase):
@@ -213,6 +215,10 @@ class Resolver:
         if self.offline:
             raise Unreachable(f"`{image}` is not in the lock, and `--offline` is given")
         return self.registry().resolve(ImageReference.parse(image)).digest
+
+    def _of_engine(self, image: str) -> str | None:
+        """Return what the engine has by a name, asked once for all templates based on it."""
+        return self._now.of(image, lambda: self._in_engine(image))
 
     def _in_engine(self, image: str) -> str | None:
         if self.elsewhere:

@@ -122,12 +122,9 @@ def _listed(project: InstallProject) -> tuple[str, ...]:
 PROFILE = "/etc/profile.d/99-image-env.sh"
 ENVIRONMENT = "/etc/environment"
 # Each machine, shell or session has its own; the last two are ours, for the build.
-_LEFT_OUT = "HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH"
-# Builders add these to every RUN, proxies with passwords in them; what the template sets stays.
-_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
-_BUILDERS_OWN = (*_PROXIES, *map(str.upper, _PROXIES), "container")
+LEFT_OUT = "HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH"
 # bash complains about these at each login.
-_READ_ONLY = "BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID"
+READ_ONLY = "BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID"
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -141,25 +138,20 @@ _FORGET = (
 
 
 def environment(
-    names: frozenset[str] = frozenset(),
-    *,
-    more: tuple[str, ...] = (),
-    profile: str = PROFILE,
-    plain: str = ENVIRONMENT,
+    *, more: tuple[str, ...] = (), profile: str = PROFILE, plain: str = ENVIRONMENT
 ) -> str:
-    r"""Return the script that keeps the image's environment for shells at run time.
+    r"""Return the script that keeps the environment it runs in for shells at run time.
 
     The service hands an image's ENV to build steps only and resets PATH in login shells; these
-    two files are what it reads when a sandbox runs (docs/protocol.md, 3.8). The script reads
-    the process's own environment, so that what the base sets is kept too; `names` are those that
-    the template sets, `more` are lines `NAME=value` besides. Values are exact: entries end in NUL
-    there, and a newline inside a value is \001 while lines are edited.
+    two files are what it reads when a sandbox runs (docs/protocol.md, 3.8). In images that are
+    built here they are the same, byte for byte (`environment.files`). `more` are lines
+    `NAME=value` besides. Values are exact: entries end in NUL in the process's environment, and a
+    newline inside a value is \001 while lines are edited.
     """
     reading = r"tr '\000\n' '\n\001' < /proc/$$/environ"
     if more:
         lines = join(["printf", r"%s\n", *more])
         reading = f"{{ {reading}; {lines}; }}"
-    left_out = "|".join([_LEFT_OUT, *(name for name in _BUILDERS_OWN if name not in names)])
     quoted = r"s/'/'\\\\''/g; s/=(.*)/='\\1'/; s/^/export /"
     return _script(
         "umask 022",
@@ -167,9 +159,9 @@ def environment(
         "export LC_ALL=C",
         f"mkdir -p {_parent(profile)}",
         r"newline=$(printf '\001')",
-        f"all=$({reading} | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^({left_out})=/d' | sort)",
+        f"all=$({reading} | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^({LEFT_OUT})=/d' | sort)",
         '[ -n "$all" ]',
-        f'printf \'%s\\n\' "$all" | sed -E "/^({_READ_ONLY})=/d; {quoted}" | '
+        f'printf \'%s\\n\' "$all" | sed -E "/^({READ_ONLY})=/d; {quoted}" | '
         f"tr '\\001' '\\n' > {profile}",
         f'printf \'%s\\n\' "$all" | sed "/^[^=]*=\\$/d; /\\"/d; /$newline/d" > {plain}',
         f"chmod 0644 {profile} {plain}",
@@ -189,10 +181,10 @@ def set_environment(
     the machine. `is_first` begins the files anew.
     """
     named = {name: value for name, value in values.items() if _VARIABLE.fullmatch(name)}
-    fixed = re.compile(_READ_ONLY)
+    fixed = re.compile(READ_ONLY)
     given = [f"{name}={value}" for name, value in named.items() if not fixed.fullmatch(name)]
     more = tuple(f"{name}={value}" for name, value in named.items() if fixed.fullmatch(name))
-    write = environment(frozenset(_BUILDERS_OWN), more=more, profile=profile, plain=plain)
+    write = environment(more=more, profile=profile, plain=plain)
     commands = [_FORGET]
     if not is_first:
         commands.append(f"if [ -f {profile} ]; then . {profile}; fi")
@@ -208,7 +200,7 @@ def with_variables(values: Mapping[str, str], command: tuple[str, ...]) -> str:
     """
     odd = {name: value for name, value in values.items() if not _VARIABLE.fullmatch(name)}
     told = [quote(f"{name}={value}") for name, value in odd.items()]
-    fixed = re.compile(_READ_ONLY)
+    fixed = re.compile(READ_ONLY)
     exports = [
         f"(export {given}) 2>/dev/null && export {given}"
         if fixed.fullmatch(name)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from shlex import join, quote
 from typing import Literal, assert_never
 
-from sandboxfile import scripts
+from sandboxfile import environment, scripts
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import (
     Account,
@@ -29,8 +29,6 @@ from sandboxfile.places import Position, Problem
 
 Type = Literal["RUN", "COPY", "USER", "WORKDIR"]
 
-# What Docker gives to commands of an image that sets no PATH (moby, `system.DefaultPathEnv`).
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Where a template without `user` and `workdir` ends (docs/protocol.md, 3.9).
 USER, HOME = "user", "/home/user"
 
@@ -96,7 +94,7 @@ def render(template: Template, *, origin: Origin, copies: Mapping[int, Sent]) ->
     """Write the steps of `template`; `copies` says how each of its copies is sent, from 1."""
     draft = _Draft(directory=origin.workdir, copies=copies)
     if origin.environment is not None:
-        values = {"PATH": PATH, **origin.environment}
+        values = {"PATH": environment.PATH, **origin.environment}
         draft.environment(values, template.base.at, is_first=True)
     for instruction in template.instructions:
         draft.instruction(instruction)

@@ -16,7 +16,7 @@ from posixpath import join as joined
 from posixpath import normpath
 from shlex import join, quote
 
-from sandboxfile import expansion, inherit, scripts, steps
+from sandboxfile import environment, expansion, inherit, scripts
 from sandboxfile.errors import ConfigError
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import Copy, DockerfileBase, Env, ImageConfig, Instruction, Run, Workdir
@@ -107,7 +107,7 @@ class _Draft:
         """Take over what the image says of itself."""
         image = self.image or ImageConfig()
         if self.image is not None:
-            self.environment = {"PATH": steps.PATH, **image.env}
+            self.environment = {"PATH": environment.PATH, **image.env}
         self.user = image.user
         self.directory = image.workdir or "/"
         self.shell = image.shell or _SHELL

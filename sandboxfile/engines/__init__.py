@@ -63,13 +63,15 @@ class BuildSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """An image in the engine; `image_id` is the engine's own (`sha256:…`).
+    """An image in the engine; `image_id` is the engine's own (`sha256:…`), `config` its Config.
 
-    One that was pushed by its build is at the registry only, and `image_id` is its digest there.
+    One that was pushed by its build is at the registry only: `image_id` is its digest there, and
+    `config` is empty.
     """
 
     tag: str
     image_id: str
+    config: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
 

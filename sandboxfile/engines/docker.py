@@ -190,7 +190,7 @@ class DockerEngine:
                 image_id = str(message.get("status", image_id))
         # Tagged only now: some engines would give the tag to the half that they could read.
         self.tag(image_id, tag)
-        return self._confirmed(tag)
+        return str(self._confirmed(tag)["Id"])
 
     def load(self, archive: Iterable[bytes], tag: str, *, cancel: Cancel) -> str:
         """Load images as `docker save` writes them; the id of the one with this tag."""
@@ -201,7 +201,7 @@ class DockerEngine:
             for message in messages:
                 if failed := failure(message):
                     raise SandboxfileError(f"`{tag}` cannot be loaded: {failed[0]}")
-        return self._confirmed(tag)
+        return str(self._confirmed(tag)["Id"])
 
     # --- registries --------------------------------------------------------------------------
 
@@ -256,8 +256,13 @@ class DockerEngine:
         started = time.monotonic()
         counted = replace(spec, context=lambda: _counted(spec, emit))
         made = self._built(counted, info, emit, cancel)
-        image_id = made if spec.push else self._confirmed(made)
-        return Built(tag=spec.tag, image_id=image_id, seconds=time.monotonic() - started)
+        image: Mapping[str, Any] = {"Id": made} if spec.push else self._confirmed(made)
+        return Built(
+            tag=spec.tag,
+            image_id=str(image["Id"]),
+            config=image.get("Config") or {},
+            seconds=time.monotonic() - started,
+        )
 
     def _built(self, spec: BuildSpec, info: EngineInfo, emit: Emit, cancel: Cancel) -> str:
         """Build by the engine's API, or by a docker client where that is needed."""
@@ -340,9 +345,9 @@ class DockerEngine:
             raise
         return image
 
-    def _confirmed(self, name: str) -> str:
-        """Return the id of an image that the engine says it just made, once it really is there."""
-        found = self.find(name)
+    def _confirmed(self, name: str) -> Mapping[str, Any]:
+        """Return an image that the engine says it just made, once it really is there."""
+        found = self._inspected(name)
         if found is None:
             raise Unreachable(f"the engine lost the image `{name}` that it said it made")
         return found

@@ -69,7 +69,8 @@ class Following:
                 self.sleep(self._patience.confirm)  # one lost call inside the service looks so
                 page = self.poll()
             if page.state in {"ready", "error"}:
-                self.drain()
+                if page.count:  # else this was the empty page that ends the log
+                    self.drain()
                 return page
             self._check_leaving(is_held=is_held)
             self._check_time(started)

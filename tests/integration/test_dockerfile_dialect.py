@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import archive, contents, context, dockerfile, userdockerfile
+from sandboxfile import (
+    archive,
+    contents,
+    context,
+    dockerfile,
+    environment,
+    imageconfig,
+    inherit,
+    userdockerfile,
+)
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, BuildSpec, Engine
 from sandboxfile.errors import BuildFailed
@@ -115,7 +124,9 @@ class Builder:
                 if contents.is_single_file(selection)
             ),
         )
-        members = archive.members(rendered.text, selections, NoCache())
+        config = imageconfig.of_engine(self.engine.image_config(self.base))
+        kept = environment.files(inherit.environment(template, config))
+        members = archive.members(rendered.text, selections, NoCache(), kept)
         return self._built(members, tag, rendered.args, rendered.place)
 
     def build_file(self, text: str, *, tag: str) -> str:
@@ -195,7 +206,7 @@ def hostile(builder: Builder) -> Iterator[Box]:
         yield box
 
 
-def environment(text: str) -> dict[str, str]:
+def variables(text: str) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in text.split("\0") if entry)
 
 
@@ -204,13 +215,13 @@ def test_values_reach_the_image(hostile: Box, builder: Builder) -> None:
     assert isinstance(config["Env"], list)
     in_config = dict(entry.split("=", 1) for entry in config["Env"])
     assert {name: in_config.get(name) for name in HOSTILE} == HOSTILE
-    in_process = environment(said(hostile, "cat /proc/$$/environ"))
+    in_process = variables(said(hostile, "cat /proc/$$/environ"))
     assert {name: in_process.get(name) for name in HOSTILE} == HOSTILE
 
 
 def test_values_reach_shells_that_start_without_an_environment(hostile: Box) -> None:
     read = "env -i /bin/sh -c '. /etc/profile.d/99-image-env.sh; exec /bin/busybox env -0'"
-    found = environment(said(hostile, read))
+    found = variables(said(hostile, read))
     found.pop("PWD", None)
     found.pop("SHLVL", None)
     assert found.pop("PATH").endswith("/bin")
@@ -218,6 +229,15 @@ def test_values_reach_shells_that_start_without_an_environment(hostile: Box) -> 
     assert said(hostile, "stat -c '%a %u' /etc/profile.d/99-image-env.sh /etc/environment") == (
         "644 0\n644 0\n"
     )
+
+
+def test_only_the_two_files_are_written(builder: Builder) -> None:
+    script = "mkdir -p /etc/profile.d; echo a > /etc/profile.d/a.sh; ln -s /nowhere /etc/b; ls -l /"
+    image = builder.build(run(script), tag="environment", user="1000")
+    with builder.box(image) as box:
+        assert said(box, "cat /etc/profile.d/a.sh; readlink /etc/b") == "a\n/nowhere\n"
+        assert said(box, "stat -c '%a %u %g' /etc /etc/profile.d") == "755 0 0\n755 0 0\n"
+        assert said(box, "ls /etc/profile.d; id -u") == "99-image-env.sh\na.sh\n1000\n"
 
 
 def test_build_arguments_do_not_stay(hostile: Box) -> None:

@@ -74,9 +74,9 @@ FILES: Mapping[str, str] = {
 SCRIPT = """
 import hashlib, json, os, sys
 from pathlib import Path
-from sandboxfile import archive, contents, dockerfile
+from sandboxfile import archive, contents, dockerfile, environment, inherit
 from sandboxfile.config import finding, load
-from sandboxfile.model import ResolvedBase
+from sandboxfile.model import ImageConfig, ResolvedBase
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import survey
 
@@ -89,7 +89,8 @@ for name, each in done.templates.items():
     rendered = dockerfile.render(
         each.template, base=base, cache_mounts=True, single_files=frozenset(single)
     )
-    archives = [archive.members(rendered.text, each.selections, digests)]
+    kept = environment.files(inherit.environment(each.template, ImageConfig()))
+    archives = [archive.members(rendered.text, each.selections, digests, kept)]
     if each.context is not None:
         archives.append(archive.context_members("FROM x", each.context, digests))
     found[name] = {

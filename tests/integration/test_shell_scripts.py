@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import ready, scripts
+from sandboxfile import environment, ready, scripts
 from sandboxfile.model import Ready, ReadyKind
 from sandboxfile.places import Position
 
@@ -231,8 +231,6 @@ LEFT_OUT = {
     "TERM": "dumb",
     "SF_E1": "a build argument",
     "SOURCE_DATE_EPOCH": "0",
-    "https_proxy": "http://user:password@proxy",
-    "container": "podman",
     "BAD-NAME": "x",
     "1BAD": "x",
     "BAD NAME": "x",
@@ -242,13 +240,11 @@ LEFT_OUT = {
 
 def keep_environment(shell: list[str], directory: Path, values: dict[str, str]) -> tuple[str, str]:
     """Run the script in this environment; return what it wrote."""
-    profile, environment = directory / "profile.d" / "env.sh", directory / "environment"
-    script = scripts.environment(
-        frozenset({"NO_PROXY"}), profile=str(profile), plain=str(environment)
-    )
+    profile, plain = directory / "profile.d" / "env.sh", directory / "environment"
+    script = scripts.environment(profile=str(profile), plain=str(plain))
     subprocess.run([*shell, "-c", script], env=values, check=True)
-    assert [path.stat().st_mode & 0o777 for path in (profile, environment)] == [0o644, 0o644]
-    return profile.read_text(), environment.read_text()
+    assert [path.stat().st_mode & 0o777 for path in (profile, plain)] == [0o644, 0o644]
+    return profile.read_text(), plain.read_text()
 
 
 def exported(shell: list[str], profile: Path) -> dict[str, str]:
@@ -269,9 +265,8 @@ def exported(shell: list[str], profile: Path) -> dict[str, str]:
 
 
 def test_the_environment_is_kept_exactly(shell: list[str], tmp_path: Path) -> None:
-    given = HOSTILE | LEFT_OUT | {"NO_PROXY": "localhost"}
-    profile, _ = keep_environment(shell, tmp_path, given)
     expected = HOSTILE | {"NO_PROXY": "localhost"}
+    profile, _ = keep_environment(shell, tmp_path, expected | LEFT_OUT)
     assert profile.count("\nexport ") + 1 == len(expected) + 1  # one is inside of NEWLINES
     for reader in (["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]):
         found = exported(reader, tmp_path / "profile.d" / "env.sh")
@@ -281,9 +276,9 @@ def test_the_environment_is_kept_exactly(shell: list[str], tmp_path: Path) -> No
 
 
 def test_the_plain_file_has_what_it_can_hold(shell: list[str], tmp_path: Path) -> None:
-    _, environment = keep_environment(shell, tmp_path, HOSTILE | LEFT_OUT)
+    _, plain = keep_environment(shell, tmp_path, HOSTILE | LEFT_OUT)
     held = {k: v for k, v in HOSTILE.items() if v and "\n" not in v and '"' not in v}
-    assert environment == "".join(f"{name}={held[name]}\n" for name in sorted(held))
+    assert plain == "".join(f"{name}={held[name]}\n" for name in sorted(held))
 
 
 def test_every_shell_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -320,7 +315,8 @@ def add_environment(shell: list[str], directory: Path, *, is_first: bool, **valu
 def test_a_step_adds_variables_and_takes_none_of_the_machines(
     shell: list[str], tmp_path: Path
 ) -> None:
-    given = {name: value for name, value in (HOSTILE | LEFT_OUT).items() if name != "LONG"}
+    more = {"https_proxy": "http://user:password@proxy", "container": "podman"}
+    given = {name: value for name, value in (HOSTILE | LEFT_OUT).items() if name != "LONG"} | more
     noise = add_environment(shell, tmp_path, is_first=True, **given, UID="7", PPID="8")
     first = (tmp_path / "environment").read_text()
     noise += add_environment(shell, tmp_path, is_first=False, PLAIN="an'other", NEW="$new")
@@ -328,9 +324,8 @@ def test_a_step_adds_variables_and_takes_none_of_the_machines(
     assert noise == ""
     found = exported(["dash"], tmp_path / "profile.d/env.sh")
     kept = {name: value for name, value in HOSTILE.items() if name != "LONG"}
-    kept |= {"https_proxy": LEFT_OUT["https_proxy"], "container": "podman"}
     shells_own = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
-    expected = kept | {"PLAIN": "third", "NEW": "$new"}
+    expected = kept | more | {"PLAIN": "third", "NEW": "$new"}
     assert {name: value for name, value in found.items() if name not in shells_own} == expected
     assert "UID=7\n" in first
     assert "PPID=8\n" in first
@@ -349,15 +344,27 @@ def test_a_command_has_its_variables_where_there_is_no_env(shell: list[str]) -> 
     }
 
 
+def test_images_that_are_built_here_get_the_same_bytes(tmp_path: Path) -> None:
+    few = {"PATH": "/bin", "A_": "1", "A": "1", "A9": "1", "UID": "7"}
+    for index, own in enumerate((HOSTILE | LEFT_OUT, few)):
+        directory = tmp_path / str(index)
+        directory.mkdir()
+        profile, plain = keep_environment(["dash"], directory, own)
+        assert environment.files(own) == {
+            "profile.d/99-image-env.sh": profile.encode(),
+            "environment": plain.encode(),
+        }
+
+
 def test_names_that_bash_forbids_to_set_make_no_noise(shell: list[str], tmp_path: Path) -> None:
     given = {"PATH": os.environ["PATH"], "UID": "7", "EUID": "7", "PPID": "7"}
-    _, environment = keep_environment(shell, tmp_path, given)
-    assert "UID=7\n" in environment
+    _, plain = keep_environment(shell, tmp_path, given)
+    assert "UID=7\n" in plain
     assert exported(["bash"], tmp_path / "profile.d" / "env.sh")["PATH"] == os.environ["PATH"]
 
 
 def test_files_that_are_there_are_replaced(shell: list[str], tmp_path: Path) -> None:
     (tmp_path / "environment").write_text("OLD=1\n")
     (tmp_path / "environment").chmod(0o600)
-    _, environment = keep_environment(shell, tmp_path, {"PATH": os.environ["PATH"]})
-    assert environment == f"PATH={os.environ['PATH']}\n"
+    _, plain = keep_environment(shell, tmp_path, {"PATH": os.environ["PATH"]})
+    assert plain == f"PATH={os.environ['PATH']}\n"

@@ -33,7 +33,7 @@ LAYERS = (
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),
     ("locktext", "lockcheck", "lockmerge", "gathering"),
-    ("config", "context", "console"),
+    ("config", "context", "console", "environment"),
     (
         "archive",
         "keys",

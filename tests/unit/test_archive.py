@@ -60,7 +60,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_each_copy_has_a_directory_of_its_own(root: Path) -> None:
     selections = {1: selection(root, "one.txt"), 3: selection(root, "app")}
-    data = packed(*archive.members("FROM é\n", selections, NoCache()))
+    data = packed(*archive.members("FROM é\n", selections, NoCache(), {}))
     assert [(each.name, oct(each.mode), each.type) for each in listed(data)] == [
         (".sandboxfile/Dockerfile", "0o644", b"0"),
         ("copy-1", "0o755", b"5"),
@@ -91,7 +91,7 @@ def test_the_mode_of_a_copy_is_that_of_its_files(
     root: Path, mode: str, file: int, directory: int
 ) -> None:
     """Who may read the files may enter the directories."""
-    members = archive.members("", {1: selection(root, "app", mode=mode)}, NoCache())
+    members = archive.members("", {1: selection(root, "app", mode=mode)}, NoCache(), {})
     modes = {member.name: member.mode for member in members}
     assert (modes["copy-1/data"], modes["copy-1/run.sh"]) == (file, file)
     assert (modes["copy-1/empty"], modes["copy-1"]) == (directory, 0o755)
@@ -146,7 +146,7 @@ def test_gnu_tar_extracts_what_was_packed(root: Path, tmp_path: Path) -> None:
     (root / "app" / "far").symlink_to("../" * 50 + "x")
     (root / "app" / LONG).parent.mkdir(parents=True)
     (root / "app" / LONG).write_text("deep")
-    members = archive.members("FROM x\n", {1: selection(root, "app")}, NoCache())
+    members = archive.members("FROM x\n", {1: selection(root, "app")}, NoCache(), {})
     out = tmp_path / "out"
     out.mkdir()
     subprocess.run(["tar", "xpf", "-", "-C", out], input=packed(*members), check=True)
@@ -220,7 +220,7 @@ def test_the_archive_does_not_depend_on_where_and_how_the_tree_was_made(tmp_path
             os.umask(before)
         if os.geteuid() == 0:
             os.chown(root / "a", 1000 + number, 1000)
-        seen.append(packed(*archive.members("", {1: selection(root, ".")}, NoCache())))
+        seen.append(packed(*archive.members("", {1: selection(root, ".")}, NoCache(), {})))
     assert seen[0] == seen[1]
 
 
@@ -286,9 +286,9 @@ def test_a_file_that_is_not_what_the_key_says_ends_the_archive(
 def test_a_file_changed_after_its_key_was_made_is_noticed(root: Path) -> None:
     digests = NoCache()
     found = selection(root, "app")
-    before = archive.members("", {1: found}, digests)
+    before = archive.members("", {1: found}, digests, {})
     (root / "app/data").write_bytes(b"y" * 512)
-    assert archive.members("", {1: found}, digests) == before
+    assert archive.members("", {1: found}, digests, {}) == before
     with pytest.raises(SandboxfileError, match="changed while being read"):
         packed(*before)
 

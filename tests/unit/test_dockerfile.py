@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandboxfile import dockerfile, scripts
+from sandboxfile import dockerfile
 from sandboxfile.dockerfile import Rendered, StepName
 from sandboxfile.model import (
     Account,
@@ -265,7 +265,7 @@ def test_the_user_of_a_run_lasts_for_that_run() -> None:
         run("a", user="u"), copy("x", to="/x"), run("b"), run("c", user="u"), user="u"
     ).text
     users = [line for line in instructions(text) if line.startswith(("USER", "RUN"))]
-    assert [line[:24] for line in users[:-2]] == [
+    assert [line[:24] for line in users[:-1]] == [
         "USER root",
         "USER u",
         'RUN ["/bin/sh", "-c", "a',
@@ -276,11 +276,6 @@ def test_the_user_of_a_run_lasts_for_that_run() -> None:
         "USER root",
     ]
     assert users[-1] == "USER u"
-
-
-def test_a_variable_that_builders_set_is_kept_when_the_template_sets_it() -> None:
-    assert "|no_proxy|" in scripts.environment()
-    assert "|no_proxy|" not in scripts.environment(frozenset({"no_proxy"}))
 
 
 # --- places of steps -------------------------------------------------------------------------

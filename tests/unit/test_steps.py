@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sandboxfile import scripts, steps
+from sandboxfile import environment, scripts, steps
 from sandboxfile.model import (
     Account,
     Copy,
@@ -139,7 +139,8 @@ def test_a_copy_is_roots_unless_it_has_an_owner() -> None:
 
 def test_an_image_begins_with_its_own_environment() -> None:
     (step,) = rendered(origin=Origin(environment={"LANG": "C.UTF-8"}))
-    assert f"; export PATH={steps.PATH} LANG=C.UTF-8; exec /bin/sh -c " in step.args[0]
+    path = environment.PATH
+    assert f"; export PATH={path} LANG=C.UTF-8; exec /bin/sh -c " in step.args[0]
     assert (step.args[1], step.at, step.title) == ("root", at(2), "keep the environment")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandboxfile import steps, translation, userdockerfile
+from sandboxfile import environment, translation, userdockerfile
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Copy, DockerfileBase, Env, ImageConfig, Run, Workdir
 from sandboxfile.places import Position
@@ -70,7 +70,7 @@ def _plain(each: object) -> object:
         ("ENV A=1 B='x $A' C=$V", [{"A": "1", "B": "x $A", "C": "image"}]),
         ("ENV A=1\nENV A=2 B=$A", [{"A": "1"}, {"A": "2", "B": "1"}]),
         ("ENV A  b  c", [{"A": "b  c"}]),
-        ("ENV P=$PATH", [{"P": steps.PATH}]),
+        ("ENV P=$PATH", [{"P": environment.PATH}]),
         ("ARG A=1\nRUN x", ["export A=1; exec /bin/sh -c x"]),
         ('ARG A=1\nRUN ["x"]', ["export A=1; exec x"]),
         ('ENV a.b="c d"\nARG A=1\nRUN x', ["export A=1; exec /usr/bin/env 'a.b=c d' /bin/sh -c x"]),
@@ -152,7 +152,7 @@ def test_the_image_would_start(
 def test_the_image_would_say() -> None:
     config = translated("ENV A=1\nUSER app:web\nWORKDIR /w\nHEALTHCHECK CMD x").config
     assert (config.user, config.workdir, config.has_healthcheck) == ("app:web", "/w", True)
-    assert config.env == {"PATH": steps.PATH, **IMAGE.env, "A": "1"}
+    assert config.env == {"PATH": environment.PATH, **IMAGE.env, "A": "1"}
     assert not translated("HEALTHCHECK NONE").config.has_healthcheck
     assert translated("WORKDIR /").config.workdir == ""
 

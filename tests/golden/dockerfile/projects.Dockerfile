@@ -37,4 +37,4 @@ RUN ["/bin/sh", "-c", "set -e; export UV_NO_CACHE=1 UV_BREAK_SYSTEM_PACKAGES=1; 
 RUN ["/bin/sh", "-c", "set -e; export BUN_INSTALL_CACHE_DIR=/tmp/.bun; bun add -g prettier; rm -rf /tmp/.bun"]
 
 # the environment, for shells at run time
-RUN ["/bin/sh", "-c", "set -e; umask 022; PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL=C; mkdir -p /etc/profile.d; newline=$(printf '\\001'); all=$(tr '\\000\\n' '\\n\\001' < /proc/$$/environ | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^(HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH|http_proxy|https_proxy|ftp_proxy|all_proxy|no_proxy|HTTP_PROXY|HTTPS_PROXY|FTP_PROXY|ALL_PROXY|NO_PROXY|container)=/d' | sort); [ -n \"$all\" ]; printf '%s\\n' \"$all\" | sed -E \"/^(BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID)=/d; s/'/'\\\\\\\\''/g; s/=(.*)/='\\\\1'/; s/^/export /\" | tr '\\001' '\\n' > /etc/profile.d/99-image-env.sh; printf '%s\\n' \"$all\" | sed \"/^[^=]*=\\$/d; /\\\"/d; /$newline/d\" > /etc/environment; chmod 0644 /etc/profile.d/99-image-env.sh /etc/environment"]
+COPY ["environment/", "/etc/"]

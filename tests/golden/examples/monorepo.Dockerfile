@@ -10,7 +10,7 @@ ENV PYTHONUNBUFFERED="1"
 RUN ["/bin/sh", "-c", "set -e; if id -u user >/dev/null 2>&1; then exit 0; fi; shell=/bin/sh; if [ -x /bin/bash ]; then shell=/bin/bash; fi; if command -v useradd >/dev/null; then if grep -qs '^user:' /etc/group; then group=--gid=user; else group=--user-group; fi; useradd --no-log-init --create-home --home-dir /home/user --shell \"$shell\" \"$group\" user; exit 0; fi; id=1000; while grep -qs \"^[^:]*:[^:]*:$id:\" /etc/passwd /etc/group; do id=$((id+1)); done; grep -qs '^user:' /etc/group || echo user:x:$id: >> /etc/group; group=$(sed -n 's/^user:[^:]*://p' /etc/group); echo user:x:$id:${group%%:*}::/home/user:$shell >> /etc/passwd; if [ -f /etc/shadow ]; then echo 'user:!:::::::' >> /etc/shadow; fi; mkdir -p /home/user; chown $id:${group%%:*} /home/user"]
 
 # the environment, for shells at run time
-RUN ["/bin/sh", "-c", "set -e; umask 022; PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL=C; mkdir -p /etc/profile.d; newline=$(printf '\\001'); all=$(tr '\\000\\n' '\\n\\001' < /proc/$$/environ | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^(HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH|http_proxy|https_proxy|ftp_proxy|all_proxy|no_proxy|HTTP_PROXY|HTTPS_PROXY|FTP_PROXY|ALL_PROXY|NO_PROXY|container)=/d' | sort); [ -n \"$all\" ]; printf '%s\\n' \"$all\" | sed -E \"/^(BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID)=/d; s/'/'\\\\\\\\''/g; s/=(.*)/='\\\\1'/; s/^/export /\" | tr '\\001' '\\n' > /etc/profile.d/99-image-env.sh; printf '%s\\n' \"$all\" | sed \"/^[^=]*=\\$/d; /\\\"/d; /$newline/d\" > /etc/environment; chmod 0644 /etc/profile.d/99-image-env.sh /etc/environment"]
+COPY ["environment/", "/etc/"]
 
 USER user
 
@@ -31,7 +31,7 @@ COPY ["copy-1/", "/opt/lib/"]
 COPY ["copy-2/agent.py", "/opt/agent/"]
 
 # the environment, for shells at run time
-RUN ["/bin/sh", "-c", "set -e; umask 022; PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL=C; mkdir -p /etc/profile.d; newline=$(printf '\\001'); all=$(tr '\\000\\n' '\\n\\001' < /proc/$$/environ | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^(HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH|http_proxy|https_proxy|ftp_proxy|all_proxy|no_proxy|HTTP_PROXY|HTTPS_PROXY|FTP_PROXY|ALL_PROXY|NO_PROXY|container)=/d' | sort); [ -n \"$all\" ]; printf '%s\\n' \"$all\" | sed -E \"/^(BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID)=/d; s/'/'\\\\\\\\''/g; s/=(.*)/='\\\\1'/; s/^/export /\" | tr '\\001' '\\n' > /etc/profile.d/99-image-env.sh; printf '%s\\n' \"$all\" | sed \"/^[^=]*=\\$/d; /\\\"/d; /$newline/d\" > /etc/environment; chmod 0644 /etc/profile.d/99-image-env.sh /etc/environment"]
+COPY ["environment/", "/etc/"]
 
 USER user
 
@@ -52,7 +52,7 @@ COPY ["copy-1/", "/opt/lib/"]
 COPY ["copy-2/agent.py", "/opt/agent/"]
 
 # the environment, for shells at run time
-RUN ["/bin/sh", "-c", "set -e; umask 022; PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL=C; mkdir -p /etc/profile.d; newline=$(printf '\\001'); all=$(tr '\\000\\n' '\\n\\001' < /proc/$$/environ | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^(HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH|http_proxy|https_proxy|ftp_proxy|all_proxy|no_proxy|HTTP_PROXY|HTTPS_PROXY|FTP_PROXY|ALL_PROXY|NO_PROXY|container)=/d' | sort); [ -n \"$all\" ]; printf '%s\\n' \"$all\" | sed -E \"/^(BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID)=/d; s/'/'\\\\\\\\''/g; s/=(.*)/='\\\\1'/; s/^/export /\" | tr '\\001' '\\n' > /etc/profile.d/99-image-env.sh; printf '%s\\n' \"$all\" | sed \"/^[^=]*=\\$/d; /\\\"/d; /$newline/d\" > /etc/environment; chmod 0644 /etc/profile.d/99-image-env.sh /etc/environment"]
+COPY ["environment/", "/etc/"]
 
 USER user
 
@@ -72,7 +72,7 @@ RUN ["/bin/sh", "-c", "set -e; mkdir -p -- /srv/web; chown -- user: /srv/web"]
 WORKDIR /srv/web
 
 # the environment, for shells at run time
-RUN ["/bin/sh", "-c", "set -e; umask 022; PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL=C; mkdir -p /etc/profile.d; newline=$(printf '\\001'); all=$(tr '\\000\\n' '\\n\\001' < /proc/$$/environ | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^(HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH|http_proxy|https_proxy|ftp_proxy|all_proxy|no_proxy|HTTP_PROXY|HTTPS_PROXY|FTP_PROXY|ALL_PROXY|NO_PROXY|container)=/d' | sort); [ -n \"$all\" ]; printf '%s\\n' \"$all\" | sed -E \"/^(BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID)=/d; s/'/'\\\\\\\\''/g; s/=(.*)/='\\\\1'/; s/^/export /\" | tr '\\001' '\\n' > /etc/profile.d/99-image-env.sh; printf '%s\\n' \"$all\" | sed \"/^[^=]*=\\$/d; /\\\"/d; /$newline/d\" > /etc/environment; chmod 0644 /etc/profile.d/99-image-env.sh /etc/environment"]
+COPY ["environment/", "/etc/"]
 
 USER user
 
@@ -95,6 +95,6 @@ RUN ["/bin/sh", "-c", "set -e; mkdir -p -- /srv/web; chown -- user: /srv/web"]
 WORKDIR /srv/web
 
 # the environment, for shells at run time
-RUN ["/bin/sh", "-c", "set -e; umask 022; PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL=C; mkdir -p /etc/profile.d; newline=$(printf '\\001'); all=$(tr '\\000\\n' '\\n\\001' < /proc/$$/environ | sed -E '/^[A-Za-z_][A-Za-z0-9_]*=/!d; /^(HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH|http_proxy|https_proxy|ftp_proxy|all_proxy|no_proxy|HTTP_PROXY|HTTPS_PROXY|FTP_PROXY|ALL_PROXY|NO_PROXY|container)=/d' | sort); [ -n \"$all\" ]; printf '%s\\n' \"$all\" | sed -E \"/^(BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID)=/d; s/'/'\\\\\\\\''/g; s/=(.*)/='\\\\1'/; s/^/export /\" | tr '\\001' '\\n' > /etc/profile.d/99-image-env.sh; printf '%s\\n' \"$all\" | sed \"/^[^=]*=\\$/d; /\\\"/d; /$newline/d\" > /etc/environment; chmod 0644 /etc/profile.d/99-image-env.sh /etc/environment"]
+COPY ["environment/", "/etc/"]
 
 USER user
