@@ -1,12 +1,14 @@
 """Opens what every command about templates begins with, and closes it whatever happens."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from sandboxfile import app
 from sandboxfile.app import Session
 from sandboxfile.cancel import interrupting
+from sandboxfile.errors import Cancelled
+from sandboxfile.events import Notice
 from sandboxfile.frozen import dataclass
 from sandboxfile.show import Show
 
@@ -40,3 +42,21 @@ def opened(args: argparse.Namespace) -> Iterator[Opened]:
         except KeyboardInterrupt:
             session.cancel.set()
             raise
+
+
+@contextmanager
+def leaving(it: Opened, text: Callable[[], str]) -> Iterator[None]:
+    """Say what is done and what is not when the block is interrupted, before the run ends."""
+    try:
+        yield
+    except (KeyboardInterrupt, Cancelled):
+        it.session.emit(Notice(job="", text=f"stopped; {text()}", level="warning"))
+        raise
+
+
+def parted(done: Iterable[str], rest: Iterable[str], verb: str) -> str:
+    """Say which were finished, which one was at work and may be, and which were not touched."""
+    at_work, *untouched = [*rest, ""]
+    told = ((verb, [*done]), ("perhaps", [at_work]), ("not", untouched[:-1]))
+    said = [f"{word}: {', '.join(f'`{n}`' for n in names)}" for word, names in told if any(names)]
+    return "; ".join(said)

@@ -8,7 +8,7 @@ from sandboxfile import app, errors
 from sandboxfile.declined import InUse
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.inventory import Doomed, Inventory
-from sandboxfile.opening import Opened, opened
+from sandboxfile.opening import Opened, leaving, opened, parted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,19 +21,21 @@ def run(args: argparse.Namespace) -> int:
     """Find and check everything before the first is deleted."""
     with opened(args) as it:
         inventory = Inventory(it.session)
-        doomed = [inventory.doomed(word) for word in _words(it, args.templates)]
-        if not args.yes:
-            _confirm(it, doomed)
+        with leaving(it, lambda: "nothing is deleted"):
+            doomed = [inventory.doomed(word) for word in _words(it, args.templates)]
+            if not args.yes:
+                _confirm(it, doomed)
         gone: list[Doomed] = []
         kept: list[SandboxfileError] = []
-        for each in doomed:
-            try:
-                was_there = inventory.delete(each)
-            except InUse as error:
-                kept.append(error)
-                continue
-            gone.append(each)
-            it.show.say(f"{_said(each)} {'deleted' if was_there else 'was gone already'}\n")
+        with leaving(it, lambda: _left(doomed, gone, len(kept))):
+            for each in doomed:
+                try:
+                    was_there = inventory.delete(each)
+                except InUse as error:
+                    kept.append(error)
+                    continue
+                gone.append(each)
+                it.show.say(f"{_said(each)} {'deleted' if was_there else 'was gone already'}\n")
         if args.json:
             rows = [{"name": each.known, "template_id": each.template_id} for each in gone]
             document = {"target": it.session.target.name, "deleted": rows}
@@ -42,6 +44,12 @@ def run(args: argparse.Namespace) -> int:
             more = f" (and {len(kept) - 1} more)" if kept[1:] else ""
             raise SandboxfileError(kept[0].message + more, hint=kept[0].hint)
     return errors.DONE
+
+
+def _left(doomed: list[Doomed], gone: list[Doomed], kept: int) -> str:
+    rest = [each.word for each in doomed[len(gone) + kept :]]
+    again = f"; run it again for {', '.join(f'`{word}`' for word in rest)}" if rest else ""
+    return parted([each.word for each in gone], rest, "deleted") + again
 
 
 def _words(it: Opened, words: list[str]) -> list[str]:

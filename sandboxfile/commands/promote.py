@@ -1,11 +1,13 @@
 """Give the build that has one tag another tag too: from edge to stable, to default."""
 
 import argparse
+from collections.abc import Mapping
 
 from sandboxfile import app, errors
 from sandboxfile.commands.tag import check_tags, tell
 from sandboxfile.errors import SandboxfileError, UsageError
-from sandboxfile.opening import opened
+from sandboxfile.moves import Move
+from sandboxfile.opening import leaving, opened, parted
 from sandboxfile.releases import Published
 from sandboxfile.releasing import Releases, resolve
 
@@ -24,17 +26,23 @@ def run(args: argparse.Namespace) -> int:
     check_tags(args.to)
     with opened(args) as it:
         releases = Releases(it.session)
-        builds = []
-        for name in app.select(it.session.workspace, args.templates):
-            published = releases.published(name)
-            build = releases.ready(published, _source(published, args))
-            builds.append((published, build.build_id))
-        moved = {
-            published.name: releases.move(published, args.to, build, "promote")
-            for published, build in builds
-        }
+        builds: dict[str, tuple[Published, str]] = {}
+        with leaving(it, lambda: "no tag is moved"):
+            for name in app.select(it.session.workspace, args.templates):
+                published = releases.published(name)
+                build = releases.ready(published, _source(published, args))
+                builds[name] = (published, build.build_id)
+        moved: dict[str, list[Move]] = {}
+        with leaving(it, lambda: _left([*builds], moved)):
+            for name, (published, found) in builds.items():
+                moved[name] = releases.move(published, args.to, found, "promote")
         tell(args, it, moved)
     return errors.DONE
+
+
+def _left(names: list[str], moved: Mapping[str, list[Move]]) -> str:
+    told = parted(moved, names[len(moved) :], "moved")
+    return f"{told}; the same command finishes what is left"
 
 
 def _source(published: Published, args: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ from sandboxfile import app, errors, releases
 from sandboxfile.commands.tag import check_tags, tell
 from sandboxfile.commands.why import one
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.opening import opened
+from sandboxfile.opening import leaving, opened
 from sandboxfile.releases import DEFAULT, Published
 from sandboxfile.releasing import Releases, resolve
 
@@ -29,16 +29,27 @@ def run(args: argparse.Namespace) -> int:
     with opened(args) as it:
         name = one(app.select(it.session.workspace, [args.template]), args.template)
         service = Releases(it.session)
-        published = service.published(name)
-        tags, apart = _tags(args, service, published)
-        build, why = (args.to, "") if args.to else _before(service, published, tags[0])
-        service.ready(published, build)
+        with leaving(it, lambda: "no tag is moved"):
+            published = service.published(name)
+            tags, apart = _tags(args, service, published)
+            build, why = (args.to, "") if args.to else _before(service, published, tags[0])
+            service.ready(published, build)
         it.show.say(apart + why)
-        moved = service.move(published, tags, build, "rollback")
+        with leaving(it, lambda: _left(name, tags, build)):
+            moved = service.move(published, tags, build, "rollback")
         tell(args, it, {name: moved})
         if moved and it.session.lock_path.name == app.LOCK:
             it.show.say(f"commit {app.LOCK}: it keeps the next build from moving them again\n")
     return errors.DONE
+
+
+def _left(name: str, tags: tuple[str, ...], build: str) -> str:
+    """Say how to go on; without `--to` that could go back once more."""
+    named = "".join(f" --tag {tag}" for tag in tags)
+    return (
+        f"the tags are perhaps on build {build} already: "
+        f"`sandboxfile rollback {name}{named} --to {build}` finishes it"
+    )
 
 
 def _tags(

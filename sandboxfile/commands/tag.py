@@ -10,7 +10,7 @@ from sandboxfile.commands.why import one
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.lockfile import Entry
 from sandboxfile.moves import Move
-from sandboxfile.opening import Opened, opened
+from sandboxfile.opening import Opened, leaving, opened
 from sandboxfile.releases import DEFAULT, Published
 from sandboxfile.releasing import Releases, resolve
 
@@ -35,11 +35,12 @@ def run(args: argparse.Namespace) -> int:
             _show(args, it, releases, published)
             return errors.DONE
         moved: list[Move] = []
-        if args.tags:
-            build = releases.ready(published, _build(args, releases, published)).build_id
-            moved += releases.move(published, args.tags, build, "tag")
-        if args.remove:
-            moved += _remove(args.remove, it, releases, published)
+        with leaving(it, lambda: "perhaps not everything is done: run the same command again"):
+            if args.tags:
+                build = releases.ready(published, _build(args, releases, published)).build_id
+                moved += releases.move(published, args.tags, build, "tag")
+            if args.remove:
+                moved += _remove(args.remove, it, releases, published)
         tell(args, it, {name: moved})
     return errors.DONE
 

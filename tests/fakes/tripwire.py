@@ -17,7 +17,10 @@ Moment = Literal["arrived", "carried out"]
 
 @dataclass(eq=False, kw_only=True)
 class Trap:
-    """The `nth` request like this stops: before the server sees it, or before its answer leaves."""
+    """The `nth` request like this stops: before the server sees it, or before its answer leaves.
+
+    A `method` of "" is any.
+    """
 
     method: str
     path: str
@@ -27,7 +30,9 @@ class Trap:
     _released: threading.Event = field(default_factory=threading.Event)
 
     def matches(self, method: str, path: str) -> bool:
-        if self._sprung.is_set() or method != self.method or not re.search(self.path, path):
+        if self._sprung.is_set() or self.method not in {"", method}:
+            return False
+        if not re.search(self.path, path):
             return False
         self.nth -= 1
         return self.nth == 0

@@ -13,6 +13,7 @@ import pytest
 
 from tests.fakes.program import Program, is_running, wait_until
 from tests.fakes.scene import Scene
+from tests.fakes.tripwire import Moment
 
 pytestmark = pytest.mark.engine
 
@@ -196,6 +197,30 @@ def test_stopped_while_somebody_does_not_answer(
     wait_until(lambda: trap.is_sprung, str(trap), program)
 
     stop(program, signal.SIGTERM, group=False)
+
+
+@pytest.mark.parametrize("moment", ["arrived", "carried out"])
+def test_stopped_while_files_are_uploaded(set_scene: SetScene, moment: Moment) -> None:
+    stage = set_scene("v3")
+    stage.workspace.write(
+        f"version: 1\nname: {stage.name}\nbase: {stage.base}\n"
+        "resources: {cpu: 1, memory: 128}\nfiles: [data -> /data]\ntags: [blue]\n"
+        f'targets: {{far: {{provider: novita, api_url: "http://{stage.service.address}"}}}}\n'
+    )
+    (stage.workspace.root / "data").write_text(stage.salt)
+    trap = stage.service.trap("PUT", "", moment)
+    program = stage.workspace.start()
+    wait_until(lambda: trap.is_sprung, str(trap), program)
+
+    stop(program, signal.SIGINT, group=True)
+
+    trap.release()
+    assert stage.workspace.entries == {}
+    stage.workspace.build()
+    assert stage.workspace.entries[stage.name].tags == ("blue",)
+    assert len(stage.service.passed("POST", "^/v3/templates$")) == 1  # gone on with
+    sent = stage.service.passed("PUT", "")
+    assert len(sent) == 1, "what had arrived is not sent again"
 
 
 def test_what_was_finished_before_is_in_the_lock(set_scene: SetScene) -> None:
