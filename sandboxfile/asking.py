@@ -161,16 +161,22 @@ class _Bases:
         return replace(subject, config=config, origin=origin, os_release=self._os_release(surveyed))
 
     def _os_release(self, surveyed: Surveyed) -> str:
-        """Read what an image that the engine alone has says of its distribution."""
-        base = surveyed.template.base
-        image = ""
+        """Read what an image that the engine alone has says of its distribution.
+
+        An own Dockerfile may not have been built yet: then it is as what it is built from.
+        """
+        base, parsed = surveyed.template.base, surveyed.dockerfile
+        images = []
         if isinstance(base, DockerfileBase) and self._target.builder == "docker":
-            image = self._images.dockerfile_tag(surveyed)
+            images.append(self._images.dockerfile_tag(surveyed))
+            if parsed is not None and parsed.base:
+                images.append(self._images.pinned(parsed.base))
         elif isinstance(base, ImageBase):
-            image = self._images.pinned(base.image)
-        if not image or self._is_local or "@sha256:" in image:
+            images.append(self._images.pinned(base.image))
+        if self._is_local:
             return ""
-        return self._configs.os_release(image)
+        own = (each for each in images if "@sha256:" not in each)
+        return next(filter(None, map(self._configs.os_release, own)), "")
 
 
 def moved(

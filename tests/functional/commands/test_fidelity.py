@@ -2,11 +2,14 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from sandboxfile.cancel import Cancel
+from sandboxfile.engines import Engine
 from tests.fakes import push
+from tests.fakes.building import spec
 from tests.fakes.registry import LOGIN, PASSWORD, USER
 from tests.fakes.service import FakeService, serving
 from tests.fakes.shell import User
@@ -148,6 +151,61 @@ def test_an_image_for_another_machine_is_refused_before_anything_is_built(
     assert "novita.yaml:4:11: error: " in ran.err
     assert "it is made for linux/arm64" in ran.err
     assert service.builds == {}
+
+
+OTHER = """\
+version: 1
+defaults: {{resources: {{cpu: 1, memory: 128}}}}
+templates:
+  app:
+    base: {image}
+  own:
+    base: {{dockerfile: Dockerfile}}
+targets:
+  it: {{provider: novita, api_url: "{url}", registry: "{registry}/team"}}
+  far: {{provider: novita, registry: "{registry}/team"}}
+"""
+
+
+def test_an_image_of_the_engine_tells_its_distribution_itself(
+    *,
+    builder: User,
+    engine: Engine,
+    busybox: str,
+    service: FakeService,
+    secured_registry: str,
+    nonce: str,
+    images: Callable[[str], None],
+) -> None:
+    image = f"sandboxfile-tests/other-{nonce}:1"
+    release = "mkdir -p /etc && printf 'ID=void\\nNAME=Void\\n' > /etc/os-release"
+    engine.build(
+        spec(f"FROM {busybox}\nRUN {release}\n", image), emit=lambda _: None, cancel=Cancel()
+    )
+    images("app")
+    images("own")
+    builder.write(
+        "novita.yaml", OTHER.format(image=image, url=service.url, registry=secured_registry)
+    )
+    builder.write("Dockerfile", f"FROM {image}\nRUN echo {nonce} > /own\n")
+    told = "the base of `{}` is Void (its /etc/os-release says so), and the service {} only Debian"
+
+    ran = builder.run("build", "--target", "far", "--offline")  # Novita's own is sure to refuse it
+
+    assert (ran.code, ran.out) == (3, "")
+    for name, place in (("app", "5:11"), ("own", "7:24")):
+        assert f"novita.yaml:{place}: error: {told.format(name, 'takes')}" in ran.err
+    assert "started" not in ran.err
+    assert "`--allow-unsupported`" in ran.err
+
+    ran = builder.run("build", "--progress", "plain")  # of another service nobody knows
+
+    assert ran.code == 0, ran.err
+    for name in ("app", "own"):
+        before, warned, _ = ran.err.partition(told.format(name, "may take"))
+        assert warned
+        assert "started" not in before
+    engine.untag(image)
 
 
 def test_a_base_that_novita_refuses_is_told_by_its_name_alone(user: User) -> None:
