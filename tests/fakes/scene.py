@@ -1,5 +1,7 @@
 """A workspace with what it builds against: engine, registry, service, and traps before them."""
 
+import base64
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +15,7 @@ from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local.limits import Limits
 from sandboxfile.local.service import LocalService
-from sandboxfile.model import Secret
+from sandboxfile.model import Login, Secret
 from sandboxfile.service import TemplateService
 from sandboxfile.web import Web
 from tests.fakes import calls
@@ -122,10 +124,12 @@ def scene(
     api: str,
     environ: Mapping[str, str],
     faults: tuple[str, ...] = (),
+    login: Login | None = None,
 ) -> Iterator[Scene]:
     """Set the scene; `api` is v3, v1, or `local` for the service inside the program.
 
-    Templates are based on `base`, an image of the engine, which is pushed to the registry.
+    Templates are based on `base`, an image of the engine, which is pushed to the registry. Where
+    that wants a `login`, the service is given it, and the user has done `docker login`.
     """
     salt = uuid.uuid4().hex[:8]
     with ExitStack() as stack:
@@ -133,7 +137,7 @@ def scene(
         service = LocalService(
             engine,
             directory / "service",
-            logins=lambda _: None,
+            logins=lambda _: login,
             ready_interval_s=0.1,
             limits=Limits(ready=30.0),
             registry=f"{images.address}/team",
@@ -148,6 +152,8 @@ def scene(
         target = "local" if api == "local" else "far"
         given = {**environ, "NOVITA_API_KEY": KEY, "NOVITA_ACCESS_TOKEN": KEY}
         stack.callback(_remove, engine, near, salt)
+        if login is not None:
+            _log_in(directory / "home", login, registry, images.address)
         yield Scene(
             workspace=stack.enter_context(workspace(directory, target, given)),
             api=api,
@@ -158,16 +164,25 @@ def scene(
             building=stack.enter_context(gate()),
             booting=stack.enter_context(gate()),
             engine=engine,
-            base=_at_registry(engine, base, registry),
+            base=_at_registry(engine, base, registry, login),
             salt=salt,
         )
 
 
-def _at_registry(engine: Engine, image: str, registry: str) -> str:
+def _log_in(home: Path, login: Login, *hosts: str) -> None:
+    """Do what `docker login` does."""
+    pair = f"{login.username}:{login.password.reveal()}"
+    auth = {"auth": base64.b64encode(pair.encode()).decode()}
+    (home / ".docker").mkdir(parents=True)
+    config = {"auths": dict.fromkeys(hosts, auth)}
+    (home / ".docker/config.json").write_text(json.dumps(config))
+
+
+def _at_registry(engine: Engine, image: str, registry: str, login: Login | None) -> str:
     repository = f"{registry}/sandboxfile-tests-base"
     engine.push(
         image, repository, "1",
-        login=None, emit=lambda _: None, cancel=Cancel(), job="base",
+        login=login, emit=lambda _: None, cancel=Cancel(), job="base",
     )  # fmt: skip
     return f"{repository}:1"
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import pytest
 from dev.private import PrivateEngine
 from sandboxfile.engines import Engine
 from sandboxfile.engines.choose import choose
-from sandboxfile.model import EngineChoice
+from sandboxfile.model import EngineChoice, Login, Secret
 from tests.conftest import StartEngine
 from tests.fakes.program import wait_until
+from tests.fakes.registry import PASSWORD, USER
 from tests.fakes.scene import Scene, scene
 from tests.fakes.tripwire import Moment
 
@@ -58,6 +59,27 @@ PUSH = [
     ),
     Point(step="confirm", method="GET", path="/manifests/sha256:", at_registry=True),
 ]  # fmt: skip
+# Of one layer: before it is sent, with its bytes there and not closed, and closed.
+AMID = [
+    Point(
+        step="layer", method="POST", path="/blobs/uploads/", moment="carried out", at_registry=True
+    ),
+    Point(
+        step="layer-bytes",
+        method="PATCH",
+        path="/blobs/uploads/",
+        moment="carried out",
+        at_registry=True,
+    ),
+    Point(
+        step="layer-end",
+        method="PUT",
+        path="/blobs/uploads/",
+        moment="carried out",
+        at_registry=True,
+    ),
+    *PUSH[1:],
+]
 FOLLOWED = [
     Point(step="poll", method="GET", path="/status", moment="carried out", nth=3),
     Point(step="tag", method="POST", path="^/templates/tags$"),
@@ -120,6 +142,35 @@ def test_a_run_killed_at_one_step_after_the_other_is_finished_in_the_end(
     stage.workspace.build()
 
     stage.check()
+
+
+def test_a_run_killed_amid_a_push_that_wants_a_login_is_finished_by_the_next(
+    engine: Engine,
+    secured_registry: str,
+    busybox: str,
+    engine_environ: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    with scene(
+        tmp_path,
+        engine=engine,
+        registry=secured_registry,
+        base=busybox,
+        api="v1",
+        environ={"DOCKER_HOST": engine_environ["DOCKER_HOST"]},
+        login=Login(username=USER, password=Secret(PASSWORD)),
+    ) as stage:
+        stage.write()
+
+        for point in AMID:
+            kill_at(stage, point)
+        stage.workspace.build()
+
+        stage.check()
+        assert "nothing to do" in stage.workspace.build().stderr
+        pushed = stage.registry.passed("PUT", "/manifests/")
+        assert [each.status for each in pushed][-1] == 201
+        assert PASSWORD not in stage.workspace.lock_path.read_text()
 
 
 def test_a_trigger_that_may_have_been_sent_is_sent_again_only_after_a_while(
