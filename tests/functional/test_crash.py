@@ -59,27 +59,14 @@ PUSH = [
     ),
     Point(step="confirm", method="GET", path="/manifests/sha256:", at_registry=True),
 ]  # fmt: skip
-# Of one layer: before it is sent, with its bytes there and not closed, and closed.
+# First with the bytes of a layer there, and the upload not closed.
 AMID = [
     Point(
-        step="layer", method="POST", path="/blobs/uploads/", moment="carried out", at_registry=True
-    ),
-    Point(
-        step="layer-bytes",
-        method="PATCH",
-        path="/blobs/uploads/",
-        moment="carried out",
-        at_registry=True,
-    ),
-    Point(
-        step="layer-end",
-        method="PUT",
-        path="/blobs/uploads/",
-        moment="carried out",
+        step="layer", method="PATCH", path="/blobs/uploads/", moment="carried out",
         at_registry=True,
     ),
     *PUSH[1:],
-]
+]  # fmt: skip
 FOLLOWED = [
     Point(step="poll", method="GET", path="/status", moment="carried out", nth=3),
     Point(step="tag", method="POST", path="^/templates/tags$"),
