@@ -19,7 +19,7 @@ from sandboxfile.credentials import HUB
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.frozen import dataclass
 from sandboxfile.imageconfig import Documents
-from sandboxfile.loopback import is_loopback
+from sandboxfile.loopback import is_loopback, leads_inside
 from sandboxfile.model import DIGEST, PLATFORM, TOKEN_USER, Login, ResolvedBase
 from sandboxfile.once import Once
 from sandboxfile.reference import ImageReference
@@ -302,9 +302,10 @@ class _Access:
         """Ask the token server (docker token and OAuth2 specifications); the token, its seconds."""
         host = image.registry
         realm = challenge.get("realm", "")
-        if not _is_safe(realm):
+        if not _is_safe(realm, host):
             raise Unreachable(
-                f"registry `{host}` wants a token from an address that is not https",
+                f"registry `{host}` wants a token from an address that is not https, or is of this"
+                " machine's own",
                 hint="its administrator has to set the realm of its token server",
             )
         query = {"scope": challenge.get("scope") or f"repository:{image.repository}:pull"}
@@ -337,14 +338,20 @@ class _Access:
             raise _unreachable(host, error) from None
 
 
-def _is_safe(realm: str) -> bool:
-    """Tell whether a login may be sent to a token server."""
+def _is_safe(realm: str, registry: str) -> bool:
+    """Tell whether a login may be sent to a token server that a registry (`host[:port]`) names.
+
+    One elsewhere must not have us send it to what listens on this machine.
+    """
     try:
         parts = urlsplit(realm)
         host = parts.hostname or ""
+        is_ours = is_loopback(urlsplit(f"//{registry}").hostname or "")
     except ValueError:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    if parts.scheme == "http":
+        return is_ours and is_loopback(host)
+    return parts.scheme == "https" and (is_ours or not leads_inside(host))
 
 
 _SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)\s+")

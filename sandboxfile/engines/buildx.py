@@ -193,6 +193,8 @@ class Client:
         (directory / "config.json").write_text(
             text, encoding="utf-8"
         )  # the directory is ours alone
+        # Configuration and builders may name contexts, which the client looks for beside it.
+        (directory / "contexts").symlink_to(home.absolute() / "contexts")
         buildx = self.environ.get("BUILDX_CONFIG") or str(home / "buildx")
         return {"DOCKER_CONFIG": str(directory), "BUILDX_CONFIG": buildx}
 

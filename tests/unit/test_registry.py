@@ -11,7 +11,14 @@ from sandboxfile import registry as registries
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import Login, ResolvedBase, Secret
 from sandboxfile.reference import ImageReference
-from sandboxfile.registry import ACCEPT, TOKEN_MOST_S, TOKEN_S, Registry, WrongPlatform
+from sandboxfile.registry import (
+    ACCEPT,
+    TOKEN_MOST_S,
+    TOKEN_S,
+    Registry,
+    WrongPlatform,
+    _is_safe,
+)
 from sandboxfile.web import Web
 from tests.fakes import push
 from tests.fakes.registry import LOGIN, PASSWORD, USER, FakeRegistry, running
@@ -581,6 +588,31 @@ def test_a_token_that_is_none_is_not_sent(
     server.token_answer = {"token": token}
     with pytest.raises(Unreachable, match="has a token server that gives no token"):
         connect().head(f"{server.host}/acme/app:1")
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm", "expected"),
+    [
+        ("ghcr.io", "https://ghcr.io/token", True),
+        ("ghcr.io", "https://auth.example.com:5001/token", True),
+        ("ghcr.io", "https://127.0.0.1:8443/token", False),
+        ("ghcr.io", "http://127.0.0.1:8080/token", False),
+        ("ghcr.io", "https://localhost/token", False),
+        ("ghcr.io", "https://[::1]/token", False),
+        ("ghcr.io", "https://2130706433/token", False),
+        ("ghcr.io", "https://169.254.169.254/token", False),
+        ("127.0.0.1.example.org:5000", "http://127.0.0.1/token", False),
+        ("localhost:5000", "http://127.0.0.1:5001/token", True),
+        ("[::1]:5000", "https://127.0.0.1:5001/token", True),
+        ("127.0.0.1:5000", "https://auth.example.com/token", True),
+        ("127.0.0.1:5000", "http://auth.example.com/token", False),
+        ("[x", "https://auth.example.com/token", False),
+    ],
+)
+def test_a_registry_elsewhere_sends_no_login_to_this_machine(
+    registry: str, realm: str, *, expected: bool
+) -> None:
+    assert _is_safe(realm, registry) is expected
 
 
 @pytest.mark.parametrize("realm", ["http://token.example.com/", "ftp://x/", "", "http://[x/"])

@@ -242,7 +242,9 @@ def test_logins_are_added_to_those_of_docker(
     home.mkdir(parents=True)
     if known is not None:
         (home / "config.json").write_text(known)
-    seen = f'cp "$DOCKER_CONFIG/config.json" "{tmp_path}/seen"; stat -c %a "$DOCKER_CONFIG" >&2'
+    (home / "contexts").mkdir()
+    (home / "contexts/mine").write_text("a context")
+    seen = f'cd "$DOCKER_CONFIG"; cp config.json "{tmp_path}/seen"; cp contexts/mine "{tmp_path}"'
     environ = {"HOME": str(tmp_path / "home")}
     client = program("docker-buildx", own=BUILDX, environ=environ, build=seen)
     login = Login(username="alice", password=Secret("pass word"))
@@ -256,6 +258,8 @@ def test_logins_are_added_to_those_of_docker(
     assert config.get("credsStore") == ("desktop" if known and "desktop" in known else None)
     environment = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
     assert environment["BUILDX_CONFIG"] == str(home / "buildx")
+    assert (tmp_path / "mine").read_text() == "a context"
+    assert (home / "contexts/mine").exists()
     assert not Path(environment["DOCKER_CONFIG"]).exists()
     assert "pass word" not in " ".join(given(tmp_path))
 
