@@ -128,7 +128,7 @@ class Images:
         return dockerfile.render(
             inherit.applied(surveyed.template, config),  # the image ends as whoever it began
             base=base,
-            cache_mounts="cache_mounts" in self.engine().info().can,
+            cache_mounts="cache_mounts" in self.engine().info().alone,
             single_files=frozenset(
                 number
                 for number, selection in surveyed.selections.items()

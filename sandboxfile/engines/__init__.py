@@ -18,7 +18,9 @@ BuilderKind = Literal["buildkit", "classic", "podman", "buildx"]
 class EngineInfo:
     """What was found and why it was chosen; `why` is one line for `doctor`.
 
-    `elsewhere` says that a builder builds which does not see the images of this engine.
+    `alone` is what it can without a docker client beside it, `helped` asks what it can with those
+    that are here: that takes a program's start. `elsewhere` says that a builder builds which does
+    not see the images of this engine.
     """
 
     kind: Kind
@@ -26,10 +28,16 @@ class EngineInfo:
     version: str
     api: str
     store: Literal["overlay", "containerd", "unknown"]
-    can: frozenset[Feature]
+    alone: frozenset[Feature]
+    helped: Callable[[], frozenset[Feature]]
     address: str
     why: str
     elsewhere: bool = False
+
+    @property
+    def can(self) -> frozenset[Feature]:
+        """All that builds may need and get here."""
+        return self.alone | self.helped()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,24 +54,15 @@ def probe(
         version=number,
         api=api,
         store=store,
-        can=frozenset(
-            [
-                *_features(builder, number, api, has_client),
-                *_caching(builder, has_buildx, exports=exports),
-            ]
-        ),
+        alone=frozenset(_features(builder, number, api)),
+        helped=lambda: frozenset(_helped(builder, has_client, has_buildx, exports=exports)),
         address=str(wire.address),
         why=why,
         elsewhere=elsewhere,
     )
 
 
-def _features(
-    builder: BuilderKind,
-    version: str,
-    api: str,
-    has_client: Callable[[], bool],
-) -> Iterator[Feature]:
+def _features(builder: BuilderKind, version: str, api: str) -> Iterator[Feature]:
     yield "load"
     if builder != "podman":
         yield "cancel"
@@ -80,13 +71,17 @@ def _features(
     yield "cache_mounts"
     if _heredoc(builder, version, api):
         yield "heredoc"
+
+
+def _helped(
+    builder: BuilderKind,
+    has_client: Callable[[], bool],
+    has_buildx: Callable[[], bool],
+    *,
+    exports: bool,
+) -> Iterator[Feature]:
     if builder == "buildx" or (builder == "buildkit" and has_client()):
         yield "secrets"
-
-
-def _caching(
-    builder: BuilderKind, has_buildx: Callable[[], bool], *, exports: bool
-) -> Iterator[Feature]:
     if builder == "buildx" or (builder == "buildkit" and has_buildx()):
         yield "cache_import"
         if exports:
@@ -120,6 +115,8 @@ def refuse(spec: BuildSpec, info: EngineInfo) -> None:
         needs.add("cache_import")
     if not all(map(buildcache.is_inline, spec.cache_to)):
         needs.add("cache_export")
+    if needs <= info.alone:
+        return  # and no docker client is started
     for need in sorted(needs - info.can, reverse=True):  # importing a cache, then exporting
         raise lack(need, info)
 

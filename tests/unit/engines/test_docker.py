@@ -73,6 +73,22 @@ def test_what_an_engine_can_follows_from_its_version(
         engine.close()
 
 
+def test_no_docker_client_is_started_for_what_the_engine_does_alone(
+    fake: FakeEngine, tmp_path: Path
+) -> None:
+    fake.answers["POST /build"] = Answer(messages=BUILT)
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\necho version 20.10.1 | tee {tmp_path}/started\n")
+    program.chmod(0o755)
+    own = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    engine = DockerEngine(Address(url=fake.url), clients=(Client(program=program, environ=own),))
+    build(engine, needs=frozenset({"cache_mounts"}))
+    assert not (tmp_path / "started").exists()
+    assert "secrets" in engine.info().can
+    assert (tmp_path / "started").exists()
+    engine.close()
+
+
 @pytest.mark.parametrize(
     ("version", "can"),
     [("4.3.1", {"cache_mounts", "load"}), ("5.8.6", {"cache_mounts", "load", "heredoc"})],
