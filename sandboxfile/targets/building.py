@@ -314,7 +314,7 @@ class Building:
                 key = "resources" if error.says("cpu", "memory") else "name"
                 error.at = self.release.template.place(key)
                 raise
-            self.patience.sleep(self.cancel, self.patience.poll_most)
+            self.patience.pause(self.cancel, self.patience.poll_most)
 
     def _prepare(self, ids: Registration) -> str:
         image = self.prepare(ids)
@@ -406,7 +406,7 @@ class Building:
         for _ in range(MAX_LOST):
             with suppress(Busy, Failing, AnswerLost):
                 return self.owner()
-            self.patience.sleep(self.cancel, pause)
+            self.patience.pause(self.cancel, pause)
             pause = self.patience.poll_most
         return self.owner()
 

@@ -66,7 +66,8 @@ class Following:
             is_held = self.is_held()  # before the poll: what was held then may be done by now
             page = self.poll()
             if page.state == "error":
-                self.sleep(self._patience.confirm)  # one lost call inside the service looks so
+                # One lost call inside the service looks so.
+                self._patience.sleep(self._cancel, self._patience.confirm)
                 page = self.poll()
             if page.state in {"ready", "error"}:
                 if page.count:  # else this was the empty page that ends the log
@@ -117,8 +118,8 @@ class Following:
                 pause = self.longer(pause)
 
     def sleep(self, seconds: float) -> None:
-        """Wait. Raises Cancelled."""
-        self._patience.sleep(self._cancel, seconds)
+        """Wait between polls. Raises Cancelled."""
+        self._patience.pause(self._cancel, seconds)
 
     def longer(self, pause: float) -> float:
         """Return the next pause between polls."""

@@ -8,6 +8,8 @@ from random import SystemRandom
 from sandboxfile.cancel import Cancel
 from sandboxfile.frozen import dataclass, field
 
+JITTER = 0.2  # of a pause
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
@@ -51,6 +53,13 @@ class Patience:
     clock: Callable[[], float] = field(default=time.monotonic)
     sleep: Callable[[Cancel, float], None] = field(default=Cancel.wait)
     random: Callable[[], float] = field(default=SystemRandom().random)
+
+    def pause(self, cancel: Cancel, seconds: float) -> None:
+        """Wait between two requests, up to a fifth less than this. Raises Cancelled.
+
+        Many runs that begin together do not go on asking together.
+        """
+        self.sleep(cancel, seconds * (1 - JITTER * (1 - self.random())))
 
     def queue_pause(self, refusals: int) -> float:
         """Return the seconds until the next trial: jittered, so that runs do not ask together."""
