@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+_NO_ROUTE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found"
 
 Moment = Literal["arrived", "carried out"]
 
@@ -63,7 +64,10 @@ class Asked:
 
 
 class Tripwire:
-    """A proxy on loopback in front of an HTTP/1.1 server, with traps."""
+    """A proxy on loopback in front of an HTTP/1.1 server, with traps.
+
+    What `lacks` finds in `METHOD path`, without a body, is a call that the server does not have.
+    """
 
     def __init__(self, upstream: tuple[str, int]) -> None:
         self._upstream = upstream
@@ -71,6 +75,7 @@ class Tripwire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = "{}:{}".format(*self._listener.getsockname())
         self.asked: list[Asked] = []
+        self.lacks: re.Pattern[str] | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def trap(self, method: str, path: str, moment: Moment = "arrived", *, nth: int = 1) -> Trap:
@@ -126,6 +131,9 @@ class _Connection:
         while data := self._client.recv(65536):
             if request := _REQUEST.match(data):
                 method, path = request[1].decode(), request[2].decode()
+                if self._wire.lacks and self._wire.lacks.search(f"{method} {path}"):
+                    self._client.sendall(_NO_ROUTE)
+                    continue
                 trap = self._wire.sprung(method, path)
                 if trap is not None and trap.moment == "arrived":
                     trap.spring()

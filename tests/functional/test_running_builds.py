@@ -148,7 +148,7 @@ def test_stopped_while_it_follows_a_build_that_was_left(set_scene: SetScene) -> 
 
 
 def test_stopped_while_it_waits_in_line(set_scene: SetScene) -> None:
-    stage = set_scene("v3", "register-limit=always")
+    stage = set_scene("v3", "register-limit")
     stage.write()
     program = stage.workspace.start()
     program.said("wait in line")
@@ -159,6 +159,8 @@ def test_stopped_while_it_waits_in_line(set_scene: SetScene) -> None:
     assert "run the same command again" in program.stderr
     assert calls.templates(f"http://{stage.near}", KEY) == []
     assert stage.workspace.entries == {}
+    stage.workspace.build()
+    stage.check()
 
 
 def test_a_log_is_followed_and_left_and_followed_to_its_end(set_scene: SetScene) -> None:
