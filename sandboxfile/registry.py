@@ -4,25 +4,24 @@ The client side of the OCI distribution specification, reading only. Whatever a 
 checked against its digest; a login goes to its registry and that registry's token server alone.
 """
 
-import base64
 import hashlib
-import json
-import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
+from sandboxfile import registryanswers as answers
 from sandboxfile.credentials import HUB
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.frozen import dataclass
 from sandboxfile.imageconfig import Documents
-from sandboxfile.loopback import is_loopback, leads_inside
-from sandboxfile.model import DIGEST, PLATFORM, TOKEN_USER, Login, ResolvedBase
+from sandboxfile.loopback import is_loopback
+from sandboxfile.model import DIGEST, PLATFORM, ResolvedBase
 from sandboxfile.once import Once
 from sandboxfile.reference import ImageReference
+from sandboxfile.registryaccess import Access, Logins, login_command, remedy
+from sandboxfile.registryanswers import FORBIDDEN, NOT_FOUND, OK, TOO_MANY, UNAUTHORIZED
 from sandboxfile.web import Reply, Web
 
 INDEXES = (
@@ -38,19 +37,14 @@ ACCEPT = ", ".join((*INDEXES, *MANIFESTS))
 SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 
 LIMIT = 4 << 20  # bytes of a manifest (distribution specification, push) or a configuration
-TOKEN_LIMIT = 1 << 20
-TOKEN_MOST_S = 86_400.0  # the longest one that is believed
 PROBE_S = 5.0
-TOKEN_S = 60.0  # the shortest life of a token, and that of one which does not say (token spec)
 REDIRECTS = 3
 HUB_SERVER = "registry-1.docker.io"
 
-OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY = 200, 401, 403, 404, 429
 CONFIRM_PAUSES_S = (0.2, 1.0)
 NO_HEAD = frozenset({405, 501})
 
 Method = Literal["GET", "HEAD"]
-Logins = Callable[[str], Login | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +76,7 @@ class Registry:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._web = web
-        self._access = _Access(web, logins, now)
+        self._access = Access(web, logins, now)
         self._public = Once()
 
     def head(self, reference: ImageReference | str) -> str | None:
@@ -133,7 +127,9 @@ class Registry:
         digest = manifest.digest
         if manifest.is_index:
             digest = _choose(manifest.content, image, platform)
-        elif (found := _platform(_object(self._blob(image, manifest), image))) != platform:
+        elif (
+            found := _platform(answers.json_object(self._blob(image, manifest), image))
+        ) != platform:
             raise _wrong_platform(image, platform, {found})
         return ResolvedBase(reference=str(image.pin(digest)), digest=digest)
 
@@ -150,7 +146,7 @@ class Registry:
             image = image.pin(_choose(manifest.content, image, platform))
             manifest = self._manifest(image)
         content = self._blob(image, manifest)
-        if (found := _platform(_object(content, image))) != platform:
+        if (found := _platform(answers.json_object(content, image))) != platform:
             raise _wrong_platform(image, platform, {found})
         return manifest.digest, Documents(manifest=manifest.body, config=content)
 
@@ -197,7 +193,7 @@ class Registry:
         descriptor = manifest.content.get("config")
         digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
         if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-            raise _not_sensible(image, "has a manifest without a configuration")
+            raise answers.not_sensible(image, "has a manifest without a configuration")
         reply = self._get(image, f"blobs/{digest}")
         self._check(reply, image)
         _verified(reply.body, digest, image)
@@ -222,19 +218,19 @@ class Registry:
             # Content often lies elsewhere; Web goes to another origin without `authorization`.
             return self._web.send(method, url, headers=headers, limit=LIMIT, redirects=REDIRECTS)
         except Unreachable as error:
-            raise _unreachable(host, error) from None
+            raise answers.unreachable(host, error) from None
 
     def _check(self, reply: Reply, image: ImageReference, *, absent: bool = False) -> None:
         """Raise what a status means; 404 is an answer only where something may be `absent`."""
-        host, said = image.registry, _said(reply)
+        host, said = image.registry, answers.said(reply)
         if reply.status == OK or (absent and reply.status == NOT_FOUND):
             return
         if reply.status in {UNAUTHORIZED, FORBIDDEN}:
             what = f"registry `{host}` refuses access to `{image.repository}`{said}"
-            raise NotAllowed(what, hint=_remedy(host, self._access.login(host)))
+            raise NotAllowed(what, hint=remedy(host, self._access.login(host)))
         if reply.status == TOO_MANY:
             anonymous = self._access.login(host) is None
-            hint = "wait a while" + (f", or log in with `{_login_command(host)}`" * anonymous)
+            hint = "wait a while" + (f", or log in with `{login_command(host)}`" * anonymous)
             raise Unreachable(f"registry `{host}` has had too many requests{said}", hint=hint)
         raise Unreachable(
             f"registry `{host}` answered {reply.status} for `{image}`{said}",
@@ -246,160 +242,6 @@ def _root(registry: str) -> str:
     host = HUB_SERVER if registry == HUB else registry
     scheme = "http" if is_loopback(urlsplit(f"//{host}").hostname or "") else "https"
     return f"{scheme}://{host}"
-
-
-# --- access ----------------------------------------------------------------------------------
-
-
-class _Access:
-    """What each registry wants to see in `Authorization`: nothing, a login, or a token."""
-
-    def __init__(
-        self,
-        web: Web,
-        logins: Logins,
-        now: Callable[[], float],
-    ) -> None:
-        self._web = web
-        self._logins = logins
-        self._now = now
-        self._lock = threading.Lock()
-        self._asked: dict[str, Login | None] = {}
-        self._basic: set[str] = set()
-        self._tokens: dict[tuple[str, str], tuple[str, float]] = {}
-
-    def login(self, host: str) -> Login | None:
-        """Return the login for a registry; a helper program is asked only once."""
-        with self._lock:
-            if host not in self._asked:
-                self._asked[host] = self._logins(host)
-            return self._asked[host]
-
-    def known(self, image: ImageReference) -> str | None:
-        """Return what this registry wanted last time, while it is valid."""
-        if image.registry in self._basic and (login := self.login(image.registry)):
-            return _basic(login)
-        token, until = self._tokens.get((image.registry, image.repository), ("", 0.0))
-        return f"Bearer {token}" if token and self._now() < until else None
-
-    def grant(self, image: ImageReference, reply: Reply) -> str | None:
-        """Return what the refusal asks for, None when we do not have it (RFC 9110, 11.6.1)."""
-        challenges = _challenges(reply.headers.get("www-authenticate", ""))
-        login = self.login(image.registry)
-        if "bearer" in challenges:
-            token, seconds = self._token(image, challenges["bearer"], login)
-            until = self._now() + seconds
-            self._tokens[image.registry, image.repository] = (token, until)
-            return f"Bearer {token}"
-        if "basic" in challenges and login is not None:
-            self._basic.add(image.registry)
-            return _basic(login)
-        return None
-
-    def _token(
-        self, image: ImageReference, challenge: Mapping[str, str], login: Login | None
-    ) -> tuple[str, float]:
-        """Ask the token server (docker token and OAuth2 specifications); the token, its seconds."""
-        host = image.registry
-        realm = challenge.get("realm", "")
-        if not _is_safe(realm, host):
-            raise Unreachable(
-                f"registry `{host}` wants a token from an address that is not https, or is of this"
-                " machine's own",
-                hint="its administrator has to set the realm of its token server",
-            )
-        query = {"scope": challenge.get("scope") or f"repository:{image.repository}:pull"}
-        if service := challenge.get("service"):
-            query["service"] = service
-        reply = self._ask(host, realm, query, login)
-        if reply.status in {400, UNAUTHORIZED, FORBIDDEN}:
-            what = f"registry `{host}` gives no access to `{image.repository}`{_said(reply)}"
-            raise NotAllowed(what, hint=_remedy(host, login))
-        if reply.status != OK:
-            raise Unreachable(f"the token server of registry `{host}` answered {reply.status}")
-        return _granted(_object(reply.body, image), image)
-
-    def _ask(self, host: str, realm: str, query: Mapping[str, str], login: Login | None) -> Reply:
-        try:
-            if login is not None and login.username == TOKEN_USER:
-                form = dict(query, grant_type="refresh_token", client_id="sandboxfile")
-                form["refresh_token"] = login.password.reveal()
-                return self._web.send(
-                    "POST",
-                    realm,
-                    headers={"content-type": "application/x-www-form-urlencoded"},
-                    content=urlencode(form).encode(),
-                    limit=TOKEN_LIMIT,
-                )
-            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-            headers = {"authorization": _basic(login)} if login else {}
-            return self._web.send("GET", url, headers=headers, limit=TOKEN_LIMIT)
-        except Unreachable as error:
-            raise _unreachable(host, error) from None
-
-
-def _is_safe(realm: str, registry: str) -> bool:
-    """Tell whether a login may be sent to a token server that a registry (`host[:port]`) names.
-
-    One elsewhere must not have us send it to what listens on this machine.
-    """
-    try:
-        parts = urlsplit(realm)
-        host = parts.hostname or ""
-        is_ours = is_loopback(urlsplit(f"//{registry}").hostname or "")
-    except ValueError:
-        return False
-    if parts.scheme == "http":
-        return is_ours and is_loopback(host)
-    return parts.scheme == "https" and (is_ours or not leads_inside(host))
-
-
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)\s+")
-_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
-
-
-def _challenges(header: str) -> Mapping[str, Mapping[str, str]]:
-    """Read `WWW-Authenticate`: parameters by scheme, names in lower case; junk ends it."""
-    found: dict[str, dict[str, str]] = {}
-    header, place = header + " ", 0
-    while match := _SCHEME.match(header, place):
-        parameters = found.setdefault(match[1].lower(), {})
-        place = match.end()
-        while match := _PARAMETER.match(header, place):
-            quoted, plain = match[2], match[3]
-            value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-            parameters.setdefault(match[1].lower(), value)
-            place = match.end()
-    return found
-
-
-def _basic(login: Login) -> str:
-    pair = f"{login.username}:{login.password.reveal()}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
-
-
-def _granted(answer: Mapping[str, Any], image: ImageReference) -> tuple[str, float]:
-    token = answer.get("token") or answer.get("access_token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-        raise _not_sensible(image, "has a token server that gives no token")
-    seconds = answer.get("expires_in")
-    if not isinstance(seconds, int):
-        return token, TOKEN_S
-    return token, float(min(max(seconds, TOKEN_S), TOKEN_MOST_S))
-
-
-def _login_command(host: str) -> str:
-    return "docker login" if host == HUB else f"docker login {host}"
-
-
-def _remedy(host: str, login: Login | None) -> str:
-    if login is None:
-        return (
-            f"if it exists, log in with `{_login_command(host)}`; the target's own registry also "
-            "takes SANDBOXFILE_REGISTRY_USERNAME and SANDBOXFILE_REGISTRY_PASSWORD"
-        )
-    who = "the stored token" if login.username == TOKEN_USER else f"the login of `{login.username}`"
-    return f"it was asked with {who}; log in again with `{_login_command(host)}`"
 
 
 # --- content ---------------------------------------------------------------------------------
@@ -427,19 +269,9 @@ def _verified(body: bytes, promised: str, image: ImageReference) -> str:
     return digest
 
 
-def _object(body: bytes, image: ImageReference) -> Mapping[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise _not_sensible(image, "answered with something that is not a JSON object")
-    return value
-
-
 def _read(reply: Reply, image: ImageReference, digest: str) -> _Manifest:
     """Tell a manifest from an index; what could be taken for both is neither (CVE-2021-41190)."""
-    content = _object(reply.body, image)
+    content = answers.json_object(reply.body, image)
     header = reply.headers.get("content-type", "").partition(";")[0].strip()
     if content.get("schemaVersion") == 1 or header.startswith(SCHEMA_1):
         raise SandboxfileError(
@@ -450,7 +282,7 @@ def _read(reply: Reply, image: ImageReference, digest: str) -> _Manifest:
     other = MANIFESTS if is_index else INDEXES
     both = is_index and ("config" in content or "layers" in content)
     if both or header in other or content.get("mediaType") in other:
-        raise _not_sensible(image, "has a manifest whose type is not clear")
+        raise answers.not_sensible(image, "has a manifest whose type is not clear")
     return _Manifest(digest=digest, is_index=is_index, content=content, body=reply.body)
 
 
@@ -464,7 +296,7 @@ def _choose(index: Mapping[str, Any], image: ImageReference, platform: str) -> s
     chosen = min(fitting, key=lambda entry: str(entry["platform"].get("variant", "")))
     digest = chosen.get("digest")
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-        raise _not_sensible(image, "has an index with a wrong digest")
+        raise answers.not_sensible(image, "has an index with a wrong digest")
     return digest
 
 
@@ -487,24 +319,3 @@ def _wrong_platform(image: ImageReference, platform: str, found: set[str]) -> Wr
         f"image `{image}` is not made for {platform}",
         hint=f"it is made for {offer}; choose another tag or another image",
     )
-
-
-def _said(reply: Reply) -> str:
-    """Return what a registry gives as the reason (distribution specification, error codes)."""
-    try:
-        first = json.loads(reply.body)["errors"][0]
-        text = f"{first['code']}: {first.get('message', '')}"
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return ""
-    return f" ({''.join(filter(str.isprintable, text))[:200]})"
-
-
-def _not_sensible(image: ImageReference, what: str) -> Unreachable:
-    return Unreachable(
-        f"registry `{image.registry}` {what} for `{image}`",
-        hint="is it really a container registry that answers there?",
-    )
-
-
-def _unreachable(host: str, error: Unreachable) -> Unreachable:
-    return Unreachable(f"registry `{host}`: {error.message}", hint=error.hint)

@@ -11,14 +11,8 @@ from sandboxfile import registry as registries
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.model import Login, ResolvedBase, Secret
 from sandboxfile.reference import ImageReference
-from sandboxfile.registry import (
-    ACCEPT,
-    TOKEN_MOST_S,
-    TOKEN_S,
-    Registry,
-    WrongPlatform,
-    _is_safe,
-)
+from sandboxfile.registry import ACCEPT, Registry, WrongPlatform
+from sandboxfile.registryaccess import TOKEN_MOST_S, TOKEN_S, _is_safe
 from sandboxfile.web import Web
 from tests.fakes import push
 from tests.fakes.registry import LOGIN, PASSWORD, USER, FakeRegistry, running
