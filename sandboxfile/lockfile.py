@@ -76,13 +76,7 @@ def read(path: Path, *, latest: Latest | None = None) -> Lock:
 def parse(text: str, file: str) -> Lock:
     """Read the text of a lock; `file` is the name in messages. Raises ConfigError."""
     text = renewed(text)
-    plain = quick(text)
-    if plain is not None and not any(complaints(plain)):
-        lock = _lock(plain)
-        # The guarantee that the short way read what is written: it would write the same.
-        if render(lock) == text:
-            return lock
-    return _careful(text, file)
+    return quick(text) or _careful(text, file)
 
 
 def content(path: Path) -> str | None:

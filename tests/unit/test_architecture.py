@@ -32,7 +32,8 @@ LAYERS = (
     ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),
-    ("locktext", "lockcheck", "lockmerge", "gathering"),
+    ("lockcheck",),
+    ("locktext", "lockmerge", "gathering"),
     ("config", "context", "console", "environment"),
     (
         "archive",
