@@ -33,12 +33,14 @@ who knows which it is.
 """,
     "cold": """## Everything to do
 
-Twenty templates that were never built, each with a RUN, `-j 4`. `images` is the moment in the
-run of `sandboxfile` at which its last image was built, with its pushing going on meanwhile.
-`by_hand` is a Dockerfile as one would write it by hand, which lacks the step that keeps the
-environment for shells. `docker_sdk` is the docker SDK in series, which knows the classic
-builder only. `push` is asking whether an unchanged image is at the registry, beside `docker
-push` of it.
+Twenty templates that were never built, each with a RUN, `-j 4`. `images_only` is all that
+`sandboxfile build` does up to the images, from its start, and what stands against loops that only
+build. `sandboxfile` is the whole: images, pushes, snapshots and tags, against a loop of build
+and push (`vs_build_and_push`); `while_pushing_vs_best_parallel` is the moment of its last image
+then, against a loop that does not push. `by_hand` is a Dockerfile as one would write it by hand,
+which lacks the files that keep the environment for shells. `docker_sdk` is the docker SDK in
+series, which knows the classic builder only. `push` is asking whether an unchanged image is at the
+registry, beside `docker push` of it.
 """,
     "keys": """## Keys
 
