@@ -106,7 +106,7 @@ import os, sys
 from sandboxfile import screens
 from sandboxfile.main import main
 screens.NEWS_S = 0.2
-sys.exit(main(sys.argv[4:], dict(os.environ)))
+sys.exit(main(sys.argv[sys.argv.index("sandboxfile") + 1 :], dict(os.environ)))
 """
 
 
