@@ -15,7 +15,7 @@ import marshal
 import os
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -201,7 +201,7 @@ def _packed(value: Any) -> Any:
         return (_POSITION, *value)
     if isinstance(value, tuple):
         return (_TUPLE, *map(_packed, value))
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return (_MAP, *(_packed(each) for pair in value.items() for each in pair))
     if isinstance(value, Path):
         return (_PATH, os.fspath(value))
@@ -209,20 +209,44 @@ def _packed(value: Any) -> Any:
     return (kind, *(_packed(getattr(value, name)) for name in _FIELDS[kind]))
 
 
-def _unpacked(plain: Any) -> Any:
-    if type(plain) is not tuple:
-        return plain
-    kind, *rest = plain
+def _unpacked(plain: tuple[Any, ...]) -> Any:
+    kind = plain[0]
     if kind == _POSITION:
-        return Position(*rest)
+        return Position._make(plain[1:])
+    if kind == _MAP and type(plain[-1]) is tuple and plain[-1][0] == _POSITION:
+        return _Places(plain)
+    # Scalars stand for themselves: no call for each of them.
+    values = [_unpacked(each) if type(each) is tuple else each for each in plain[1:]]
+    if kind >= 0:
+        return CLASSES[kind](**dict(zip(_FIELDS[kind], values, strict=True)))
     if kind == _TUPLE:
-        return tuple(map(_unpacked, rest))
+        return tuple(values)
     if kind == _MAP:
-        return dict(zip(map(_unpacked, rest[::2]), map(_unpacked, rest[1::2]), strict=True))
-    if kind == _PATH:
-        return _path(*rest)
-    values = zip(_FIELDS[kind], map(_unpacked, rest), strict=True)
-    return CLASSES[kind](**dict(values))
+        return dict(zip(values[::2], values[1::2], strict=True))
+    return _path(*values)
+
+
+class _Places(Mapping[str, Position]):
+    """A map of places, unpacked when one is asked for: most runs want none of ten thousand."""
+
+    __slots__ = ("_plain",)
+
+    def __init__(self, plain: tuple[Any, ...]) -> None:
+        self._plain = plain
+
+    def __getitem__(self, name: str) -> Position:
+        try:
+            found = self._plain[1::2].index(name)
+        except ValueError:
+            raise KeyError(name) from None
+        place: Position = _unpacked(self._plain[2 * found + 2])
+        return place
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plain[1::2])
+
+    def __len__(self) -> int:
+        return len(self._plain) // 2
 
 
 @cache

@@ -199,3 +199,24 @@ def test_a_record_of_a_configuration_that_is_not_there_is_none(
     parts = (name, values, paths, packed._marks(paths.split(b"\0")), body)
     (tmp_path / "kept").write_bytes(packed._joined(*parts))
     assert packed.read(tmp_path / "kept", config, NOTHING_SAID) is None
+
+
+def test_places_are_found_by_name_in_what_was_kept(config: Path, tmp_path: Path) -> None:
+    found = keep(config, NOTHING_SAID, tmp_path / "kept")
+    again = packed.read(tmp_path / "kept", config, NOTHING_SAID)
+    assert again is not None
+    template, known = again.templates["two"], found.templates["two"]
+    assert template.places
+    assert list(template.places.items()) == list(known.places.items())
+    assert len(template.places) == len(known.places)
+    assert template.place("run") == known.place("run") != template.at
+    assert template.place("start") == template.at  # not written
+    assert "start" not in template.places
+
+
+def test_what_was_kept_can_be_kept_again(config: Path, tmp_path: Path) -> None:
+    keep(config, NOTHING_SAID, tmp_path / "kept")
+    again = packed.read(tmp_path / "kept", config, NOTHING_SAID)
+    assert again is not None
+    packed.write(tmp_path / "again", config, NOTHING_SAID, again, since=time.time_ns() + 60 * 10**9)
+    assert packed.read(tmp_path / "again", config, NOTHING_SAID) == again
