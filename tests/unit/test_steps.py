@@ -157,6 +157,14 @@ def test_the_environment_is_added_to_what_there_is() -> None:
     assert f"; if [ -f {scripts.PROFILE} ]; then . {scripts.PROFILE}; fi; export " in step.args[0]
 
 
+def test_what_no_shell_can_set_is_exported_by_none() -> None:
+    (step,) = rendered(Env(values={"UID": "7", "not-a-name": "x"}, at=at(4)))
+    before, _, after = step.args[0].partition("exec /bin/sh -c ")
+    assert "UID" not in before
+    assert "UID=7" in after
+    assert "not-a-name" not in step.args[0]
+
+
 def test_a_long_environment_takes_several_steps() -> None:
     values = {name: name * 30_000 for name in "ABC"}
     found = rendered(Env(values=values, at=at(4)), origin=Origin(environment={}))
