@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 
 from sandboxfile import flock, reading
 from sandboxfile.frozen import dataclass, field
@@ -66,7 +65,11 @@ class History:
     def _usual(self, step: str, place: str) -> float:
         alike = {k: c.seconds for k, c in self.known.items() if k.partition(":")[0] == step}
         there = [seconds for key, seconds in alike.items() if key.partition("@")[2] == place]
-        return median(there or alike.values()) if alike else UNKNOWN_S
+        if not alike:
+            return UNKNOWN_S
+        from statistics import median  # with fractions and decimals
+
+        return median(there or alike.values())
 
 
 def _key(job: str, target: str) -> str:

@@ -54,12 +54,6 @@ def dataclass(
     return partial(_made, frozen=frozen, kw_only=kw_only, eq=eq, order=order)
 
 
-def replace(value: T, /, **changes: Any) -> T:
-    """Return a value with some of its fields changed, without `dataclasses` having to be there."""
-    kind: Any = type(value)
-    return kind(**{name: getattr(value, name) for name in kind.__slots__} | changes)  # type: ignore[no-any-return]
-
-
 def _made(cls: type[T], *, frozen: bool, kw_only: bool, eq: bool, order: bool) -> type[T]:
     if any(hasattr(base, "__dataclass_fields__") for base in cls.__bases__):
         raise TypeError(f"{cls.__name__}: fields are not inherited here")

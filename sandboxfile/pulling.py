@@ -6,7 +6,6 @@ what it read, only of which kind it is and where it was found.
 """
 
 import base64
-import configparser
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -201,6 +200,8 @@ def _oracle_key(environ: Mapping[str, str], profile: Mapping[str, str], home: Pa
 
 
 def _profile(text: str, name: str) -> Mapping[str, str]:
+    import configparser
+
     reader = configparser.RawConfigParser()
     try:
         reader.read_string(text)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from sandboxfile.config import leaks
 from sandboxfile.errors import ConfigError
 from sandboxfile.places import Position, Problem, excerpt
 
@@ -113,7 +112,7 @@ def complaint(text: str, at: Position, message: str, hint: str = "", width: int 
     if at.column > FARTHEST:
         return Problem(at, message, hint, width)
     shown = tuple(
-        (number, leaks.mask(INVISIBLE.sub("\ufffd", _cut(line, last))))
+        (number, _masked(INVISIBLE.sub("\ufffd", _cut(line, last))))
         for number, line in excerpt(text, at.line)
     )
     return Problem(at, message, hint, width, shown)
@@ -128,7 +127,13 @@ def quoted(value: str, limit: int = 60) -> str:
     value = value or '""'
     value = value if len(value) <= limit else value[: limit - 1] + "…"
     seen = value.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return f"`{leaks.mask(INVISIBLE.sub(lambda match: _escape(match.group()), seen))}`"
+    return f"`{_masked(INVISIBLE.sub(lambda match: _escape(match.group()), seen))}`"
+
+
+def _masked(text: str) -> str:
+    from sandboxfile.config import leaks  # patterns that take a while: only where there is a fault
+
+    return leaks.mask(text)
 
 
 def _escape(character: str) -> str:

@@ -142,12 +142,6 @@ def test_an_object_is_finished_by_its_class() -> None:
         hash(counter)
 
 
-def test_a_copy_is_changed_where_it_is_said() -> None:
-    assert frozen.replace(Place("a", 1), line=3) == Place("a", 3)
-    with pytest.raises(TypeError, match="has no field 'column'"):
-        frozen.replace(Place("a", 1), column=3)
-
-
 def test_the_standard_library_knows_the_fields() -> None:
     assert dataclasses.is_dataclass(Place)
     assert [(each.name, each.type, each.default) for each in dataclasses.fields(Place)] == [
