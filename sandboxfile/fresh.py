@@ -25,7 +25,7 @@ TIMES = "\0"  # stands in what goes to standard output where the seconds of the 
 _COMMANDS = frozenset({"build", "plan"})
 _MAGIC = b"sffresh2"
 _HEADER = Struct("<8s6Q")  # and the lengths of the parts, in the order of `_parts`
-_MARK = Struct("<2q3Q")
+MARK = Struct("<2q3Q")  # of an `lstat`: mtime, ctime, size, inode, mode
 _CHUNK = 4096  # paths compared at a time: the first that differs ends it
 _MANY = 5_000  # paths from which on a second process is worth its start
 _KEPT = 16  # records, and
@@ -160,7 +160,7 @@ def _is_of(root: str, paths: bytes, marks: bytes) -> bool:
     A checkout may bring a record of nothing; nobody can guess inode and change time of a file.
     """
     first = paths.partition(b"\0")[0].rpartition(b"/")[2]
-    return _marks([os.fsencode(root) + first]) == marks[: _MARK.size]
+    return _marks([os.fsencode(root) + first]) == marks[: MARK.size]
 
 
 def _are_absent(paths: bytes) -> bool:
@@ -172,7 +172,7 @@ def _are_absent(paths: bytes) -> bool:
 
 def _are(paths: bytes, marks: bytes) -> bool:
     """Say whether paths, each ended by a zero byte, have the marks."""
-    is_shared = len(marks) >= _MANY * _MARK.size and _cores() > 1
+    is_shared = len(marks) >= _MANY * MARK.size and _cores() > 1
     return _compare_in_two(paths, marks) if is_shared else _compare(paths, marks)
 
 
@@ -188,7 +188,7 @@ def _compare_in_two(paths: bytes, marks: bytes) -> bool:
     """
     cut = paths.index(b"\0", len(paths) // 2) + 1
     first, second = paths[:cut], paths[cut:]
-    at = first.count(b"\0") * _MARK.size
+    at = first.count(b"\0") * MARK.size
     child = os.fork()
     if child == 0:
         code = 1
@@ -206,17 +206,28 @@ def _compare_in_two(paths: bytes, marks: bytes) -> bool:
 def _compare(paths: bytes, marks: bytes) -> bool:
     names = paths.split(b"\0")
     names.pop()
-    size = _CHUNK * _MARK.size
+    size = _CHUNK * MARK.size
     chunks = range(0, len(names), _CHUNK)
-    return len(names) * _MARK.size == len(marks) and all(
-        _marks(names[at : at + _CHUNK]) == marks[at * _MARK.size : at * _MARK.size + size]
+    return len(names) * MARK.size == len(marks) and all(
+        _marks(names[at : at + _CHUNK]) == marks[at * MARK.size : at * MARK.size + size]
         for at in chunks
     )
 
 
+def mark(stat: os.stat_result) -> bytes:
+    """Return what is compared of an `lstat`. Raises struct.error for a file of the year 2300."""
+    mtime, ctime = stat.st_mtime_ns, stat.st_ctime_ns
+    return MARK.pack(mtime, ctime, stat.st_size, stat.st_ino, stat.st_mode)
+
+
+def newest(marks: bytes) -> int:
+    """Return the youngest time of modification or change in joined marks (ns), 0 without any."""
+    return max([max(times) for *times, _, _, _ in MARK.iter_unpack(marks)], default=0)
+
+
 def _marks(paths: "list[bytes]") -> bytes:
     """Return the stat of each path, packed: one comparison for all of them. Raises OSError."""
-    pack = _MARK.pack
+    pack = MARK.pack
     return b"".join(
         [
             pack(s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino, s.st_mode)
@@ -237,7 +248,7 @@ def remember(
     config: str,
     since: int,
     paths: "list[str]",
-    seen: "dict[str, os.stat_result] | None" = None,
+    seen: "dict[str, bytes] | None" = None,
     told: str,
     printed: str = "",
     read: "tuple[str, ...]" = (),
@@ -245,7 +256,7 @@ def remember(
     """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
 
     `here` is where it was started, `config` the path of the root's `novita.yaml`, `paths` what
-    else it looked for, there or not, all absolute. `seen` has the `lstat` of what it read, from
+    else it looked for, there or not, all absolute. `seen` has the `mark` of what it read, from
     before it did. `read` are names of variables of the environment that it read besides those of
     every run; `told` and `printed` are what it wrote to standard error and standard output.
 
@@ -254,9 +265,8 @@ def remember(
     root = os.path.dirname(config)  # noqa: PTH120
     try:
         found, absent = _looked_at(config, paths, seen or {})
-        modified = max([stat.st_mtime_ns for stat in found.values()])
-        changed = max([stat.st_ctime_ns for stat in found.values()])
-        if max(modified, changed) + SLACK_NS > since:
+        marks = b"".join(found.values())
+        if newest(marks) + SLACK_NS > since:
             return
         parts = (
             told.encode(),
@@ -264,7 +274,7 @@ def remember(
             _values(list(read), environ),
             _joined(absent, here, root),
             _joined(list(found), here, root),
-            b"".join(map(_mark, found.values())),
+            marks,
         )
         header = _HEADER.pack(_MAGIC, *map(len, parts))
         _keep(f"{root}/{DIRECTORY}", _name(version, argv, environ, here), header, *parts)
@@ -273,23 +283,21 @@ def remember(
 
 
 def _looked_at(
-    config: str, paths: "list[str]", seen: "dict[str, os.stat_result]"
-) -> "tuple[dict[str, os.stat_result], list[str]]":
-    """Return the stat of all that is there, the configuration first, and what is not there."""
-    found = {config: os.lstat(config), **seen}
+    config: str, paths: "list[str]", seen: "dict[str, bytes]"
+) -> "tuple[dict[str, bytes], list[str]]":
+    """Return the marks of all that is there, the configuration first, and what is not there."""
+    found = {config: mark(os.lstat(config)), **seen}
     absent = []
     for path in paths:
         stat = None if path in found else _stat(path)
         if stat is not None:
-            found[path] = stat
+            found[path] = mark(stat)
         elif path not in found:
             absent.append(path)
     return found, _without_directory(absent, os.path.dirname(config), found)  # noqa: PTH120
 
 
-def _without_directory(
-    absent: "list[str]", root: str, found: "dict[str, os.stat_result]"
-) -> "list[str]":
+def _without_directory(absent: "list[str]", root: str, found: "dict[str, bytes]") -> "list[str]":
     """Take directories in the workspace instead of what is not in them: they tell if it comes.
 
     One of them saves looking for several names, which takes longer than for one that is there. The
@@ -298,9 +306,12 @@ def _without_directory(
     left = []
     for path in dict.fromkeys(absent):
         above = os.path.dirname(path)  # noqa: PTH120
-        stat = found.get(above) or (_stat(above) if above.startswith(f"{root}/") else None)
-        if stat is not None and stat.st_mode & _KIND == _DIRECTORY:
-            found[above] = stat
+        if above not in found and above.startswith(f"{root}/") and (stat := _stat(above)):
+            known = mark(stat)
+        else:
+            known = found.get(above, b"")
+        if known and MARK.unpack(known)[-1] & _KIND == _DIRECTORY:
+            found[above] = known
         else:
             left.append(path)
     return left
@@ -311,11 +322,6 @@ def _stat(path: str) -> "os.stat_result | None":
         return os.lstat(path)
     except OSError:
         return None
-
-
-def _mark(stat: os.stat_result) -> bytes:
-    mtime, ctime = stat.st_mtime_ns, stat.st_ctime_ns
-    return _MARK.pack(mtime, ctime, stat.st_size, stat.st_ino, stat.st_mode)
 
 
 def _joined(paths: "list[str]", here: str, root: str) -> bytes:

@@ -189,7 +189,7 @@ def _survey(session: Session, names: tuple[str, ...], resolved: Mapping[str, str
 def _save(session: Session, surveyed: Survey, resolved: Mapping[str, str]) -> None:
     """Keep for later runs what this one has read."""
     is_all = surveyed.templates.keys() == session.workspace.templates.keys()
-    read_all = is_all and all(each.known is None for each in surveyed.templates.values())
+    read_all = is_all and all(not each.recalled for each in surveyed.templates.values())
     session.digests().save(whole=read_all)
     session.keep_workspace()
     if found := session.recall(resolved):

@@ -16,35 +16,42 @@ import marshal
 import os
 import stat as filemode
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
-from sandboxfile import reading
+from sandboxfile import fresh, reading
+from sandboxfile.fresh import MARK
 from sandboxfile.frozen import dataclass
 from sandboxfile.keys import Keys
 from sandboxfile.statcache import SLACK_NS
 
 _MAGIC = b"sfsurv1\n"
 _HEADER = struct.Struct("<8sI32s")  # magic, CRC-32 of the rest, the name it goes under
-_MARK = struct.Struct("<2q3Q")
 
-Seen = tuple[str, os.stat_result]
+Seen = tuple[str, bytes]  # a path, and the mark of its `lstat`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What an earlier survey found of a template, still true, and the `lstat` of what shows it.
+    """What a survey found of a template, and the `lstat` of what shows that it is still true.
 
-    `absent` are the paths, looked for, that are not there.
+    `paths` are absolute, `marks` what is compared of their `lstat`; `absent` are the paths, looked
+    for, that are not there.
     """
 
     keys: Keys
-    seen: tuple[Seen, ...]
+    paths: tuple[str, ...]
+    marks: bytes
     absent: frozenset[str]
+
+    @property
+    def seen(self) -> Iterator[Seen]:
+        ends = range(MARK.size, len(self.marks) + 1, MARK.size)
+        return zip(self.paths, [self.marks[end - MARK.size : end] for end in ends], strict=True)
 
 
 class _Kept(NamedTuple):
@@ -91,17 +98,19 @@ class Recall:
         kept = self._kept.get(template)
         if kept is None or kept.parent != parent:
             return None
-        paths = [self._top + path for path in _split(kept.paths)]
+        known = self._known(kept)
         try:
-            stats = list(map(os.lstat, paths))
-        except OSError:
+            marks = b"".join(map(fresh.mark, map(os.lstat, known.paths)))
+        except (OSError, struct.error):
             return None
-        if b"".join(map(_mark, stats)) != kept.marks or not self._leads(kept):
-            return None
+        return known if marks == kept.marks and self._leads(kept) else None
+
+    def _known(self, kept: _Kept) -> Known:
         return Known(
             keys=Keys(image_key=kept.image_key, template_key=kept.template_key, parts=kept.parts),
-            seen=tuple(zip(paths, stats, strict=True)),
-            absent=frozenset(self._top + path for path in _split(kept.absent)),
+            paths=tuple([self._top + path for path in _split(kept.paths)]),
+            marks=kept.marks,
+            absent=frozenset([self._top + path for path in _split(kept.absent)]),
         )
 
     def _leads(self, kept: _Kept) -> bool:
@@ -128,20 +137,19 @@ class Recall:
         parent: str,
         seen: Iterable[Seen],
         looked_at: Iterable[str],
-    ) -> None:
+    ) -> Known | None:
         """Take what was found of a template, if it can be trusted; else nothing is known of it.
 
-        `seen` has the `lstat` of what was read, from before it was; `looked_at` are other paths,
-        there or not. All are absolute.
+        `seen` has the mark of what was read, from before it was; `looked_at` are other paths,
+        there or not. All are absolute. Returns what is known from now on.
         """
         self._changed = self._kept.pop(template, None) is not None or self._changed
         with suppress(OSError, ValueError, struct.error):  # a file of the year 2300 has no mark
             found, absent = self._looked_at(seen, looked_at)
-            marks = b"".join(map(_mark, found.values()))
-            newest = max((max(times) for *times, _, _, _ in _MARK.iter_unpack(marks)), default=0)
-            if newest + SLACK_NS > self._since:
-                return
-            self._kept[template] = _Kept(
+            marks = b"".join(found.values())
+            if fresh.newest(marks) + SLACK_NS > self._since:
+                return None
+            self._kept[template] = kept = _Kept(
                 parent=parent,
                 image_key=keys.image_key,
                 template_key=keys.template_key,
@@ -152,21 +160,34 @@ class Recall:
                 ways=self._ways([*found, *absent], found),
             )
             self._changed = True
+            return self._known(kept)
+        return None
+
+    def told(self, template: str) -> tuple[object, ...] | None:
+        """Return in plain data what is known of a template, for `learn` of another process."""
+        kept = self._kept.get(template)
+        return None if kept is None else tuple(kept)
+
+    def learn(self, template: str, told: tuple[Any, ...]) -> Known:
+        """Take what another process of this run has found."""
+        self._kept[template] = kept = _Kept(*told)
+        self._changed = True
+        return self._known(kept)
 
     def _looked_at(
         self, seen: Iterable[Seen], looked_at: Iterable[str]
-    ) -> tuple[dict[str, os.stat_result], list[str]]:
-        """Return the stat of what is there, by its path from the root, and what is not there.
+    ) -> tuple[dict[str, bytes], list[str]]:
+        """Return the mark of what is there, by its path from the root, and what is not there.
 
         Raises ValueError for a path that is outside.
         """
-        found = {self._below(path): stat for path, stat in seen}
+        found = {self._below(path): mark for path, mark in seen}
         absent = []
         for each in looked_at:
             path = self._below(each)
             if path not in found:
                 try:
-                    found[path] = os.lstat(each)
+                    found[path] = fresh.mark(os.lstat(each))
                 except FileNotFoundError:
                     absent.append(path)
         return found, absent
@@ -180,7 +201,7 @@ class Recall:
         raise ValueError(path)
 
     def _ways(
-        self, paths: Iterable[str], found: Mapping[str, os.stat_result]
+        self, paths: Iterable[str], found: Mapping[str, bytes]
     ) -> tuple[tuple[str, int], ...]:
         """Return all directories above the paths, with their inodes.
 
@@ -244,7 +265,3 @@ def _directory(path: str) -> int:
     except OSError:
         return 0
     return stat.st_ino if filemode.S_ISDIR(stat.st_mode) else 0
-
-
-def _mark(s: os.stat_result) -> bytes:
-    return _MARK.pack(s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino, s.st_mode)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import struct
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -42,14 +43,17 @@ def remember(
     if not _is_repeatable(args, it, planned) or any(str(f) not in before for f in workspace.files):
         return
     surveyed = planned.survey.templates.values() if planned else ()
-    seen = dict(before)
     paths = set(_searched(workspace, Path.cwd()))
     paths |= {str(account.login_file(args.home)), *map(str, _locks(workspace))}
     paths.update(workspace.looked_at)
     paths.update(_program())
-    for each in surveyed:
-        seen.update(each.seen)
-        paths |= each.looked_at
+    try:
+        seen = {path: fresh.mark(stat) for path, stat in before.items()}
+        for each in surveyed:
+            seen.update(each.seen)
+            paths |= each.looked_at
+    except struct.error:  # a file of the year 2300 has no mark
+        return
     paths.update(_behind_links([*before, *paths]))
     fresh.remember(
         __version__,

@@ -16,7 +16,7 @@ import stat as filemode
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -36,6 +36,8 @@ _WHOLE = 1 << 20  # files up to this size are read in one go
 _ATTEMPTS = 3
 _UNSIGNED = (1 << 64) - 1
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Noted = tuple[str, bytes, bytes, bool]  # name, signature, hash, and whether later runs may trust it
 
 
 class Digests(Protocol):
@@ -74,6 +76,7 @@ class StatCache:
         self._kept = _load(path)
         self._used: dict[str, bytes] = {}
         self._seen: dict[tuple[str, bytes], bytes] = {}
+        self._noted: list[Noted] | None = None
 
     @classmethod
     def open(
@@ -92,9 +95,13 @@ class StatCache:
         record = self._kept.get(name)
         if record is not None and record[: _STAT.size] == mark:
             self._used[name] = record
-            return record[_STAT.size :].hex()
-        known = self._seen.get((name, mark))
-        return (known or self._read(name, path, stat, mark)).hex()
+            content = record[_STAT.size :]
+        else:
+            content = self._seen.get((name, mark)) or self._read(name, path, stat, mark)
+        if self._noted is not None:
+            is_kept = self._used.get(name, b"")[: _STAT.size] == mark
+            self._noted.append((name, mark, content, is_kept))
+        return content.hex()
 
     def _read(self, name: str, path: str, stat: os.stat_result, mark: bytes) -> bytes:
         now = self._clock()
@@ -106,6 +113,24 @@ class StatCache:
             else:
                 self._used.pop(name, None)
         return content
+
+    @property
+    def count(self) -> int:
+        """How many files were read in this run."""
+        return len(self._seen)
+
+    def noted(self) -> list[Noted]:
+        """Return what was asked for since the last call; the first one begins to take notes."""
+        found, self._noted = self._noted or [], []
+        return found
+
+    def learn(self, noted: Iterable[Noted]) -> None:
+        """Take what another process of this run was told here."""
+        with self._lock:
+            for name, mark, content, is_kept in noted:
+                self._seen.setdefault((name, mark), content)
+                if is_kept:
+                    self._used[name] = mark + content
 
     def save(self, *, whole: bool = False) -> None:
         """Write the cache, atomically; a cache that cannot be written is left as it was.

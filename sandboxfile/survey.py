@@ -1,13 +1,16 @@
 """What each template consists of right now: its files, its base, its keys. Reads, never writes."""
 
+import marshal
 import os
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from sandboxfile import (
     contents,
@@ -20,9 +23,11 @@ from sandboxfile import (
     translation,
     userdockerfile,
 )
+from sandboxfile.ahead import Ahead, is_possible
 from sandboxfile.config.document import complaint
 from sandboxfile.contents import Entry, Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.fresh import mark
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Keys
@@ -44,14 +49,17 @@ from sandboxfile.model import (
     Workspace,
 )
 from sandboxfile.places import Problem
-from sandboxfile.recall import Known, Recall
+from sandboxfile.recall import Known, Recall, Seen
 from sandboxfile.reference import ImageReference
-from sandboxfile.statcache import Digests
+from sandboxfile.statcache import Digests, Noted, StatCache
 from sandboxfile.translation import Translation
 from sandboxfile.userdockerfile import UserDockerfile
 
 # A value on one line of YAML, from its first character: in quotes, or up to what ends it.
 _VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\s)#)*""")
+
+_MANY = 200  # files read, from which on a second process is worth its start, and
+_FEW = 4  # templates that have to be left for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +82,15 @@ class Taken:
 class Surveyed:
     """One template with all that decides it; `keys` is None while a base is not resolved.
 
-    Where an earlier survey is `known` to hold, its files are looked for only when they are needed.
+    Where it is `known` what shows that all this is so, from an earlier run (`recalled`) or from
+    another process, the files are looked for only when they are needed.
     """
 
     template: Template
     keys: Keys | None
     take: Callable[[], Taken] = Taken
     known: Known | None = None
+    recalled: bool = False
     unresolved: tuple[str, ...] = ()
 
     @property
@@ -126,11 +136,14 @@ class Surveyed:
             yield from selection.entries
 
     @property
-    def seen(self) -> Iterable[tuple[str, os.stat_result]]:
-        """The `lstat` of what was read, from before it was, by absolute path."""
+    def seen(self) -> Iterable[Seen]:
+        """The mark of what was read, from before it was, by absolute path.
+
+        Going through it raises struct.error at a file of the year 2300.
+        """
         if self.known is not None:
             return self.known.seen
-        return ((entry.path, entry.stat) for entry in self.entries)
+        return ((entry.path, mark(entry.stat)) for entry in self.entries)
 
     @property
     def looked_at(self) -> frozenset[str]:
@@ -221,24 +234,18 @@ def survey(
     again, and what is found anew is added to it. Raises ConfigError with the problems of all
     templates at once.
     """
-    ground = Ground(workspace.root, workspace.files)
-    done: dict[str, Surveyed] = {}
-    problems = list[Problem]()
-    for name in ordered(workspace, names):
-        template = workspace.templates[name]
-        if isinstance(template.base, TemplateBase) and template.base.template not in done:
-            continue  # the parent has a problem of its own, which is reported
-        if isinstance(template.base, TemplateBase):
-            template = inherit.of_parent(template, done[template.base.template].template)
-        take = partial(_taken, workspace, ground, template, done, digests=digests, builder=builder)
-        identify = partial(_identified, template, done, resolved)
-        try:
-            done[name] = _one(template, done, take, identify, recall)
-        except ConfigError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise ConfigError(drawn(problems, workspace))
-    return Survey(done)
+    surveyor = _Surveyor(
+        workspace=workspace,
+        ground=Ground(workspace.root, workspace.files),
+        resolved=resolved,
+        digests=digests,
+        builder=builder,
+        recall=recall,
+    )
+    surveyor.all(ordered(workspace, names))
+    if surveyor.problems:
+        raise ConfigError(drawn(surveyor.problems, workspace))
+    return Survey(surveyor.done)
 
 
 def drawn(problems: Iterable[Problem], workspace: Workspace) -> Iterator[Problem]:
@@ -265,32 +272,173 @@ def _text(file: str, workspace: Workspace) -> str | None:
 Identity = tuple[Keys | None, tuple[str, ...]]  # or what is not resolved
 
 
-def _one(
-    template: Template,
-    done: Mapping[str, Surveyed],
-    take: Callable[[], Taken],
-    identify: Callable[[Taken], Identity],
-    recall: Recall | None,
-) -> Surveyed:
-    parent = _parent_key(template, done)
-    known = recall.find(template.name, parent=parent) if recall and parent is not None else None
-    if known is not None:
-        later = cache(partial(_retaken, template.name, take, identify, known.keys))
-        return Surveyed(template=template, keys=known.keys, take=later, known=known)
-    taken = take()
-    found, missing = identify(taken)
-    made = Surveyed(template=template, keys=found, take=lambda: taken, unresolved=missing)
-    if recall and found is not None and parent is not None:
-        recall.add(template.name, found, parent=parent, seen=made.seen, looked_at=made.looked_at)
-    return made
+class _Told(NamedTuple):
+    """What one process tells another of a template that it has surveyed, in plain data.
+
+    What is in `kept`, which `Recall` understands, is nowhere else; without it `paths`, `marks` and
+    `absent` are those of a `Known`. `noted` are the hashes of files that it needed.
+    """
+
+    name: str
+    parent: str
+    image_key: str
+    template_key: str
+    parts: dict[str, str]
+    kept: tuple[Any, ...] | None
+    noted: list[Noted]
+    paths: tuple[str, ...] = ()
+    marks: bytes = b""
+    absent: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> Known:
+        return Known(
+            keys=Keys(image_key=self.image_key, template_key=self.template_key, parts=self.parts),
+            paths=self.paths,
+            marks=self.marks,
+            absent=frozenset(self.absent),
+        )
 
 
-def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str | None:
-    """Return the image key of the template that this one is based on, None while it has none."""
+def _told(
+    made: Surveyed,
+    keys: Keys,
+    parent: str,
+    kept: tuple[Any, ...] | None,
+    noted: list[Noted],
+) -> bytes:
+    """Return what is told of a template. Raises struct.error for a file of the year 2300."""
+    told = _Told(
+        name=made.template.name,
+        parent=parent,
+        image_key=keys.image_key,
+        template_key=keys.template_key,
+        parts=dict(keys.parts),
+        kept=kept,
+        noted=noted,
+    )
+    if kept is None:
+        seen = dict(made.seen)
+        told = told._replace(
+            paths=tuple(seen), marks=b"".join(seen.values()), absent=tuple(made.looked_at)
+        )
+    return marshal.dumps(tuple(told))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Surveyor:
+    """Surveys templates, parents first; `told` has what a second process said of some."""
+
+    workspace: Workspace
+    ground: Ground
+    resolved: Mapping[str, str]
+    digests: Digests
+    builder: Builder
+    recall: Recall | None
+    done: dict[str, Surveyed] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    told: dict[str, _Told] = field(default_factory=dict)
+
+    def all(self, names: tuple[str, ...]) -> None:
+        """Survey all; where much has to be read, with a second process that begins at the end."""
+        second: Ahead | None = None
+        is_alone = not isinstance(self.digests, StatCache) or not is_possible()
+        before = 0 if is_alone else self._count
+        try:
+            for number, name in enumerate(names):
+                if second is not None:
+                    self.listen(second)
+                elif not is_alone and self._count - before >= _MANY and len(names) - number > _FEW:
+                    is_alone = True
+                    with suppress(OSError):  # there may be too many processes
+                        second = Ahead(self.backwards(names[number:]))
+                self.one(name)
+        finally:
+            if second is not None:
+                second.close()
+
+    @property
+    def _count(self) -> int:
+        return self.digests.count if isinstance(self.digests, StatCache) else 0
+
+    def one(self, name: str) -> None:
+        """Survey one template, or note its problems."""
+        template = self.workspace.templates[name]
+        if isinstance(template.base, TemplateBase):
+            if template.base.template not in self.done:
+                return  # the parent has a problem of its own, which is reported
+            template = inherit.of_parent(template, self.done[template.base.template].template)
+        try:
+            self.done[name] = self._surveyed(template)
+        except ConfigError as error:
+            self.problems.extend(error.problems)
+
+    def _surveyed(self, template: Template) -> Surveyed:
+        take = partial(
+            _taken,
+            *(self.workspace, self.ground, template, self.done),
+            digests=self.digests,
+            builder=self.builder,
+        )
+        identify = partial(_identified, template, self.done, self.resolved)
+        name, parent = template.name, _parent_key(template, self.done)
+        told = self._known(name, parent)
+        known = told or (self.recall.find(name, parent=parent) if self.recall and parent else None)
+        if known is not None:
+            later = cache(partial(_retaken, name, take, identify, known.keys))
+            return Surveyed(
+                template=template, keys=known.keys, take=later, known=known, recalled=not told
+            )
+        taken = take()
+        found, missing = identify(taken)
+        made = Surveyed(template=template, keys=found, take=lambda: taken, unresolved=missing)
+        if self.recall and found and parent:
+            known = self.recall.add(
+                name, found, parent=parent, seen=made.seen, looked_at=made.looked_at
+            )
+            return replace(made, known=known)
+        return made
+
+    # --- two processes -----------------------------------------------------------------------
+
+    def backwards(self, names: tuple[str, ...]) -> Iterator[bytes]:
+        """Survey from the last to the first, each after what it is based on, and tell of each."""
+        assert isinstance(self.digests, StatCache)
+        self.digests.noted()
+        for name in (each for last in reversed(names) for each in ordered(self.workspace, [last])):
+            if name not in self.done:
+                self.one(name)
+                made = self.done.get(name)
+                if made is not None and made.keys is not None and not made.recalled:
+                    kept = self.recall.told(name) if self.recall else None
+                    parent = _parent_key(made.template, self.done)
+                    with suppress(struct.error):  # a file of the year 2300 has no mark
+                        yield _told(made, made.keys, parent, kept, self.digests.noted())
+
+    def listen(self, second: Ahead) -> None:
+        """Take what the second process tells, from `backwards`."""
+        for answer in second.answered():
+            told = _Told(*marshal.loads(answer))  # of our own process  # noqa: S302
+            self.told[told.name] = told
+
+    def _known(self, name: str, parent: str) -> Known | None:
+        """Return what the second process found of a template, if it was based on the same."""
+        told = self.told.pop(name, None)
+        if told is None or told.parent != parent:
+            return None
+        assert isinstance(self.digests, StatCache)
+        self.digests.learn(told.noted)
+        if told.kept is not None and self.recall:
+            return self.recall.learn(name, told.kept)
+        return told.known
+
+
+def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str:
+    """Return the image key of what a template is based on: `-` for no template, "" for none yet."""
     if not isinstance(template.base, TemplateBase):
-        return ""
+        return "-"
     found = done[template.base.template].keys
-    return found.image_key if found else None
+    return found.image_key if found else ""
 
 
 def _retaken(

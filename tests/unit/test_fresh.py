@@ -459,7 +459,7 @@ def test_what_changed_while_the_run_looked_is_not_remembered(grown_old: Callable
 
 
 def test_what_changed_after_it_was_read_is_seen(grown_old: Callable[[], None]) -> None:
-    seen = {str(Path("file").absolute()): Path("file").lstat()}
+    seen = {str(Path("file").absolute()): fresh.mark(Path("file").lstat())}
     grown_old()
     Path("file").unlink()
     remember(seen=seen)

@@ -117,7 +117,7 @@ def test_only_templates_of_which_something_moved_are_looked_for_again(
 
     def known(planned: planning.Planned) -> set[str]:
         templates = planned.survey.templates
-        return {name for name, each in templates.items() if each.known is not None}
+        return {name for name, each in templates.items() if each.recalled}
 
     assert known(again()) == set()
     assert known(again()) == set(ALL)

@@ -87,7 +87,7 @@ def keys(found: Survey) -> Mapping[str, Keys | None]:
 
 
 def recalled(found: Survey) -> set[str]:
-    return {name for name, each in found.templates.items() if each.known is not None}
+    return {name for name, each in found.templates.items() if each.recalled}
 
 
 @pytest.mark.parametrize("builder", ["docker", "remote"])
