@@ -78,6 +78,18 @@ def test_each_copy_has_a_directory_of_its_own(root: Path) -> None:
         assert found.getmember("copy-3/link").linkname == "/usr/bin/python3"
 
 
+def test_the_files_that_keep_the_environment_are_in_a_directory_of_their_own() -> None:
+    kept = {"environment": b"A=1\n", "profile.d/a.sh": b"export A='1'\n"}
+    data = packed(*archive.members("FROM x\n", {}, NoCache(), kept))
+    assert [(each.name, oct(each.mode), each.size) for each in listed(data)] == [
+        (".sandboxfile/Dockerfile", "0o644", 7),
+        ("environment", "0o755", 0),
+        ("environment/environment", "0o644", 4),
+        ("environment/profile.d", "0o755", 0),
+        ("environment/profile.d/a.sh", "0o644", 13),
+    ]
+
+
 @pytest.mark.parametrize(
     ("mode", "file", "directory"),
     [

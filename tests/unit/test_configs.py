@@ -169,3 +169,10 @@ def test_the_engine_tells_of_its_own_images(configs: Configs) -> None:
     assert configs.in_engine("mine:1").user == "me"
     with pytest.raises(SandboxfileError, match="there is no image"):
         configs.in_engine("other:1")
+
+
+def test_what_the_engine_said_when_it_made_an_image_is_not_asked_again(configs: Configs) -> None:
+    configs.learn("other:1", {"User": "made"})
+    assert configs.in_engine("other:1").user == "made"
+    configs.learn("mine:1", {})  # an engine that said nothing
+    assert configs.in_engine("mine:1").user == "me"
