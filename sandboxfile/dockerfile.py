@@ -268,7 +268,10 @@ class _Draft:
     def environment_files(self, at: Position) -> None:
         self.group("the environment, for shells at run time")
         self.become("root", at)  # whoever is the user of an image that says nothing else
-        self.add(f"COPY {_json([f'{environment.DIRECTORY}/', f'{environment.ROOT}/'])}", at)
+        for path in (environment.PLAIN, environment.PROFILE):
+            # Each by its own name: a copied directory would have its mode changed, or be a link.
+            place = f"{environment.DIRECTORY}/{path}"
+            self.add(f"COPY {_json([place, f'{environment.ROOT}/{path}'])}", at)
 
 
 def _title(instruction: Instruction) -> str:

@@ -13,6 +13,7 @@ from sandboxfile import scripts
 
 ROOT = "/etc"  # where the files are, and what is copied to
 DIRECTORY = "environment"  # in the context
+PLAIN, PROFILE = (relpath(path, ROOT) for path in (scripts.ENVIRONMENT, scripts.PROFILE))
 # What Docker gives to commands of an image that sets no PATH (moby, `system.DefaultPathEnv`).
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -27,8 +28,8 @@ def files(variables: Mapping[str, str]) -> Mapping[str, bytes]:
     exports = (f"export {n}={_quoted(v)}\n" for n, v in kept if not _READ_ONLY.fullmatch(n))
     plain = (f"{n}={v}\n" for n, v in kept if v and not {'"', "\n"} & {*v})
     return {
-        relpath(scripts.ENVIRONMENT, ROOT): _encoded("".join(plain)),
-        relpath(scripts.PROFILE, ROOT): _encoded("".join(exports)),
+        PLAIN: _encoded("".join(plain)),
+        PROFILE: _encoded("".join(exports)),
     }
 
 

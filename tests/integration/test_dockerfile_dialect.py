@@ -240,6 +240,20 @@ def test_only_the_two_files_are_written(builder: Builder) -> None:
         assert said(box, "ls /etc/profile.d; id -u") == "99-image-env.sh\na.sh\n1000\n"
 
 
+@pytest.mark.parametrize(
+    ("script", "mode"),
+    [
+        ("mkdir -m 700 /etc/profile.d; chown 12 /etc/profile.d", "700 12"),
+        ("mkdir -p -m 711 /opt/profiles; ln -s /opt/profiles /etc/profile.d", "711 0"),
+    ],
+)
+def test_a_directory_of_profiles_stays_as_it_is(builder: Builder, script: str, mode: str) -> None:
+    image = builder.build(run(script), tag="profiles")
+    with builder.box(image) as box:
+        assert said(box, "stat -L -c '%a %u' /etc/profile.d/") == f"{mode}\n"
+        assert said(box, "stat -c '%a %u' /etc/profile.d/99-image-env.sh") == "644 0\n"
+
+
 def test_build_arguments_do_not_stay(hostile: Box) -> None:
     assert "SF_E" not in said(hostile, "cat /etc/environment /etc/profile.d/99-image-env.sh; env")
 

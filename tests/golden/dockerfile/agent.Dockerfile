@@ -30,6 +30,7 @@ RUN ["/bin/sh", "-c", "set -e; mkdir -p -- /home/user/app; chown -- user: /home/
 WORKDIR /home/user/app
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER user

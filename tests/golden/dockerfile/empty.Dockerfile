@@ -3,4 +3,5 @@ FROM docker.io/library/python@sha256:abababababababababababababababababababababa
 USER root
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]

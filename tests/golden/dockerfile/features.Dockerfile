@@ -17,6 +17,7 @@ ENV EMPTY=""
 
 # the environment, for shells at run time
 USER root
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER user

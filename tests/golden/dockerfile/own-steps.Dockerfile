@@ -25,6 +25,7 @@ USER root
 WORKDIR "/srv/my app"
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER node

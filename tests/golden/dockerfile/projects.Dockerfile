@@ -37,4 +37,5 @@ RUN ["/bin/sh", "-c", "set -e; export UV_NO_CACHE=1 UV_BREAK_SYSTEM_PACKAGES=1; 
 RUN ["/bin/sh", "-c", "set -e; export BUN_INSTALL_CACHE_DIR=/tmp/.bun; bun add -g prettier; rm -rf /tmp/.bun"]
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]

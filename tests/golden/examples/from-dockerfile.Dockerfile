@@ -7,4 +7,5 @@ USER root
 ENV SITE="/srv/site"
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]

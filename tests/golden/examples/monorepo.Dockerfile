@@ -10,7 +10,8 @@ ENV PYTHONUNBUFFERED="1"
 RUN ["/bin/sh", "-c", "set -e; if id -u user >/dev/null 2>&1; then exit 0; fi; shell=/bin/sh; if [ -x /bin/bash ]; then shell=/bin/bash; fi; if command -v useradd >/dev/null; then if grep -qs '^user:' /etc/group; then group=--gid=user; else group=--user-group; fi; useradd --no-log-init --create-home --home-dir /home/user --shell \"$shell\" \"$group\" user; exit 0; fi; id=1000; while grep -qs \"^[^:]*:[^:]*:$id:\" /etc/passwd /etc/group; do id=$((id+1)); done; grep -qs '^user:' /etc/group || echo user:x:$id: >> /etc/group; group=$(sed -n 's/^user:[^:]*://p' /etc/group); echo user:x:$id:${group%%:*}::/home/user:$shell >> /etc/passwd; if [ -f /etc/shadow ]; then echo 'user:!:::::::' >> /etc/shadow; fi; mkdir -p /home/user; chown $id:${group%%:*} /home/user"]
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER user
 
@@ -31,7 +32,8 @@ COPY ["copy-1/", "/opt/lib/"]
 COPY ["copy-2/agent.py", "/opt/agent/"]
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER user
 
@@ -52,7 +54,8 @@ COPY ["copy-1/", "/opt/lib/"]
 COPY ["copy-2/agent.py", "/opt/agent/"]
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER user
 
@@ -72,7 +75,8 @@ RUN ["/bin/sh", "-c", "set -e; mkdir -p -- /srv/web; chown -- user: /srv/web"]
 WORKDIR /srv/web
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER user
 
@@ -95,6 +99,7 @@ RUN ["/bin/sh", "-c", "set -e; mkdir -p -- /srv/web; chown -- user: /srv/web"]
 WORKDIR /srv/web
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER user

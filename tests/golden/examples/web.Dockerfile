@@ -20,6 +20,7 @@ RUN ["/bin/sh", "-c", "set -e; mkdir -p -- /srv/web; chown -- web: /srv/web"]
 WORKDIR /srv/web
 
 # the environment, for shells at run time
-COPY ["environment/", "/etc/"]
+COPY ["environment/environment", "/etc/environment"]
+COPY ["environment/profile.d/99-image-env.sh", "/etc/profile.d/99-image-env.sh"]
 
 USER web
