@@ -4,14 +4,16 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import RLock
+from threading import Event, RLock, Thread
 
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.local import schema
 
 FILE = "templates.db"  # in the data directory
+_EACH = 50  # changes between checkpoints, and
+_MOST = 10_000  # pages of the log, from which on whoever changes something makes one
 
 
 class Unkept(SandboxfileError):  # noqa: N818 - named for what it says
@@ -28,9 +30,11 @@ class Database:
         """Open the file, making its tables. Raises OSError, sqlite3.Error, SandboxfileError."""
         self.lock = RLock()
         self._connection = _open(directory)
+        self._checkpoints = _Checkpoints(directory / FILE)
 
     def close(self) -> None:
         with self.lock:
+            self._checkpoints.close()
             self._connection.close()
 
     @property
@@ -46,6 +50,7 @@ class Database:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
+                self._checkpoints.changed()
             except BaseException:
                 if self._connection.in_transaction:  # a full disk has ended it already
                     self._connection.execute("ROLLBACK")
@@ -54,7 +59,9 @@ class Database:
     def update(self, statement: str, *values: object) -> bool:
         """Carry out one statement; whether it changed anything. Raises Unkept."""
         with self.lock, _told():
-            return self._connection.execute(statement, values).rowcount > 0
+            found = self._connection.execute(statement, values).rowcount > 0
+            self._checkpoints.changed()
+            return found
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self.lock, _told():
@@ -62,6 +69,47 @@ class Database:
 
     def row(self, query: str, *values: object) -> sqlite3.Row | None:
         return next(iter(self.rows(query, *values)), None)
+
+
+class _Checkpoints:
+    """Carries changes from the log into the file in the background, so that no call waits for it.
+
+    That waits for the disk, several milliseconds; SQLite would do it at the end of some change.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._changes = 0
+        self._due = Event()
+        self._is_over = False
+        self._thread: Thread | None = None
+
+    def changed(self) -> None:
+        """Count a change; some begin a checkpoint. For those who hold the database's lock."""
+        self._changes += 1
+        if self._changes % _EACH == 0:
+            self._due.set()
+            if self._thread is None:
+                self._thread = Thread(target=self._make, daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """End the thread: the last connection that is closed carries over the rest."""
+        self._is_over = True
+        self._due.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _make(self) -> None:
+        db = sqlite3.connect(self._file, timeout=30, isolation_level=None)
+        try:
+            while not self._is_over:
+                self._due.wait()
+                self._due.clear()
+                with suppress(sqlite3.Error):  # a full disk: whoever changes something is told
+                    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            db.close()
 
 
 @contextmanager
@@ -93,6 +141,7 @@ def _open(directory: Path) -> sqlite3.Connection:
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")  # a process may die at any point, all stays
+        db.execute(f"PRAGMA wal_autocheckpoint = {_MOST}")
         for number, change in enumerate(schema.CHANGES[version:], version + 1):
             db.execute("BEGIN IMMEDIATE")
             for statement in change:
