@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxfile import app, environment, lockfile, survey
+from sandboxfile import app, environment, lockfile
 from sandboxfile.lockfile import ENGINE_PREFIX, Entry, Lock
+from sandboxfile.pins import pin_name
 
 FILES = (
     *(f"notes-{number}.txt" for number in range(5)),
@@ -177,7 +178,7 @@ def _git(directory: Path, environ: Mapping[str, str], *words: str) -> None:
 
 def pin(tree: Tree, image_id: str | None) -> None:
     """Say in the lock what the base is: an image of the engine, or one that nobody looks at."""
-    name = survey.pin_name(BASE)
+    name = pin_name(BASE)
     if image_id is None:
         lock, found = app.LOCK, {name: DIGEST}
     else:

@@ -13,10 +13,11 @@ from sandboxfile.fidelity import Finding
 from sandboxfile.frozen import dataclass
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, ImageBase
+from sandboxfile.pins import pin_name, pinned
 from sandboxfile.places import Problem
 from sandboxfile.plan import Decision, Known
 from sandboxfile.sharding import Shard
-from sandboxfile.survey import Survey, Surveyed, drawn, pin_name, pinned, survey
+from sandboxfile.survey import Survey, Surveyed, drawn, survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,11 @@ from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
 from sandboxfile.once import Once
+from sandboxfile.pins import pin_name
 from sandboxfile.places import Position
 from sandboxfile.reference import DOCKER_HUB, ImageReference
 from sandboxfile.registry import Registry
-from sandboxfile.survey import Survey, Surveyed, pin_name
+from sandboxfile.survey import Survey, Surveyed
 
 JOB = "resolve"
 

@@ -12,17 +12,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandboxfile import (
-    contents,
-    context,
-    dockerfile,
-    inherit,
-    keys,
-    reading,
-    steps,
-    translation,
-    userdockerfile,
-)
+from sandboxfile import inherit, keys, pins, reading, taking
 from sandboxfile.ahead import Ahead, is_possible
 from sandboxfile.config.document import complaint
 from sandboxfile.contents import Entry, Manifest, Selection
@@ -31,27 +21,20 @@ from sandboxfile.fresh import mark
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Keys
-from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import (
-    PLATFORM,
-    Account,
-    BootstrapBase,
     Builder,
-    Copy,
     DockerfileBase,
-    ImageBase,
     ImageConfig,
     InstallProject,
-    RemoteBase,
     Template,
     TemplateBase,
-    Workdir,
     Workspace,
 )
+from sandboxfile.pins import Identity
 from sandboxfile.places import Problem
 from sandboxfile.recall import Known, Recall, Seen
-from sandboxfile.reference import ImageReference
 from sandboxfile.statcache import Digests, Noted, StatCache
+from sandboxfile.taking import Taken
 from sandboxfile.translation import Translation
 from sandboxfile.userdockerfile import UserDockerfile
 
@@ -60,22 +43,6 @@ _VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\
 
 _MANY = 200  # files read, from which on a second process is worth its start, and
 _FEW = 4  # templates that have to be left for it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What a template takes of the workspace, and the content of it.
-
-    `whole` is the content of `context`, that of a Dockerfile. `below` are the files of the copies
-    in a Dockerfile that the service is to carry out.
-    """
-
-    selections: Mapping[int, Selection] = field(default_factory=dict)
-    manifests: Mapping[int, Manifest] = field(default_factory=dict)
-    dockerfile: UserDockerfile | None = None
-    context: Selection | None = None
-    whole: Manifest | None = None
-    below: Mapping[int, Selection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +94,7 @@ class Surveyed:
 
         Raises ConfigError for what the service cannot do, now that the image is known.
         """
-        return _translated(self.template, self.dockerfile, image)
+        return taking.translated(self.template, self.dockerfile, image)
 
     @property
     def entries(self) -> Iterator[Entry]:
@@ -204,21 +171,6 @@ def ordered(workspace: Workspace, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorter.static_order())
 
 
-def pin_name(base: ImageBase | BootstrapBase | str) -> str:
-    """Return the name under which a base is kept in `resolved` of the lock."""
-    if isinstance(base, BootstrapBase):
-        return f"{base.distribution}:{base.suite} {keys.short(_bootstrap(base))} {PLATFORM}"
-    text = base if isinstance(base, str) else base.image
-    return f"{ImageReference.parse(text).normalised} {PLATFORM}"
-
-
-def pinned(name: str, resolved: Mapping[str, str]) -> str | None:
-    """Return the digest that `resolved` has for a base, from a registry or from this engine."""
-    if "@sha256:" in name:
-        return "sha256:" + name.partition("@sha256:")[2].partition(" ")[0]
-    return resolved.get(name) or resolved.get(ENGINE_PREFIX + name)
-
-
 def survey(
     workspace: Workspace,
     names: Iterable[str],
@@ -267,9 +219,6 @@ def _text(file: str, workspace: Workspace) -> str | None:
         with suppress(OSError, UnicodeDecodeError):
             return reading.read(path, workspace.root).decode("utf-8")
     return None
-
-
-Identity = tuple[Keys | None, tuple[str, ...]]  # or what is not resolved
 
 
 class _Told(NamedTuple):
@@ -374,9 +323,13 @@ class _Surveyor:
             self.problems.extend(error.problems)
 
     def _surveyed(self, template: Template) -> Surveyed:
+        base = template.base
         take = partial(
-            _taken,
-            *(self.workspace, self.ground, template, self.done),
+            taking.take,
+            self.workspace,
+            self.ground,
+            template,
+            self.done[base.template].template if isinstance(base, TemplateBase) else None,
             digests=self.digests,
             builder=self.builder,
         )
@@ -452,222 +405,16 @@ def _retaken(
     return taken
 
 
-def _taken(
-    workspace: Workspace,
-    ground: Ground,
-    template: Template,
-    done: Mapping[str, Surveyed],
-    *,
-    digests: Digests,
-    builder: Builder,
-) -> Taken:
-    """Find and read what a template takes. Raises ConfigError."""
-    _check(template, done, builder)
-    selections = {
-        number: context.select(copy, ground) for number, copy in dockerfile.copies(template)
-    }
-    user_file, user_context = _dockerfile(template, workspace, ground)
-    return Taken(
-        selections=selections,
-        dockerfile=user_file,
-        context=user_context,
-        whole=keys.manifest(user_context, digests) if user_context else None,
-        manifests={n: keys.manifest(s, digests) for n, s in selections.items()},
-        below=_below(template, ground, user_file) if builder == "remote" else {},
-    )
-
-
 def _identified(
     template: Template,
     done: Mapping[str, Surveyed],
     resolved: Mapping[str, str],
     taken: Taken,
 ) -> Identity:
-    base, missing = _base_record(
-        template, done, resolved, user_file=taken.dockerfile, user_manifest=taken.whole
-    )
+    parent: Identity = None, ()
+    if isinstance(template.base, TemplateBase):
+        based_on = done[template.base.template]
+        parent = based_on.keys, based_on.unresolved
+    base, missing = pins.record(template, taken, resolved, parent)
     found = None if base is None else keys.of(template, base=base, manifests=taken.manifests)
     return found, missing
-
-
-def _check(template: Template, done: Mapping[str, Surveyed], builder: Builder) -> None:
-    """Refuse what the target's builder cannot do. Raises ConfigError."""
-    if builder == "docker":
-        _check_remote(template, done)
-        return
-    problems = [*steps.problems(template), *_unbuildable(template)]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _unbuildable(template: Template) -> Iterator[Problem]:
-    """Complain of a base that the service cannot begin with."""
-    hint = "build here instead: `builder: docker`, with a `registry`"
-    match template.base:
-        case BootstrapBase() as base:
-            text = f"the service cannot make {base.distribution} from its packages"
-            yield Problem(base.at, text, hint)
-        case _:
-            pass
-
-
-def _below(
-    template: Template, ground: Ground, user_file: UserDockerfile | None
-) -> Mapping[int, Selection]:
-    """Find what the service is to be sent for a Dockerfile. Raises ConfigError.
-
-    Variables that the image sets are not known here: nothing that they decide is complained of.
-    """
-    base, found = template.base, _translated(template, user_file, None)
-    if found is None:
-        return {}
-    assert isinstance(base, DockerfileBase)
-    whole = replace(template, instructions=found.instructions)
-    if problems := steps.problems(whole):
-        raise ConfigError(problems)
-    copies = [each for each in found.instructions if isinstance(each, Copy)]
-    below = {
-        number: context.select(copy, ground, dockerfile=base.dockerfile)
-        for number, copy in enumerate(copies, 1)
-    }
-    if problems := tuple(_untrue(below, found.unpacking)):
-        raise ConfigError(problems)
-    return below
-
-
-def _translated(
-    template: Template, user_file: UserDockerfile | None, image: ImageConfig | None
-) -> Translation | None:
-    base = template.base
-    if not isinstance(base, DockerfileBase):
-        return None
-    assert user_file is not None
-    return translation.translate(user_file, base, image)
-
-
-def _untrue(below: Mapping[int, Selection], unpacking: frozenset[int]) -> Iterator[Problem]:
-    """Complain of copies whose files would arrive otherwise than in an image."""
-    for number, selection in below.items():
-        packed = contents.packed(selection) if number in unpacking else None
-        if packed is not None:
-            text = f"the service cannot unpack `{packed}`, as `ADD` does"
-            yield Problem(selection.at, text, f"unpack it with `RUN`, or {translation.HINT}")
-        if contents.is_shut(selection):
-            text = "the service would let everybody enter directories, with this `--chmod`"
-            yield Problem(selection.at, text, "give directories `x` wherever they have `r`")
-
-
-def _check_remote(template: Template, done: Mapping[str, Surveyed]) -> None:
-    """Refuse instructions on a template that only the service has: it would have to run them."""
-    base = template.base
-    hint = "build on an image, or on a template of this workspace that is built on one"
-    if isinstance(base, TemplateBase):
-        parent = done[base.template].template.base
-        if isinstance(parent, RemoteBase):
-            text = f"`{base.template}` is `{parent.remote}` at the target and has no image here"
-            raise ConfigError([Problem(base.at, text, hint)])
-    if not isinstance(base, RemoteBase):
-        return
-    problems = [
-        Problem(each.at, f"this cannot be added to `{base.remote}`, which is at the target", hint)
-        for each in template.instructions
-        if not isinstance(each, Account | Workdir)  # user and directory are the service's to set
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _dockerfile(
-    template: Template, workspace: Workspace, ground: Ground
-) -> tuple[UserDockerfile, Selection] | tuple[None, None]:
-    base = template.base
-    if not isinstance(base, DockerfileBase):
-        return None, None
-    root = workspace.root
-    shown = _shown(base.dockerfile, root)
-    try:
-        text = reading.read(base.dockerfile, root).decode("utf-8")
-        parsed = userdockerfile.parse(text, file=shown, args=base.args, stage=base.stage)
-    except FileNotFoundError:
-        text = f"there is no Dockerfile `{shown}`"
-        raise ConfigError([Problem(base.at, text, _near(base.dockerfile, root))]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        text = f"the Dockerfile `{shown}` cannot be read: {reason}"
-        hint = "name a text file inside the workspace that you may read"
-        raise ConfigError([Problem(base.at, text, hint)]) from None
-    except SandboxfileError as error:
-        raise ConfigError([Problem(error.at or base.at, error.message, error.hint)]) from None
-    undeclared = [name for name in parsed.secrets if name not in workspace.secrets]
-    if undeclared:
-        text = f"the Dockerfile mounts secret `{undeclared[0]}`, which is not declared"
-        hint = f"add `secrets: {{{undeclared[0]}: {{env: NAME}}}}`"
-        raise ConfigError([Problem(base.at, text, hint)])
-    return parsed, context.select_context(base, ground)
-
-
-def _near(path: Path, root: Path) -> str:
-    """Name the files beside a missing Dockerfile that were meant, or what to do without any."""
-    from difflib import get_close_matches
-
-    try:
-        beside = sorted(each.name for each in path.parent.iterdir() if each.is_file())
-    except OSError:
-        return f"there is no directory `{_shown(path.parent, root)}` either: correct the path"
-    near = get_close_matches(path.name, beside, n=3, cutoff=0.5)
-    near += [name for name in beside if "dockerfile" in name.lower() and name not in near]
-    near = [name for name in near if not name.endswith(".dockerignore")]
-    paths = (_shown(path.with_name(name), root) for name in near[:3])
-    named = " or ".join(f"`{contents.shown(each)}`" for each in paths)
-    return f"did you mean {named}?" if named else "write it, or correct the path"
-
-
-def _shown(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _base_record(
-    template: Template,
-    done: Mapping[str, Surveyed],
-    resolved: Mapping[str, str],
-    *,
-    user_file: UserDockerfile | None,
-    user_manifest: Manifest | None,
-) -> tuple[Mapping[str, object] | None, tuple[str, ...]]:
-    """Return the base's part of the image key, or what has to be resolved before there is one."""
-    match template.base:
-        case ImageBase() | BootstrapBase() as base:
-            name = pin_name(base)
-            digest = pinned(name, resolved)
-            if digest is None:
-                return None, (name,)
-            if isinstance(base, BootstrapBase):
-                return keys.bootstrap_record(base, digest), ()
-            return keys.image_record(digest), ()
-        case TemplateBase() as base:
-            parent = done[base.template]
-            if parent.keys is None:
-                return None, parent.unresolved
-            return keys.template_record(parent.keys.image_key), ()
-        case RemoteBase() as base:
-            return keys.remote_record(base.remote), ()
-        case DockerfileBase() as base:
-            assert user_file is not None
-            assert user_manifest is not None
-            names = {image: pin_name(image) for image in user_file.images}
-            images = {image: pinned(name, resolved) for image, name in names.items()}
-            missing = tuple(names[image] for image, digest in images.items() if digest is None)
-            if missing:
-                return None, missing
-            record = keys.dockerfile_record(
-                user_file.sha256,
-                user_manifest,
-                stage=base.stage,
-                args=base.args,
-                images={image: digest for image, digest in images.items() if digest},
-            )
-            return record, ()
-
-
-def _bootstrap(base: BootstrapBase) -> Mapping[str, object]:
-    return keys.bootstrap_record(base, "")

@@ -24,14 +24,14 @@ from zlib import crc32
 
 from sandboxfile import __version__, model, reading
 from sandboxfile.config.given import Given
+from sandboxfile.fresh import MARK, mark, newest
 from sandboxfile.model import InstallProject, Workspace
 from sandboxfile.places import Position
 from sandboxfile.statcache import SLACK_NS
 
 _MAGIC = b"sfwork2\n"
 _HEADER = struct.Struct("<8sI5Q")  # magic, CRC-32 of the rest, lengths of the five parts
-_MARK = struct.Struct("<2q3Q")
-_ABSENT = b"\0" * _MARK.size
+_ABSENT = b"\0" * MARK.size
 _TUPLE, _MAP, _PATH, _POSITION = -1, -2, -3, -4
 CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.Workspace,
@@ -83,8 +83,7 @@ def write(file: Path, config: Path, given: Given, workspace: Workspace, *, since
     """
     paths = _paths(config, workspace)
     marks = _marks(paths)
-    newest = max((max(mark[:2]) for mark in _MARK.iter_unpack(marks)), default=0)
-    if newest + SLACK_NS > since:
+    if newest(marks) + SLACK_NS > since:
         return
     parts = (
         _name(config, given),
@@ -109,10 +108,9 @@ def identity(config: Path, given: Given, workspace: Workspace) -> tuple[bytes, i
     """
     paths = _paths(config, workspace)
     marks = _marks(paths)
-    newest = max((max(mark[:2]) for mark in _MARK.iter_unpack(marks)), default=0)
     values = _values([os.fsencode(name) for name in workspace.environment], given)
     parts = (_name(config, given), values, b"\0".join(paths), marks)
-    return sha256(b"".join(sha256(part).digest() for part in parts)).digest(), newest
+    return sha256(b"".join(sha256(part).digest() for part in parts)).digest(), newest(marks)
 
 
 # --- what it depends on ----------------------------------------------------------------------
@@ -165,11 +163,9 @@ def _marks(paths: Iterable[bytes]) -> bytes:
 
 def _mark(path: bytes) -> bytes:
     try:
-        found = os.lstat(path)
+        return mark(os.lstat(path))
     except OSError:
         return _ABSENT
-    times = found.st_mtime_ns, found.st_ctime_ns
-    return _MARK.pack(*times, found.st_size, found.st_ino, found.st_mode)
 
 
 def _joined(*parts: bytes) -> bytes:

@@ -9,8 +9,9 @@ import pytest
 from sandboxfile.config import load
 from sandboxfile.errors import ConfigError
 from sandboxfile.keys import Keys
+from sandboxfile.pins import pin_name, pinned
 from sandboxfile.statcache import NoCache
-from sandboxfile.survey import Survey, ordered, pin_name, pinned, survey
+from sandboxfile.survey import Survey, ordered, survey
 from tests.fakes.built import DIGEST, PINS
 from tests.fakes.shell import User
 

@@ -8,7 +8,7 @@ import pytest
 
 from sandboxfile.config import load
 from sandboxfile.lockfile import read
-from sandboxfile.survey import pin_name
+from sandboxfile.pins import pin_name
 from tests.fakes import built, push
 from tests.fakes.engine import Answer, serving
 from tests.fakes.mmdebstrap import WRITE, Tool
