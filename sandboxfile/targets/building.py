@@ -77,6 +77,7 @@ class Building:
     usable: Callable[[Registration], bool] = lambda _: True
     steps: tuple[failures.Asked, ...] = ()
     _begun: dict[Registration, Following] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)  # the builds that are said to go on
 
     @property
     def _name(self) -> str:
@@ -89,7 +90,9 @@ class Building:
         except Left:
             raise  # what was left goes on to count at the service
         except Cancelled:
-            self._tell_what_goes_on()
+            record = self._pending()
+            if record is not None and record.step in {"trigger", "triggered"}:
+                self._tell_what_goes_on(record.build_id)
             raise
         except BaseException:
             self.room.leave(self._name)
@@ -97,15 +100,15 @@ class Building:
         self.room.leave(self._name)
         return done
 
-    def _tell_what_goes_on(self) -> None:
-        record = self._pending()
-        if record is None or record.step not in {"trigger", "triggered"}:
+    def _tell_what_goes_on(self, build_id: str) -> None:
+        if build_id in self._told:
             return
+        self._told.add(build_id)
         # There is no public call that stops a build.
         rest = f"goes on at the service; {RESUME}"
         if not self.patience.outlived:
             rest = "ends with this run; run the same command again to build it"
-        self._notice(f"build {record.build_id} {rest}")
+        self._notice(f"build {build_id} {rest}")
 
     def prepared(self) -> str:
         """Register and prepare unless that is done; return what `prepare` returned."""
@@ -154,7 +157,9 @@ class Building:
         step = f"build {ids.build_id}"
         self.emit(StepStarted(job=self.job, step=step))
         try:
-            page = following.to_end()
+            # Told at once: a run that is stopped does not wait for what a slow disk holds up here.
+            with self.cancel.on_cancel(partial(self._tell_what_goes_on, ids.build_id)):
+                page = following.to_end()
         except Gone as error:
             self.record("closed", ids)
             return error
