@@ -321,7 +321,8 @@ def _run_tasks(runner: Any, dispatcher: Any, state: _Run, places: _Places, worke
     """Stand in for doit's own runners, which hand tasks out before there is a place for them."""
     from doit.exceptions import TaskFailed
 
-    done: queue.SimpleQueue[Job[Any]] = queue.SimpleQueue()
+    # No SimpleQueue: when a signal takes that past its time limit, it waits for ever (Python 3.11).
+    done: queue.Queue[Job[Any]] = queue.Queue()
     threads = [
         threading.Thread(target=_worker, args=(state, places, done), daemon=True)
         for _ in range(workers)
@@ -350,7 +351,7 @@ def _run_tasks(runner: Any, dispatcher: Any, state: _Run, places: _Places, worke
         thread.join()
 
 
-def _worker(state: _Run, places: _Places, done: "queue.SimpleQueue[Job[Any]]") -> None:
+def _worker(state: _Run, places: _Places, done: "queue.Queue[Job[Any]]") -> None:
     while (taken := places.take()) is not None:
         job, ready = taken
         state.work(job, ready)
@@ -371,7 +372,7 @@ def _ready(runner: Any, dispatcher: Any, node: Any) -> Iterator[str]:
             node = None
 
 
-def _next(state: _Run, places: _Places, done: "queue.SimpleQueue[Job[Any]]") -> Job[Any]:
+def _next(state: _Run, places: _Places, done: "queue.Queue[Job[Any]]") -> Job[Any]:
     """Wait for a job to end, with eyes open for what stops the run."""
     while True:
         state.look_up()

@@ -266,6 +266,34 @@ def press(number: int) -> Callable[[Results], None]:
     return job
 
 
+def test_a_signal_whose_handler_takes_long_does_not_end_the_watch() -> None:
+    """Python 3.11's SimpleQueue waits for ever when a signal takes it past its time limit."""
+    handled, watched = threading.Event(), threading.Event()
+
+    def handle(*_: object) -> None:
+        time.sleep(0.2)
+        handled.set()
+
+    def idle() -> None:
+        if handled.is_set():
+            watched.set()
+
+    def job(_: Results) -> bool:
+        time.sleep(0.2)  # let the main thread come to where it waits
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return watched.wait(20)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        watch: Job[bool] = Job("build:watch", job)
+        results = run([watch], settled=lambda _: None, cancel=Cancel(), idle=idle)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert results.outcomes["build:watch"].status == "done"
+    assert results[watch]
+
+
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_run_and_settles_every_job(number: signal.Signals) -> None:
