@@ -147,14 +147,7 @@ class Resolver:
     def _anew(self, base: BootstrapBase) -> bootstrap.Archive:
         text = f"making {base.distribution} {base.suite} anew, of the packages there are now"
         self.emit(Notice(job=JOB, text=text))
-        return bootstrap.archive(
-            base,
-            cache=self.bootstrap_cache,
-            mirror=self.mirror,
-            emit=self.emit,
-            cancel=self.cancel,
-            anew=True,
-        )
+        return self._made(base, anew=True)
 
     def archive(self, base: BootstrapBase) -> bootstrap.Archive:
         """Make the root filesystem of a bootstrapped base, or take it from the cache."""
@@ -170,12 +163,16 @@ class Resolver:
             )
         text = f"making {base.distribution} {base.suite} from its packages; this is done once"
         self.emit(Notice(job=JOB, text=text))
+        return self._made(base)
+
+    def _made(self, base: BootstrapBase, *, anew: bool = False) -> bootstrap.Archive:
         return bootstrap.archive(
             base,
             cache=self.bootstrap_cache,
             mirror=self.mirror,
             emit=self.emit,
             cancel=self.cancel,
+            anew=anew,
         )
 
     def _image(self, image: str, name: str, at: Position) -> dict[str, str]:
