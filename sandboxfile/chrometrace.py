@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from sandboxfile import writing
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.graph import Outcome
 from sandboxfile.schedule import kind_of
@@ -37,13 +38,8 @@ def write(path: Path, timeline: Timeline, *, critical: Collection[str] = ()) -> 
 
     Raises SandboxfileError.
     """
-    new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        try:
-            new.write_text(json.dumps(document(timeline, critical=critical)), encoding="utf-8")
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        writing.whole(path, json.dumps(document(timeline, critical=critical)).encode())
     except OSError as error:
         raise SandboxfileError(
             f"the profile cannot be written to `{path}`: {error.strerror}"

@@ -12,13 +12,12 @@ a request.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import imageconfig, reading
+from sandboxfile import imageconfig, reading, writing
 from sandboxfile.engines import Engine
 from sandboxfile.errors import Unreachable
 from sandboxfile.frozen import dataclass, field
@@ -143,8 +142,6 @@ class Configs:
             "config": documents.config.decode(errors="surrogateescape"),
         }
         path = self._path(digest)
-        new = path.with_name(f"{path.name}.{os.getpid()}")
         with suppress(OSError):  # it only saves a request
             path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(json.dumps(record), encoding="utf-8")
-            new.replace(path)
+            writing.whole(path, json.dumps(record).encode())

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sandboxfile import flock, reading
+from sandboxfile import flock, reading, writing
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import NAME
 
@@ -145,11 +145,4 @@ def _wait_for_turn(directory: int) -> None:
 def _write(path: Path, known: Mapping[str, Cost]) -> None:
     jobs = {key: [cost.seconds, cost.bytes] for key, cost in known.items()}
     text = json.dumps({"version": VERSION, "jobs": jobs}, separators=(",", ":"))
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        new.unlink(missing_ok=True)
-        with new.open("x", encoding="utf-8") as file:
-            file.write(text)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    writing.whole(path, text.encode())

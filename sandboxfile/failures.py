@@ -5,13 +5,12 @@ written is no failure. A file each, so that runs at the same time do not disturb
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from sandboxfile import reading
+from sandboxfile import reading, writing
 from sandboxfile.frozen import dataclass
 
 DIRECTORY = "failed"  # in the state directory; below it one for each target
@@ -50,11 +49,9 @@ class Failure:
 def keep(state: Path, target: str, template: str, failure: Failure) -> None:
     """Remember a failure; where that cannot be, it is lost."""
     path = _path(state, target, template)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new.write_text(json.dumps(failure.as_json), encoding="utf-8")
-        new.replace(path)
+        writing.whole(path, json.dumps(failure.as_json).encode())
 
 
 def forget(state: Path, target: str, template: str) -> None:

@@ -1,6 +1,5 @@
 """The image of a template: what it is built on, its Dockerfile, and the build in the engine."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from sandboxfile import (
     environment,
     inherit,
     keys,
+    writing,
 )
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
@@ -365,7 +365,5 @@ def write(directory: Path, template: str, name: str, text: str) -> Path:
     """Write what people may want to read of a template's build, atomically."""
     path = directory / template / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    writing.whole(path, text.encode())
     return path

@@ -4,14 +4,12 @@ A cache: a record that is missing, unreadable or of another build means that no 
 """
 
 import json
-import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from sandboxfile import reading
+from sandboxfile import reading, writing
 from sandboxfile.contents import Manifest
 from sandboxfile.frozen import dataclass
 
@@ -47,14 +45,9 @@ class Manifests:
         """
         record = {"version": _VERSION, "image_key": image_key, "parts": _plain(contents)}
         path = self._path(name)
-        new = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                new.write_text(json.dumps(record, separators=(",", ":")), encoding="ascii")
-                new.replace(path)
-            finally:
-                new.unlink(missing_ok=True)
+            writing.whole(path, json.dumps(record, separators=(",", ":")).encode("ascii"))
 
     def changes(
         self, name: str, image_key: str, contents: Mapping[str, Iterable[Manifest]]

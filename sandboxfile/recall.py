@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from sandboxfile import fresh, reading
+from sandboxfile import fresh, reading, writing
 from sandboxfile.fresh import MARK
 from sandboxfile.frozen import dataclass
 from sandboxfile.keys import Keys
@@ -222,15 +222,9 @@ class Recall:
         if not self._changed:
             return
         body = marshal.dumps({template: tuple(kept) for template, kept in self._kept.items()})
-        new = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         with suppress(OSError):
-            try:
-                with new.open("xb") as out:
-                    out.write(_HEADER.pack(_MAGIC, crc32(body), self._name) + body)
-                new.replace(self._file)
-                self._changed = False
-            finally:
-                new.unlink(missing_ok=True)
+            writing.whole(self._file, _HEADER.pack(_MAGIC, crc32(body), self._name) + body)
+            self._changed = False
 
 
 def _load(file: Path, name: bytes) -> dict[str, _Kept]:

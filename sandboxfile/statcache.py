@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 from zlib import crc32
 
-from sandboxfile import reading
+from sandboxfile import reading, writing
 from sandboxfile.errors import SandboxfileError
 
 SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
@@ -238,9 +238,4 @@ def _store(path: Path, records: dict[str, bytes]) -> None:
     body = b"".join([*(records[name] for name in ordered), names])
     header = _HEADER.pack(_MAGIC, crc32(body), len(ordered), len(names))
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        new.write_bytes(header + body)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    writing.whole(path, header + body)

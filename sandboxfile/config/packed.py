@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from sandboxfile import __version__, model, reading
+from sandboxfile import __version__, model, reading, writing
 from sandboxfile.config.given import Given
 from sandboxfile.fresh import MARK, mark, newest
 from sandboxfile.model import InstallProject, Workspace
@@ -92,13 +92,7 @@ def write(file: Path, config: Path, given: Given, workspace: Workspace, *, since
         marks,
         marshal.dumps(_packed(workspace)),
     )
-    new = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
-        with new.open("xb") as out:
-            out.write(_joined(*parts))
-        new.replace(file)
-    finally:
-        new.unlink(missing_ok=True)
+    writing.whole(file, _joined(*parts))
 
 
 def identity(config: Path, given: Given, workspace: Workspace) -> tuple[bytes, int]:

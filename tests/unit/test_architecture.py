@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
     ("frozen",),
-    ("collector", "places", "fresh", "reading", "schedule", "ahead"),
+    ("collector", "places", "fresh", "reading", "writing", "schedule", "ahead"),
     ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact", "drawing"),
     (
