@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from posixpath import relpath
 
 from sandboxfile import scripts
+from sandboxfile.model import VARIABLE
 
 ROOT = "/etc"  # where the files are, and what is copied to
 DIRECTORY = "environment"  # in the context
@@ -17,15 +18,13 @@ PLAIN, PROFILE = (relpath(path, ROOT) for path in (scripts.ENVIRONMENT, scripts.
 # What Docker gives to commands of an image that sets no PATH (moby, `system.DefaultPathEnv`).
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LEFT_OUT = re.compile(scripts.LEFT_OUT)
-_READ_ONLY = re.compile(scripts.READ_ONLY)
 
 
 def files(variables: Mapping[str, str]) -> Mapping[str, bytes]:
     """Return the files' content by their path below `ROOT`, for an image with these variables."""
     kept = tuple(sorted(_kept({"PATH": PATH, **variables}), key=_line))
-    exports = (f"export {n}={_quoted(v)}\n" for n, v in kept if not _READ_ONLY.fullmatch(n))
+    exports = (f"export {n}={_quoted(v)}\n" for n, v in kept if not scripts.is_read_only(n))
     plain = (f"{n}={v}\n" for n, v in kept if v and not {'"', "\n"} & {*v})
     return {
         PLAIN: _encoded("".join(plain)),
@@ -35,7 +34,7 @@ def files(variables: Mapping[str, str]) -> Mapping[str, bytes]:
 
 def _kept(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in variables.items():
-        if _NAME.fullmatch(name) and not _LEFT_OUT.fullmatch(name):
+        if VARIABLE.fullmatch(name) and not _LEFT_OUT.fullmatch(name):
             yield name, value
 
 

@@ -12,14 +12,13 @@ from posixpath import basename
 from shlex import join
 
 from sandboxfile.frozen import dataclass, field
-from sandboxfile.model import Env, ImageConfig, Template
+from sandboxfile.model import VARIABLE, Env, ImageConfig, Template
 
 # Each machine, shell or session has its own.
 SESSION = frozenset({"HOSTNAME", "HOME", "PWD", "OLDPWD", "SHLVL", "_", "TERM"})
 _TAKEN = frozenset({"ready", "start", "user", "workdir"})
 ROOT = frozenset({"", "root", "0"})
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"[-0-9.]+$")
 # What an image runs when it is asked for nothing in particular: waiting for somebody to type.
@@ -129,7 +128,7 @@ def _variables(template: Template) -> Mapping[str, str]:
 
 def is_variable(name: str) -> bool:
     """Tell whether a shell can have a variable of this name (POSIX, 3.216)."""
-    return _VARIABLE.fullmatch(name) is not None
+    return VARIABLE.fullmatch(name) is not None
 
 
 def user(config: ImageConfig) -> str | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from shlex import join, quote
 
-from sandboxfile.model import Install, InstallProject, Manager
+from sandboxfile.model import VARIABLE, Install, InstallProject, Manager
 
 
 def _script(*commands: str) -> str:
@@ -125,9 +125,8 @@ ENVIRONMENT = "/etc/environment"
 LEFT_OUT = "HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH"
 # bash complains about these at each login.
 READ_ONLY = "BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID"
+_READ_ONLY = re.compile(READ_ONLY)
 
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Takes every variable from the environment of the shell that runs it, as `env -i` would, which some
 # images lack. Of values with newlines, what looks like a name is no variable, or is one to go too.
 _FORGET = (
@@ -135,6 +134,11 @@ _FORGET = (
     r"'s/^(export|declare|typeset)( -[A-Za-z]+)? ([A-Za-z_][A-Za-z0-9_]*)(=.*)?$/\3/p'); "
     'do (unset "$each") 2>/dev/null && unset "$each"; done'  # none that is read-only
 )
+
+
+def is_read_only(name: str) -> bool:
+    """Tell whether a shell keeps this variable for itself."""
+    return _READ_ONLY.fullmatch(name) is not None
 
 
 def environment(
@@ -180,10 +184,9 @@ def set_environment(
     The environment of the process is not looked at: where a service runs a step, it is that of
     the machine. `is_first` begins the files anew.
     """
-    named = {name: value for name, value in values.items() if _VARIABLE.fullmatch(name)}
-    fixed = re.compile(READ_ONLY)
-    given = [f"{name}={value}" for name, value in named.items() if not fixed.fullmatch(name)]
-    more = tuple(f"{name}={value}" for name, value in named.items() if fixed.fullmatch(name))
+    named = {name: value for name, value in values.items() if VARIABLE.fullmatch(name)}
+    given = [f"{name}={value}" for name, value in named.items() if not is_read_only(name)]
+    more = tuple(f"{name}={value}" for name, value in named.items() if is_read_only(name))
     write = environment(more=more, profile=profile, plain=plain)
     commands = [_FORGET]
     if not is_first:
@@ -198,12 +201,11 @@ def with_variables(values: Mapping[str, str], command: tuple[str, ...]) -> str:
 
     That program itself, which some images lack, is needed for names alone that no shell can have.
     """
-    odd = {name: value for name, value in values.items() if not _VARIABLE.fullmatch(name)}
+    odd = {name: value for name, value in values.items() if not VARIABLE.fullmatch(name)}
     told = [quote(f"{name}={value}") for name, value in odd.items()]
-    fixed = re.compile(READ_ONLY)
     exports = [
         f"(export {given}) 2>/dev/null && export {given}"
-        if fixed.fullmatch(name)
+        if is_read_only(name)
         else f"export {given}"
         for name, value in values.items()
         if name not in odd

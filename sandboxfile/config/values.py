@@ -10,7 +10,7 @@ import re
 from sandboxfile.config import leaks
 from sandboxfile.config.document import INVISIBLE, quoted
 from sandboxfile.config.problems import Fault
-from sandboxfile.model import NAME, TAG, UUID
+from sandboxfile.model import NAME, TAG, UUID, VARIABLE
 from sandboxfile.tags import is_content
 
 COMMAND_LIMIT = 8 << 10  # bytes of a start or ready command
@@ -20,7 +20,6 @@ SCRIPT_LIMIT = 64 << 10  # bytes of a script that runs while building
 _NAME_LIMIT = 128
 _CONTROL = r"[\x00-\x1f]"
 _NOT_IN_SCRIPT = r"[\x00-\x08\x0b-\x1f]"
-_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _REFERABLE = r"[A-Za-z_][A-Za-z0-9_-]*"
 _OURS = ("NOVITA_", "E2B_", "SANDBOXFILE_")
 # How tools call the variables of the environment that they read a secret from.
@@ -95,7 +94,7 @@ def environment_variable(text: str) -> Fault | None:
 
     Never one that is called a secret: a proposal to change the file could have it built in.
     """
-    if not re.fullmatch(_VARIABLE, text):
+    if not VARIABLE.fullmatch(text):
         hint = "names have letters, digits and `_`, no digit first"
         return Fault(f"{quoted(text)} is not the name of an environment variable", hint)
     if re.search(_CONFIDENTIAL, text):
@@ -137,11 +136,11 @@ def invisible(text: str, *, newlines: bool = False) -> Fault | None:
 
 def variable(text: str) -> Fault | None:
     """Check the name of an environment variable."""
-    if not re.fullmatch(_VARIABLE, text):
+    if not VARIABLE.fullmatch(text):
         message = f"{quoted(text)} is not the name of an environment variable"
         folded = re.sub(r"[^A-Za-z0-9_]", "_", text)
         hint = "names have letters, digits and `_`, no digit first"
-        is_near = text.isascii() and re.fullmatch(_VARIABLE, folded)
+        is_near = text.isascii() and VARIABLE.fullmatch(folded)
         return Fault(message, f"write `{folded}`" if is_near else hint)
     if text.startswith(_OURS):
         hint = "choose another name; keys are given when a sandbox starts"
@@ -321,7 +320,7 @@ def snapshot(text: str) -> Fault | None:
 
 def argument(text: str) -> Fault | None:
     """Check the name of a build argument."""
-    if re.fullmatch(_VARIABLE, text):
+    if VARIABLE.fullmatch(text):
         return None
     hint = "names have letters, digits and `_`, no digit first"
     return Fault(f"{quoted(text)} is not the name of a build argument", hint)
@@ -342,7 +341,7 @@ def secret_id(text: str) -> Fault | None:
 
 def secret_variable(text: str) -> Fault | None:
     """Check the variable that a build secret is read from: never one with our own keys."""
-    if not re.fullmatch(_VARIABLE, text):
+    if not VARIABLE.fullmatch(text):
         return variable(text)
     if text.startswith(_OURS):
         hint = "a build could send it away: give the build a variable of its own"

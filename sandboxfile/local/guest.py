@@ -15,12 +15,11 @@ from sandboxfile.errors import BuildFailed
 from sandboxfile.frozen import dataclass
 from sandboxfile.local.copying import Place
 from sandboxfile.local.records import Setting
-from sandboxfile.model import Resources
+from sandboxfile.model import VARIABLE, Resources
 
 DEFAULT_USER = "user"
 Tell = Callable[[Literal["stdout", "stderr"], str], None]  # takes a line of a command's output
 _STANDARD = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What a root shell would expand or end the string at; `\$` and `\\` stay as they are.
 _DELICATE = re.compile(r"\\[$\\]|[\"`\\]|\$\(")
 
@@ -213,7 +212,7 @@ def _with_standard(path: str) -> str:
 
 def _check_names(pairs: tuple[tuple[str, str], ...]) -> None:
     for name, value in pairs:
-        if not _VARIABLE.fullmatch(name):
+        if not VARIABLE.fullmatch(name):
             raise ValueError(f"'{name}' is not a name of an environment variable")
         if "\0" in value:
             raise ValueError(f"the value of '{name}' contains a null character")
