@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sandboxfile import app, errors, git, lockfile, lockmerge, planning, process, upgrades
+from sandboxfile import app, errors, git, lockfile, lockmerge, planning, process
 from sandboxfile.commands import outdated
 from sandboxfile.config import finding
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
@@ -68,10 +68,7 @@ def _upgrade(args: argparse.Namespace) -> int:
         planning.record_pins(
             it.session, {pin: digest for each in changed for pin, digest in each.pins.items()}
         )
-    if args.json:
-        sys.stdout.write(json.dumps(upgrades.as_json(found), indent=2) + "\n")
-    else:
-        sys.stdout.write(upgrades.table(changed))
+    outdated.show(args, found, changed)
     if not args.quiet:
         sys.stderr.write(_upgraded(len(changed), len(found)))
     return errors.DONE
@@ -80,7 +77,7 @@ def _upgrade(args: argparse.Namespace) -> int:
 def _upgraded(changed: int, found: int) -> str:
     if not changed:
         return f"the lock has all {found} bases as they are now\n"
-    bases = "1 base" if changed == 1 else f"{changed} bases"
+    bases = _counted(changed, "base")
     return f"{bases} pinned anew; `sandboxfile build` builds what starts from there\n"
 
 

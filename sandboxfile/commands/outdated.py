@@ -25,10 +25,7 @@ def run(args: argparse.Namespace) -> int:
     with opened(args) as it:
         found = asked(it.session, args.names)
         moved = [each for each in found if each.has_moved]
-        if args.json:
-            sys.stdout.write(json.dumps(upgrades.as_json(found), indent=2) + "\n")
-        else:
-            sys.stdout.write(upgrades.table(moved))
+        show(args, found, moved)
         if not args.quiet:
             sys.stderr.write(_summary(found, moved))
         raise_unknown(it.session, found)
@@ -40,6 +37,14 @@ def asked(session: Session, names: Sequence[str]) -> tuple[Upgrade, ...]:
     if session.args.offline:
         raise UsageError("what bases are now is asked of registries, and `--offline` is given")
     return upgrades.find(session, names)
+
+
+def show(args: argparse.Namespace, found: Sequence[Upgrade], rows: Sequence[Upgrade]) -> None:
+    """Print all that was found as JSON, or `rows` of it as a table."""
+    if args.json:
+        sys.stdout.write(json.dumps(upgrades.as_json(found), indent=2) + "\n")
+    else:
+        sys.stdout.write(upgrades.table(rows))
 
 
 def raise_unknown(session: Session, found: Sequence[Upgrade]) -> None:
