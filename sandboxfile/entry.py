@@ -18,8 +18,12 @@ def run() -> None:
     except KeyboardInterrupt:  # as the second stage ends then
         os.write(2, b"interrupted\n")
         os._exit(130)
+    import signal
+
     from sandboxfile.main import main
 
+    # Who started us may ignore it, and the system then forgets how our children end (POSIX, wait).
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A stream that was closed when we were started is None.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:

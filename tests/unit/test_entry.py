@@ -111,3 +111,20 @@ def test_the_first_stage_imports_next_to_nothing(user: User, grown_old: Callable
         "sandboxfile", "sandboxfile.entry", "sandboxfile.fresh", "_struct", "struct",
         "_sha2", "_sha256",  # of which a Python has one
     }  # fmt: skip
+
+
+def test_who_ignores_the_ends_of_children_is_told_of_failures_all_the_same(user: User) -> None:
+    """Some supervisors do, and programs that they start inherit it."""
+    user.write("novita.yaml", "version: 1\nname: x\nbase: debian:12\n")
+    user.process(["git", "init", "-q"])
+    argv = ("list", "--since", "no-such-commit")
+    ignoring = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'sandboxfile', *sys.argv[1:]])\n"
+    )
+
+    ran = user.command(*argv, python=("-c", ignoring))
+
+    assert ran == user.command(*argv)
+    assert ran.code == 64
