@@ -5,6 +5,9 @@ same again. Whatever is unusual (another option, a missing or foreign record, on
 a stat) sends the run to the second stage, which reads content; a record is never a source of
 truth and may be deleted at any time.
 
+Of the directories on the way to all that, which are not looked at themselves, only the inode is
+compared: one that was replaced, by a link out of the workspace it may be, has the same files in it.
+
 A record is trusted only if everything in it was older, by two seconds, than the run that made it
 (git's rule for racy entries; two seconds is the coarsest clock of a common file system).
 
@@ -23,8 +26,8 @@ SLACK_NS = 2_000_000_000
 TIMES = "\0"  # stands in what goes to standard output where the seconds of the run belong
 
 _COMMANDS = frozenset({"build", "plan"})
-_MAGIC = b"sffresh2"
-_HEADER = Struct("<8s6Q")  # and the lengths of the parts, in the order of `_parts`
+_MAGIC = b"sffresh3"
+_HEADER = Struct("<8s8Q")  # and the lengths of the parts, in the order of `_parts`
 MARK = Struct("<2q3Q")  # of an `lstat`: mtime, ctime, size, inode, mode
 _CHUNK = 4096  # paths compared at a time: the first that differs ends it
 _MANY = 5_000  # paths from which on a second process is worth its start
@@ -120,10 +123,12 @@ def _option(short: str, name: str, argv: "list[str]", environ: "dict[str, str]")
 def _answer(root: str, path: str, environ: "dict[str, str]") -> "tuple[str, str] | None":
     """Return what a record says, None unless all of it is still as it was."""
     try:
-        told, printed, read, absent, paths, marks = _parts(_content(path))
+        told, printed, read, absent, ways, inodes, paths, marks = _parts(_content(path))
         if read != _values(read.decode().split()[1:], environ):
             return None
-        if not _is_of(root, paths, marks) or not _are_absent(absent) or not _are(paths, marks):
+        if not _is_of(root, paths, marks) or not _are_absent(absent):
+            return None
+        if not _lead(ways, inodes) or not _are(paths, marks):
             return None
         return told.decode(), printed.decode()
     except (OSError, ValueError, error):
@@ -165,6 +170,22 @@ def _is_of(root: str, paths: bytes, marks: bytes) -> bool:
 
 def _are_absent(paths: bytes) -> bool:
     return not any(os.path.lexists(path) for path in paths.split(b"\0") if path)
+
+
+def _lead(ways: bytes, inodes: bytes) -> bool:
+    """Say whether the directories on the way are the same ones."""
+    names = ways.split(b"\0")
+    names.pop()
+    return _packed([_inode(os.lstat(name)) for name in names]) == inodes
+
+
+def _inode(stat: "os.stat_result | None") -> int:
+    """Return the inode of a directory, 0 for what is none."""
+    return stat.st_ino if stat and stat.st_mode & _KIND == _DIRECTORY else 0
+
+
+def _packed(inodes: "list[int]") -> bytes:
+    return Struct(f"<{len(inodes)}Q").pack(*inodes)
 
 
 # --- comparing -------------------------------------------------------------------------------
@@ -248,6 +269,7 @@ def remember(
     config: str,
     since: int,
     paths: "list[str]",
+    ways: "tuple[str, ...]" = (),
     seen: "dict[str, bytes] | None" = None,
     told: str,
     printed: str = "",
@@ -256,15 +278,19 @@ def remember(
     """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
 
     `here` is where it was started, `config` the path of the root's `novita.yaml`, `paths` what
-    else it looked for, there or not, all absolute. `seen` has the `mark` of what it read, from
-    before it did. `read` are names of variables of the environment that it read besides those of
-    every run; `told` and `printed` are what it wrote to standard error and standard output.
+    else it looked for, there or not, all absolute; `ways` are directories that lead to any of it,
+    of which only that they are the same counts. `seen` has the `mark` of what it read, from before
+    it did. `read` are names of variables of the environment that it read besides those of every
+    run; `told` and `printed` are what it wrote to standard error and standard output.
 
     Nothing is kept if some of it is too young to be trusted, or changed since the run began.
     """
     root = os.path.dirname(config)  # noqa: PTH120
     try:
-        found, absent = _looked_at(config, paths, seen or {})
+        directories = {way: inode for way in ways if (inode := _inode(_stat(way)))}
+        others = [way for way in ways if way not in directories]
+        found, absent = _looked_at(config, [*paths, *others], seen or {})
+        inodes = {way: inode for way, inode in directories.items() if way not in found}
         marks = b"".join(found.values())
         if newest(marks) + SLACK_NS > since:
             return
@@ -273,6 +299,8 @@ def remember(
             printed.encode(),
             _values(list(read), environ),
             _joined(absent, here, root),
+            _joined(list(inodes), here, root),
+            _packed(list(inodes.values())),
             _joined(list(found), here, root),
             marks,
         )

@@ -54,7 +54,8 @@ def remember(
             paths |= each.looked_at
     except struct.error:  # a file of the year 2300 has no mark
         return
-    paths.update(_behind_links([*before, *paths]))
+    ways, linked = _ways({*seen, *paths}, workspace), set(_behind_links([*before, *paths]))
+    linked.update(_behind_links(ways))
     fresh.remember(
         __version__,
         args.given,
@@ -62,7 +63,8 @@ def remember(
         here=args.here,
         config=str(workspace.file),
         since=args.since,
-        paths=sorted(paths),
+        paths=sorted(paths | linked),
+        ways=tuple(sorted(ways | _ways(linked, workspace))),
         seen=seen,
         told=told,
         printed=printed,
@@ -111,3 +113,16 @@ def _behind_links(paths: Iterable[str]) -> Iterable[str]:
     for path in paths:
         if os.path.islink(path):  # noqa: PTH114
             yield from reading.way(path)
+
+
+def _ways(paths: Iterable[str], workspace: Workspace) -> set[str]:
+    """Return the directories in the workspace that lead to paths; of the ends of links, too."""
+    real = os.path.realpath(workspace.root)
+    tops = tuple(top.rstrip("/") + "/" for top in (str(workspace.root), real))
+    ways: set[str] = set()
+    for path in paths:
+        way = path.rpartition("/")[0]
+        while way not in ways and way.startswith(tops):
+            ways.add(way)
+            way = way.rpartition("/")[0]
+    return ways

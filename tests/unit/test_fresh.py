@@ -345,7 +345,7 @@ def test_without_a_state_directory_nothing_is_remembered(
 
 def _of(data: bytes, **other: bytes) -> bytes:
     """A record with other parts, rightly put together."""
-    names = ("told", "printed", "read", "absent", "paths", "marks")
+    names = ("told", "printed", "read", "absent", "ways", "inodes", "paths", "marks")
     parts = [other.get(*each) for each in zip(names, fresh._parts(data), strict=True)]
     return fresh._HEADER.pack(fresh._MAGIC, *map(len, parts)) + b"".join(parts)
 
@@ -363,13 +363,15 @@ def _of(data: bytes, **other: bytes) -> bytes:
         lambda data: data[: len(data) // 2],
         lambda data: data[:20],
         lambda data: data[: len(data) - 40] + bytes(40),
-        lambda data: data.replace(b"sffresh2", b"sffresh3"),
-        lambda data: data[:8] + b"\xff" * 48 + data[56:],
+        lambda data: data.replace(b"sffresh3", b"sffresh2"),
+        lambda data: data[:8] + b"\xff" * 64 + data[72:],
         lambda data: _of(data, told=b"\xff\xfe"),
         lambda data: _of(data, printed=b"\xff\xfe"),
         lambda data: _of(data, read=b""),
         lambda data: _of(data, read=b"\xff"),
         lambda data: _of(data, absent=b"file\0"),
+        lambda data: _of(data, ways=b"data\0"),
+        lambda data: _of(data, ways=b"file\0", inodes=bytes(8)[1:]),
         lambda data: _of(data, paths=b"", marks=b""),
         lambda data: _of(data, paths=b"file\0"),
         lambda data: _of(data, paths=b"novita.yaml\0", marks=bytes(40)),
@@ -474,7 +476,55 @@ def test_of_a_directory_below_the_names_it_has_not_got_are_not_looked_for_one_by
     absent = ["data/one", "data/two", "three", "link/four"]
     remember(paths=[str(Path(name).absolute()) for name in absent])
 
-    *_, left, paths, _ = fresh._parts(record().read_bytes())
+    *_, left, _, _, paths, _ = fresh._parts(record().read_bytes())
     assert (left, paths) == (b"three\0link/four\0", b"novita.yaml\0data\0")
     Path("data/other").touch()
     assert fresh.said("1", ARGV, ENVIRON) is None
+
+
+# --- the directories on the way --------------------------------------------------------------
+
+
+def _to_link() -> None:
+    moved = Path("way").rename("moved")
+    Path("way").symlink_to(moved)
+
+
+def _to_elsewhere() -> None:
+    Path("through").unlink()
+    Path("through").symlink_to("./data")
+
+
+def _another() -> None:
+    moved = Path("way").rename("moved")
+    Path("way").mkdir()
+    (moved / "in").rename("way/in")
+
+
+WAYS: dict[str, tuple[Callable[[], object], bool]] = {
+    "a new file in one": (lambda: Path("way/new").touch(), True),
+    "replaced by a link": (_to_link, False),
+    "replaced by another": (_another, False),
+    "a link that leads elsewhere": (_to_elsewhere, False),
+    "one that came to be": (lambda: Path("none").mkdir(), False),
+}
+
+
+@pytest.mark.parametrize(("change", "is_same"), WAYS.values(), ids=WAYS)
+def test_the_directories_on_the_way_must_be_the_same_ones(
+    grown_old: Callable[[], None], change: Callable[[], object], *, is_same: bool
+) -> None:
+    Path("way/in").mkdir(parents=True)
+    Path("way/in/file").touch()
+    Path("through").symlink_to("data")
+    grown_old()
+    names = ("way", "way/in", "through", "none")
+    remember(
+        paths=[str(Path("way/in/file").absolute()), str(Path("none/file").absolute())],
+        ways=tuple(str(Path(name).absolute()) for name in names),
+    )
+    assert fresh.said("1", ARGV, ENVIRON) == SAID
+
+    change()
+
+    assert fresh.said("1", ARGV, ENVIRON) == (SAID if is_same else None)

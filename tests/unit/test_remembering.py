@@ -20,7 +20,7 @@ include: [shared.yaml]
 templates:
   root:
     base: debian:12
-    files: ["deep/er/data/ -> /data/", "one.txt -> /one", "*.cfg -> /etc/"]
+    files: ["deep/er/data/ -> /data/", "one.txt -> /one", "*.cfg -> /etc/", "far/off/data -> /far"]
 """
 SHARED = "version: 1\ntemplates:\n  own: {base: {dockerfile: image/Dockerfile, context: deep}}\n"
 MEMBER = """\
@@ -38,6 +38,7 @@ FILES = {
     **{f"services/{name}/requirements.txt": "six==1.17.0\n" for name in "ab"},
     **{f"services/{name}/src/x/main.py": "print()\n" for name in "ab"},
     **{f"deep/er/data/{name}": name for name in ("one", "two", "in/three")},
+    "far/off/data/one": "one",
     "one.txt": "1",
     "a.cfg": "a",
 }
@@ -166,3 +167,37 @@ def test_the_first_stage_says_what_the_second_would_say_or_nothing(
             if first is not None:
                 again = user.run(*argv)
                 assert (0, *first) == (again.code, again.err, again.out), (argv, done)
+
+
+@pytest.mark.parametrize("way", ["far", "far/off", "deep", "image", "services"])
+def test_a_directory_on_the_way_that_comes_to_lead_out_is_refused(
+    mono: User, grown_old: Callable[[], None], way: str
+) -> None:
+    grown_old()
+    argv = COMMANDS[0][1]
+    assert mono.run(*argv).code == 0
+    assert _first(mono, argv) is not None
+
+    directory = mono.root / way
+    directory.symlink_to(directory.rename(mono.home / "elsewhere"))
+
+    assert _first(mono, argv) is None
+    assert mono.run(*argv).code == 3
+
+
+def test_a_link_on_the_way_inside_of_the_workspace_is_looked_at(
+    mono: User, grown_old: Callable[[], None]
+) -> None:
+    directory = mono.root / "far"
+    (mono.root / "a").mkdir()
+    directory.symlink_to(directory.rename(mono.root / "a/real"))
+    grown_old()
+    argv = COMMANDS[0][1]
+    ran = mono.run(*argv)
+    assert _first(mono, argv) == (ran.err, ran.out)
+
+    (mono.root / "a").rename(mono.home / "a")
+    (mono.root / "a").symlink_to(mono.home / "a")
+
+    assert _first(mono, argv) is None
+    assert mono.run(*argv).code == 3
