@@ -1,6 +1,6 @@
 """What a lock has: one entry for each template at each target, and what bases resolved to."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from sandboxfile.frozen import dataclass, field
@@ -39,6 +39,60 @@ class Entry:
         return replace(self, tags=tuple(sorted(set(tags))))
 
 
+class Entries(Mapping[str, Entry]):
+    """The entries of one target by template, each as it is or as text that `read` understands.
+
+    A run asks a lock of a thousand for few: only these are read, and the others written as they
+    stand.
+    """
+
+    __slots__ = ("_entries", "_read")
+
+    def __init__(
+        self, entries: Mapping[str, Entry | str], read: Callable[[str], Entry] | None = None
+    ) -> None:
+        self._entries = dict(entries)
+        self._read = read
+
+    def __getitem__(self, name: str) -> Entry:
+        found = self._entries[name]
+        if isinstance(found, Entry):
+            return found
+        assert self._read is not None
+        return self._read(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping) or len(self) != len(other):
+            return False
+        theirs = other._entries if isinstance(other, Entries) else other
+        return all(
+            name in theirs and (mine == theirs[name] or self[name] == other[name])
+            for name, mine in self._entries.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment] # as that of a dictionary
+
+    def text(self, name: str) -> str | None:
+        """Return the text of an entry that was not changed since it was read."""
+        found = self._entries[name]
+        return found if isinstance(found, str) else None
+
+    def having(self, name: str, entry: Entry) -> "Entries":
+        return Entries({**self._entries, name: entry}, self._read)
+
+    def without(self, name: str) -> "Entries":
+        return Entries({n: e for n, e in self._entries.items() if n != name}, self._read)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
     """Everything in a lock; changing it makes another one."""
@@ -50,13 +104,17 @@ class Lock:
         return self.targets.get(target, {}).get(template)
 
     def with_entry(self, target: str, template: str, entry: Entry) -> "Lock":
-        templates = {**self.targets.get(target, {}), template: entry}
-        return replace(self, targets={**self.targets, target: templates})
+        after = self._entries(target).having(template, entry)
+        return replace(self, targets={**self.targets, target: after})
 
     def without_entry(self, target: str, template: str) -> "Lock":
-        left = {n: e for n, e in self.targets.get(target, {}).items() if n != template}
+        left = self._entries(target).without(template)
         others = {n: each for n, each in self.targets.items() if n != target}
         return replace(self, targets={**others, target: left} if left else others)
+
+    def _entries(self, target: str) -> Entries:
+        found = self.targets.get(target, {})
+        return found if isinstance(found, Entries) else Entries(found)
 
     def with_resolved(self, found: Mapping[str, str]) -> "Lock":
         return replace(self, resolved={**self.resolved, **found})

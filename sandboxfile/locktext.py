@@ -1,12 +1,12 @@
 """A lock as text: the one form that is written, and the short way to read exactly that form."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TypeVar
 
 from sandboxfile import lockcheck
-from sandboxfile.entries import VERSION, Entry, Lock
+from sandboxfile.entries import VERSION, Entries, Entry, Lock
 from sandboxfile.model import NAME, TAG
 
 T = TypeVar("T")
@@ -38,10 +38,16 @@ def render(lock: Lock) -> str:
         lines.append("targets:")
     for target, templates in sorted(lock.targets.items()):
         lines.append(f"  {_scalar(target)}:" + ("" if templates else " {}"))
-        for template, entry in sorted(templates.items()):
-            lines.append(f"    {_scalar(template)}:")
-            lines += [f"      {line}" for line in _entry_lines(entry)]
+        for template in sorted(templates):
+            text = templates.text(template) if isinstance(templates, Entries) else None
+            lines.append(text or _entry(template, templates[template]))
     return "\n".join(lines) + "\n"
+
+
+def _entry(template: str, entry: Entry) -> str:
+    return "\n".join(
+        [f"    {_scalar(template)}:", *(f"      {line}" for line in _entry_lines(entry))]
+    )
 
 
 def _entry_lines(entry: Entry) -> Iterator[str]:
@@ -98,8 +104,33 @@ _ENTRY = re.compile(
 """
 )
 # Eight digits of a digest that cannot be taken for a number, which would be in quotes.
-_PART = r"[a-z][a-z_]{0,31}: (?!0b)(?=[0-9be]*[acdf])[0-9a-f]{8}"
+_DIGITS = "(?!0b|[0-9]+(?:e[0-9]*)?(?![0-9a-f]))[0-9a-f]{8}"
+_PART = f"[a-z][a-z_]{{0,31}}: {_DIGITS}"
 _PARTS = re.compile(f"{_PART}(?:, {_PART})*")
+
+# An entry as nearly all are: what it says is text without a doubt, and needs no quotes. `render`
+# would write the same again if tags are in order, so it is left as it is until it is asked for.
+_WORD_OF_YAML = "(?:null|true|false|yes|no|on|off|y|n)(?![a-z0-9._-])"
+_LETTERS = f"(?!{_WORD_OF_YAML})[a-z]"
+_NO_NUMBER = "(?!0[box]|[0-9]{4}-)(?=[0-9e_-]*[a-df-z])[0-9]"
+_TEXT = f"(?:{_LETTERS}|{_NO_NUMBER})[a-z0-9_-]{{0,62}}"
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_IMAGE = r"(?:(?![0-9]{4}-)[A-Za-z0-9][A-Za-z0-9._:/-]{0,400}@)?sha256:[0-9a-f]{64}"
+_TAG = f"{_LETTERS}[a-z0-9._-]{{0,127}}"
+_NAMED = "base env files inherit packages pre_boot ready resources run start steps user workdir"
+_IN_ORDER = "".join(rf"(?:{name}: {_DIGITS}(?:, (?!\}})|(?=\}})))?" for name in _NAMED.split())
+_USUAL = re.compile(
+    rf"""    ({_TEXT}):
+      build_id: (?:{_UUID}|{_TEXT})
+(?:      image: {_IMAGE}
+)?      image_key: sf[0-9]+:[0-9a-f]{{64}}
+(?:      parts: \{{(?!\}}){_IN_ORDER}\}}
+)?(?:      parent: {_TEXT}
+)?(?:      tags: \[((?:{_TAG}(?:, {_TAG})*)?)\]
+)?      template_id: {_TEXT}
+      template_key: sf[0-9]+:[0-9a-f]{{64}}
+"""
+)
 
 
 def quick(text: str) -> Lock | None:
@@ -134,9 +165,13 @@ class _Reading:
         self._at += len(line) if is_there else 0
         return is_there
 
-    def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+    def _match(
+        self, pattern: re.Pattern[str], is_good: Callable[[re.Match[str]], bool] = bool
+    ) -> re.Match[str] | None:
         found = pattern.match(self._text, self._at)
-        self._at = found.end() if found else self._at
+        if found is None or not is_good(found):
+            return None
+        self._at = found.end()
         return found
 
     def _resolved(self) -> Iterator[tuple[str, str]]:
@@ -145,27 +180,44 @@ class _Reading:
 
     def _targets(self) -> Iterator[tuple[str, Mapping[str, Entry]]]:
         while found := self._match(_TARGET):
-            entries = _ordered(self._entries())
+            entries = Entries(_ordered(self._entries()), _read_entry)
             if bool(found[2]) == bool(entries):
                 raise ValueError(found[0])
             yield _read(found[1], NAME), entries
 
-    def _entries(self) -> Iterator[tuple[str, Entry]]:
-        while found := self._match(_ENTRY):
-            name, build, image, image_key, moved, parts, *rest = found.groups()
-            parent, tags, template, key = rest
-            entry = Entry(
-                build_id=_read(build, lockcheck.ID),
-                image=_read(image, lockcheck.IMAGE) if image else "",
-                image_key=image_key,
-                moved=_pairs(moved, TAG, lockcheck.ID) if moved else {},
-                parts=_parts(parts) if parts else {},
-                parent=_read(parent, NAME) if parent else None,
-                tags=None if tags is None else _tags(tags),
-                template_id=_read(template, lockcheck.ID),
-                template_key=key,
-            )
-            yield _read(name, NAME), entry
+    def _entries(self) -> Iterator[tuple[str, Entry | str]]:
+        while found := self._match(_USUAL, _has_ordered_tags) or self._match(_ENTRY):
+            if found.re is _USUAL:
+                yield found[1], found[0][:-1]
+            else:
+                yield _read(found[1], NAME), _entry_of(found)
+
+
+def _has_ordered_tags(found: re.Match[str]) -> bool:
+    tags = found[2]
+    return not tags or "," not in tags or tags.split(", ") == sorted({*tags.split(", ")})
+
+
+def _read_entry(text: str) -> Entry:
+    """Read the text of one entry in the usual form, without the end of its last line."""
+    found = _ENTRY.fullmatch(f"{text}\n")
+    assert found is not None
+    return _entry_of(found)
+
+
+def _entry_of(found: re.Match[str]) -> Entry:
+    _, build, image, image_key, moved, parts, parent, tags, template, key = found.groups()
+    return Entry(
+        build_id=_read(build, lockcheck.ID),
+        image=_read(image, lockcheck.IMAGE) if image else "",
+        image_key=image_key,
+        moved=_pairs(moved, TAG, lockcheck.ID) if moved else {},
+        parts=_parts(parts) if parts else {},
+        parent=_read(parent, NAME) if parent else None,
+        tags=None if tags is None else _tags(tags),
+        template_id=_read(template, lockcheck.ID),
+        template_key=key,
+    )
 
 
 def _read(word: str, pattern: re.Pattern[str]) -> str:

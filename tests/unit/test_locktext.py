@@ -1,11 +1,13 @@
 """The short way to read takes what is written, and nothing that would be written otherwise."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandboxfile import lockfile
-from sandboxfile.entries import Entry, Lock
+from sandboxfile.entries import Entries, Entry, Lock
 from sandboxfile.locktext import HEADER, quick, render
 
 KEY = "sf1:" + "9f86d081" * 8
@@ -112,3 +114,51 @@ def test_another_form_is_not_read_in_the_short_way(old: str, new: str) -> None:
 @pytest.mark.parametrize("rest", ["", "resolved:\n", "targets:\n", "x: 1\n"])
 def test_a_lock_says_what_it_has(rest: str) -> None:
     assert (quick(f"{HEADER}\nversion: 1\n{rest}") == Lock()) == (not rest)
+
+
+def lock_of(**entries: Entry) -> Lock:
+    return Lock(targets={"prod": entries})
+
+
+def built(build_id: str, **values: Any) -> Entry:
+    keys = {"image_key": KEY, "template_key": KEY}
+    return Entry(template_id="t1", build_id=build_id, **{**keys, **values})
+
+
+def test_what_a_run_does_not_ask_for_is_written_as_it_stands() -> None:
+    lock = quick(render(lock_of(api=built("b1", tags=("a", "b")), web=built("b2"))))
+    assert lock is not None
+    changed = lock.with_entry("prod", "web", built("b3"))
+    entries = changed.targets["prod"]
+    assert isinstance(entries, Entries)
+    assert [entries.text(name) is not None for name in entries] == [True, False]
+    assert render(changed) == render(lock_of(api=built("b1", tags=("a", "b")), web=built("b3")))
+    assert render(changed.without_entry("prod", "web")) == render(
+        lock_of(api=built("b1", tags=("a", "b")))
+    )
+
+
+def test_locks_are_the_same_by_what_they_say_however_they_came_about() -> None:
+    made = lock_of(api=built("b1"), web=built("b2"))
+    lock = quick(render(made))
+    assert lock is not None
+    assert lock == made
+    assert lock.with_entry("prod", "api", built("b1")) == lock
+    assert lock.with_entry("prod", "api", built("b3")) != lock
+    assert lock.with_entry("prod", "app", built("b3")) != lock
+    assert lock.without_entry("prod", "api").with_entry("prod", "app", built("b1")) != lock
+    assert lock.targets["prod"] != {}
+    assert "api" in lock.targets["prod"]
+    assert "app" not in lock.targets["prod"]
+
+
+@pytest.mark.parametrize(
+    "word", ["on", "null", "12345678", "1234e567", "0b12abcd", "0xab", "0o17", "2026-01-01", "1_0"]
+)
+def test_a_word_that_needs_quotes_is_not_taken_without_them(word: str) -> None:
+    text = render(lock_of(api=built("b1", parent="base", tags=("stable",))))
+    for key in ("build_id: b1", "template_id: t1", "parent: base", "tags: [stable]"):
+        name, _, old = key.partition(": ")
+        bare = text.replace(key, f"{name}: {old.replace(old.strip('[]'), word)}")
+        assert quick(bare) is None
+        assert render(lockfile._careful(text, "novita.lock")) == text
