@@ -99,35 +99,37 @@ def _init(
 ) -> Callable[..., None]:
     setters = {name: vars(cls)[name].__set__ for name in names}
     positions = names if is_positional else ()
+    by_position = tuple(setters[name] for name in positions)
     is_finished_by_itself = hasattr(cls, "__post_init__")
 
     def __init__(self: Any, /, *args: Any, **given: Any) -> None:  # noqa: N807
         if args:
-            given = _by_name(cls, positions, args, given)
+            _check_positions(cls, positions, len(args), given)
+            for setter, value in zip(by_position, args, strict=False):
+                setter(self, value)
         try:
             for name, value in given.items():
                 setters[name](self, value)
         except KeyError as error:
             raise TypeError(f"{cls.__qualname__} has no field {error}") from None
-        if len(given) != len(setters):
-            for name, setter in setters.items():
+        if len(args) + len(given) != len(setters):
+            for name in names[len(args) :]:
                 if name not in given:
-                    setter(self, _default(cls, name, options))
+                    setters[name](self, _default(cls, name, options))
         if is_finished_by_itself:
             self.__post_init__()
 
     return __init__
 
 
-def _by_name(
-    cls: type, names: tuple[str, ...], args: tuple[Any, ...], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    if len(args) > len(names):
-        raise TypeError(f"{cls.__qualname__} takes {len(names)} values by position: {len(args)}")
-    found = dict(zip(names, args, strict=False))
-    if twice := found.keys() & given.keys():
+def _check_positions(
+    cls: type, positions: tuple[str, ...], count: int, given: Mapping[str, Any]
+) -> None:
+    """Refuse more values by position than there are, and one that is also given by name."""
+    if count > len(positions):
+        raise TypeError(f"{cls.__qualname__} takes {len(positions)} values by position: {count}")
+    if given and (twice := given.keys() & positions[:count]):
         raise TypeError(f"{cls.__qualname__} is given {min(twice)!r} twice")
-    return {**found, **given}
 
 
 def _default(cls: type, name: str, options: Mapping[str, Any]) -> Any:

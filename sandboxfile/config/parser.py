@@ -5,8 +5,8 @@ bounded. It is built from the parser's events, without recursion: no input is to
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -22,7 +22,6 @@ from sandboxfile.config.document import (
 )
 from sandboxfile.config.syntax import DEEPER, DEPTH, FLATTER, explained
 from sandboxfile.errors import ConfigError
-from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position, Problem
 
 ALIASES = 64
@@ -42,11 +41,14 @@ def _position(text: str, index: int, file: str) -> Position:
 
 def _refuse_text(text: str, file: str) -> None:
     """Raise for text that no YAML parser should see."""
-    if match := _CONFLICT.search(text):
+    is_suspect = "<<<<<<<" in text or ">>>>>>>" in text  # in a tenth of the pattern's time
+    if is_suspect and (match := _CONFLICT.search(text)):
         at = _position(text, match.start(), file)
         hint = "finish the merge, then remove the lines `<<<<<<<`, `=======` and `>>>>>>>`"
         problem = complaint(text, at, "this file has git conflict markers", hint, 7)
         raise ConfigError([problem])
+    if text.replace("\n", "").isprintable():  # so nothing in it is `INVISIBLE`
+        return
     if problems := [_invisible(text, match, file) for match in INVISIBLE.finditer(text)]:
         raise ConfigError(problems[:50])
 
@@ -74,6 +76,7 @@ _WORDS: Mapping[str, Scalar] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _NUMERIC = frozenset("+-.0123456789")
+_ODD = frozenset({"", "<<"})  # as keys
 
 
 def _plain(value: str) -> Scalar:
@@ -97,8 +100,7 @@ def _plain(value: str) -> Scalar:
 # --- events ----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Key:
+class _Key(NamedTuple):
     """The key whose value comes next; `name` is None when the pair cannot be kept."""
 
     name: str | None
@@ -106,17 +108,24 @@ class _Key:
     raw: str
 
 
-@dataclass(slots=True)
 class _Frame:
-    """A collection that is being read; `as_key` when it stands where a key should."""
+    """A collection that is being read; `as_key` when it stands where a key should.
 
-    at: Position
-    anchor: str | None
-    counted: int
-    as_key: bool
-    entries: dict[str, Node] | None
-    items: list[Node] = field(default_factory=list)
-    key: _Key | None = None
+    `key` waits for its value, which goes into `entries`, those of a map; a list has `items`.
+    """
+
+    __slots__ = ("anchor", "as_key", "at", "counted", "entries", "items", "key")
+
+    def __init__(
+        self, at: Position, anchor: str | None, counted: int, *, as_key: bool, is_map: bool
+    ) -> None:
+        self.at = at
+        self.anchor = anchor
+        self.counted = counted
+        self.as_key = as_key
+        self.entries: dict[str, Node] | None = {} if is_map else None
+        self.items: list[Node] = []
+        self.key: _Key | None = None
 
 
 # The C parser is 20 times faster; a PyYAML without it has the same interface.
@@ -147,9 +156,12 @@ def read(text: str, file: str, *, limit: int = LIMIT) -> tuple[Node, tuple[Probl
 
 def _feed(builder: "_Builder") -> None:
     parser = _Parser(builder.text)
+    following, handlers = parser.get_event, builder.handlers
     try:
-        while (event := parser.get_event()) is not None:
-            builder.take(event)
+        while (event := following()) is not None:
+            handler = handlers.get(type(event))
+            if handler is not None:
+                handler(event)
     except yaml.MarkedYAMLError as error:
         raise ConfigError([explained(builder.text, builder.file, error)]) from None
     finally:
@@ -170,7 +182,7 @@ class _Builder:
         self._aliases = 0
         self._expanded = 0
         self._documents = 0
-        self._by_type = {
+        self.handlers: Mapping[type, Callable[[Any], None]] = {
             yaml.ScalarEvent: self._scalar,
             yaml.MappingStartEvent: self._start,
             yaml.SequenceStartEvent: self._start,
@@ -179,11 +191,6 @@ class _Builder:
             yaml.AliasEvent: self._alias,
             yaml.DocumentStartEvent: self._document,
         }
-
-    def take(self, event: Any) -> None:
-        handler = self._by_type.get(type(event))
-        if handler is not None:
-            handler(event)
 
     def _at(self, mark: Any) -> Position:
         return Position(self.file, mark.line + 1, mark.column + 1)
@@ -215,8 +222,10 @@ class _Builder:
             self._refuse_tag(event)
         mark = event.start_mark
         raw = self.text[mark.index : event.end_mark.index]
-        value = _plain(event.value) if event.implicit[0] else event.value
-        if "\\" in raw and isinstance(value, str) and (bad := INVISIBLE.search(value)):
+        value = event.value
+        if event.implicit[0]:
+            value = _plain(value)
+        elif "\\" in raw and isinstance(value, str) and (bad := INVISIBLE.search(value)):
             message = f"the character U+{ord(bad.group()):04X} is not accepted in a value"
             self._complain(event, message, "remove the escape")
         at = Position(self.file, mark.line + 1, mark.column + 1)
@@ -237,6 +246,8 @@ class _Builder:
 
     def _name(self, event: Any, entries: Mapping[str, Node], value: Scalar, raw: str) -> str | None:
         """Return the name that a key gives, None after a complaint."""
+        if isinstance(value, str) and value.isascii() and not (value in entries or value in _ODD):
+            return value
         if value == "<<" and event.implicit[0]:
             hint = "use `extends` or `defaults`"
             self._complain(event, "merge keys (`<<`) are not accepted", hint)
@@ -262,9 +273,9 @@ class _Builder:
             self._complain(event, "a key must be text", "not a list or a map", 1)
         if event.anchor:
             self._anchors[event.anchor] = None
-        entries: dict[str, Node] | None = {} if type(event) is yaml.MappingStartEvent else None
+        is_map = type(event) is yaml.MappingStartEvent
         at = self._at(event.start_mark)
-        self._open.append(_Frame(at, event.anchor, self._counted, as_key, entries))
+        self._open.append(_Frame(at, event.anchor, self._counted, as_key=as_key, is_map=is_map))
 
     def _end(self, _: Any) -> None:
         frame = self._open.pop()

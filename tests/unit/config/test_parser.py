@@ -1,5 +1,6 @@
 """A document keeps every place; what two readers could read differently is refused."""
 
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -249,3 +250,11 @@ def test_an_excerpt_is_cut_behind_its_place_and_left_out_far_away() -> None:
     assert near.excerpt[0][1] == "x" * (10 + 120 + 30) + "…"
     far = document.complaint(line * 10, Position("f", 1, 4000), "wrong")
     assert far.excerpt == ()
+
+
+def test_nothing_that_cannot_be_seen_counts_as_printable() -> None:
+    """So a text that is printable, but for its ends of lines, need not be searched for it."""
+    unseen = document.INVISIBLE.findall("".join(map(chr, range(sys.maxunicode + 1))))
+
+    assert len(unseen) > 2_000
+    assert not [each for each in unseen if each.isprintable()]
