@@ -2,7 +2,8 @@
 
 Compared are the files as they are now, committed or not, tracked or not, with the commit where
 this branch left REF (their merge base, as in `git diff REF...`): what happened on the other
-branch since then is no change of this one. What git ignores it does not know, nor do we.
+branch since then is no change of this one. What git ignores it does not know, nor do we. Of the
+locks only what bases are pinned to counts, and only if the lock was there: results are no change.
 """
 
 import os
@@ -10,25 +11,30 @@ import re
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sandboxfile import context, dockerfile, git
+from sandboxfile import context, dockerfile, git, lockfile, reading, userdockerfile
 from sandboxfile.config import load, projects
 from sandboxfile.config.given import Given
 from sandboxfile.config.names import is_glob
 from sandboxfile.contents import Selection
-from sandboxfile.errors import ConfigError, UsageError
+from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.gathering import Ground
+from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import (
+    BootstrapBase,
     Copy,
     DockerfileBase,
+    ImageBase,
     InstallProject,
     Template,
     TemplateBase,
     Workspace,
 )
+from sandboxfile.pins import pin_name
 from sandboxfile.process import Outcome, run
 
 _IGNORE = ".dockerignore"
@@ -47,11 +53,12 @@ _LETTERS = {
 Reasons = Mapping[str, tuple[str, ...]]
 
 
-def since(workspace: Workspace, ref: str, given: Given) -> Reasons:
+def since(workspace: Workspace, ref: str, given: Given, *, locks: Iterable[str] = ()) -> Reasons:
     """Return the templates that changed since `ref`, in the workspace's order, with the reasons.
 
-    `given` are the values of variables, for the configuration as it was. Raises UsageError where
-    there is no repository or no such commit.
+    `given` are the values of variables, for the configuration as it was, `locks` the names of the
+    files that pin bases. Raises UsageError where there is no repository or no such commit,
+    ConfigError for a lock that cannot be read.
     """
     repository = _Git(workspace.root, ref)
     base = repository.base()
@@ -62,6 +69,9 @@ def since(workspace: Workspace, ref: str, given: Given) -> Reasons:
     }
     for name in _reconfigured(workspace, repository, base, changed, given):
         reasons[name] = ("its configuration", *reasons[name])
+    for lock in changed.names.intersection(locks):
+        for name, pins in _repinned(workspace, repository, base, lock):
+            reasons[name] = (*reasons[name], *(f"{lock}: {pin}" for pin in pins))
     return _with_children(workspace, reasons)
 
 
@@ -240,6 +250,50 @@ def _reconfigured(
     yield from (each for each in workspace.templates if before.get(each) != after.get(each))
 
 
+# --- bases in the lock -----------------------------------------------------------------------
+
+
+def _repinned(
+    workspace: Workspace, repository: "_Git", base: str, lock: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the templates that start from bases which a lock pinned otherwise then, with these."""
+    text = repository.content(base, lock)
+    if text is None:
+        return
+    after = lockfile.read(workspace.root / lock).resolved
+    before = _resolved(text, lock)
+    moved = {
+        name.removeprefix(ENGINE_PREFIX)
+        for name in {*before, *after}
+        if before.get(name) != after.get(name)
+    }
+    for name, template in workspace.templates.items() if moved else ():
+        pins = dict.fromkeys(pin for pin in _pins(template, workspace.root) if pin in moved)
+        if pins:
+            yield name, [pin.rpartition(" ")[0] for pin in pins]  # the platform is the same for all
+
+
+def _resolved(text: str, lock: str) -> Mapping[str, str]:
+    """Return what a lock pinned; nothing if it cannot be read, so that all is otherwise now."""
+    try:
+        return lockfile.parse(text, lock).resolved
+    except ConfigError:
+        return {}
+
+
+def _pins(template: Template, root: Path) -> Iterator[str]:
+    """Yield the names in the lock of what a template, or its Dockerfile, starts from."""
+    base = template.base
+    if isinstance(base, ImageBase | BootstrapBase):
+        yield pin_name(base)
+    elif isinstance(base, DockerfileBase):
+        with suppress(OSError, ValueError, SandboxfileError):  # planning tells of it
+            text = reading.read(base.dockerfile, root).decode("utf-8")
+            file = _relative(base.dockerfile, root)
+            found = userdockerfile.parse(text, file=file, args=base.args, stage=base.stage)
+            yield from map(pin_name, found.images)
+
+
 # --- git -------------------------------------------------------------------------------------
 
 
@@ -286,6 +340,11 @@ class _Git:
             if written.is_dir():
                 directory.rmdir()
                 written.rename(directory)
+
+    def content(self, base: str, path: str) -> str | None:
+        """Return the text of a file at a commit, None where it was not there."""
+        found = self._run("cat-file", "blob", f"{base}:./{path}")
+        return found.stdout if found.status == 0 else None
 
     def _commit(self, ref: str) -> str | None:
         found = self._run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")

@@ -30,7 +30,8 @@ def chosen(
         return dict.fromkeys(names, ())
     from sandboxfile import changes
 
-    found = changes.since(workspace, args.ref, app.given(args))
+    locks = (app.LOCK, app.LOCAL_LOCK)
+    found = changes.since(workspace, args.ref, app.given(args), locks=locks)
     return {name: found[name] for name in names if name in found}
 
 

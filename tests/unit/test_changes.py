@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import changes
+from sandboxfile import changes, locktext
 from sandboxfile.config import load
 from sandboxfile.config.given import Given
 from sandboxfile.errors import UsageError
+from sandboxfile.lockfile import Entry, Lock, read
 from tests.fakes.shell import User
 
 FILES = {
@@ -69,7 +70,7 @@ def repository(user: User, git: Callable[..., str]) -> Iterator[User]:
 def since(user: User, ref: str = "HEAD", **environ: str) -> dict[str, tuple[str, ...]]:
     given = Given(environ=environ)
     workspace = load.load(user.root / "novita.yaml", given=given)
-    return dict(changes.since(workspace, ref, given))
+    return dict(changes.since(workspace, ref, given, locks=("novita.lock", "novita.local.lock")))
 
 
 def changed(user: User, ref: str = "HEAD") -> set[str]:
@@ -354,3 +355,93 @@ def test_an_empty_commit_is_no_wish_for_everything(user: User) -> None:
     user.write("novita.yaml", "version: 1\nname: x\nbase: debian\n")
     assert user.run("list", "--since", "").code == 64
     assert user.run("list", "--since", "", "--changed").code == 64
+
+
+# --- bases in the lock -----------------------------------------------------------------------
+
+DEBIAN = "docker.io/library/debian:latest linux/amd64"
+OTHER = "docker.io/library/alpine:3 linux/amd64"
+ON_DEBIAN = {"python", "d", "u", "shared", "b"} | A
+
+
+def locked(**resolved: str) -> str:
+    """The text of a lock that pins `debian`, `own` (of the engine) and `other` to a digest each."""
+    names = {"debian": DEBIAN, "own": f"engine:{DEBIAN}", "other": OTHER}
+    pins = {names[each]: f"sha256:{digit * 64}" for each, digit in resolved.items()}
+    return locktext.render(Lock(resolved=pins))
+
+
+@pytest.fixture
+def pinned(repository: User, git: Callable[..., str]) -> User:
+    """The same, with locks that pin bases."""
+    for file in ("novita.lock", "novita.local.lock"):
+        repository.write(file, locked(debian="1", own="1", other="1"))
+    git("add", "-A", "-f")
+    git("commit", "-q", "-m", "locks")
+    return repository
+
+
+@pytest.mark.parametrize("file", ["novita.lock", "novita.local.lock"])
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (locked(debian="1", own="1", other="1"), set[str]()),
+        (locked(debian="2", own="1", other="1"), ON_DEBIAN),
+        (locked(debian="1", own="2", other="1"), ON_DEBIAN),
+        (locked(debian="1", own="1", other="2"), set[str]()),
+        (locked(), ON_DEBIAN),
+    ],
+)
+def test_a_base_that_is_pinned_anew_changes_what_is_built_on_it(
+    pinned: User, file: str, now: str, expected: set[str]
+) -> None:
+    pinned.write(file, now)
+
+    found = since(pinned)
+
+    assert set(found) - {"all"} == expected
+    if expected:
+        assert found["u"] == found["d"] == (f"{file}: docker.io/library/debian:latest",)
+        assert found["a-x"] == ("built on `python`",)
+
+
+def test_a_lock_counts_from_where_it_is_in_git_on(
+    repository: User, git: Callable[..., str]
+) -> None:
+    repository.write("novita.lock", locked(debian="1"))
+    assert changed(repository) == set()
+
+    repository.write("novita.lock", "not: a lock\n")
+    git("add", "-A")
+    git("commit", "-q", "-m", "lock")
+    repository.write("novita.lock", locked(debian="1"))
+
+    assert changed(repository) == ON_DEBIAN
+
+
+def test_a_result_in_the_lock_is_no_change(pinned: User) -> None:
+    key = f"sf1:{'1' * 64}"
+    entry = Entry(image_key=key, template_key=key, template_id="t", build_id="b")
+    lock = read(pinned.root / "novita.lock").with_entry("prod", "python", entry)
+    pinned.write("novita.lock", locktext.render(lock))
+
+    assert changed(pinned) == set()
+
+
+def test_of_a_dockerfile_that_cannot_be_read_no_base_is_known(
+    pinned: User, git: Callable[..., str]
+) -> None:
+    pinned.write("services/b/docker/Dockerfile", "FROM ${\n")
+    git("commit", "-q", "-a", "-m", "broken")
+    pinned.write("novita.lock", locked(debian="2", own="1", other="1"))
+
+    assert changed(pinned) == ON_DEBIAN - {"d"}
+
+
+def test_a_lock_that_is_none_now_is_refused(pinned: User) -> None:
+    pinned.write("novita.lock", "x\n")
+
+    ran = pinned.run("list", "--since", "HEAD")
+
+    assert ran.code == 3
+    assert ran.err.startswith("novita.lock:1:1: error: ")
