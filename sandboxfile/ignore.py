@@ -28,6 +28,7 @@ _SYNTAX = re.compile(
     re.DOTALL,
 )
 _MAGIC = frozenset("*[]?^\\")
+_BROKEN = "a `[` is not closed, a range is incomplete, or it ends with a backslash"
 
 Matches = Callable[[str], object]
 
@@ -155,7 +156,7 @@ def _prefix(rule: Rule) -> str | None:
 def matcher(pattern: str) -> Matches:
     """Return the test for one pattern in its shortest form. Raises ValueError with the reason."""
     if not _SYNTAX.fullmatch(pattern):
-        raise ValueError("a `[` is not closed, a range is incomplete, or it ends with a backslash")
+        raise ValueError(_BROKEN)
     if not _MAGIC.intersection(pattern.replace("**", "").replace("^", "")):
         starred = pattern.count("**")
         if starred == 0:
@@ -200,19 +201,29 @@ def _expression(pattern: str) -> str:
 
 
 def _python(expression: str) -> str:
-    """Write a regular expression of Go's for Python; the two differ in classes and escapes."""
+    """Write a regular expression of Go's for Python; the two differ in classes and escapes.
+
+    Raises ValueError for one that ends too early, as `[?[]` does: its `?` has become a class.
+    """
     out = [r"\A"]
     at = 0
-    while at < len(expression):
-        char = expression[at]
-        if char == "[":
-            text, at = _class(expression, at + 1)
-        elif char == "\\":
-            text, at = re.escape(_escaped(expression, at)), at + 2
-        else:
-            text, at = char, at + 1
-        out.append(text)
+    try:
+        while at < len(expression):
+            text, at = _next(expression, at)
+            out.append(text)
+    except IndexError:
+        raise ValueError(_BROKEN) from None
     return "".join([*out, r"\Z"])
+
+
+def _next(expression: str, at: int) -> tuple[str, int]:
+    """Read a character or a class; return it for Python, and where it ends."""
+    char = expression[at]
+    if char == "[":
+        return _class(expression, at + 1)
+    if char == "\\":
+        return re.escape(_escaped(expression, at)), at + 2
+    return char, at + 1
 
 
 def _class(expression: str, at: int) -> tuple[str, int]:

@@ -138,6 +138,7 @@ def test_a_pattern_means_what_it_means_to_docker(
         "[\\d]",
         "\\é",
         "[[:alpha:]]",
+        "[?[]",  # its `?` becomes a class, in which the next one is open
     ],
 )
 def test_a_pattern_without_a_meaning_is_refused(pattern: str) -> None:
