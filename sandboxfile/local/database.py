@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, RLock, Thread
 
@@ -131,26 +131,32 @@ def _open(directory: Path) -> sqlite3.Connection:
         db = sqlite3.connect(
             directory / FILE, timeout=30, isolation_level=None, check_same_thread=False
         )
-        db.row_factory = sqlite3.Row
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > schema.VERSION:
-            db.close()
-            raise SandboxfileError(
-                f"the local service's data in `{directory}` was written by a newer sandboxfile",
-                hint="upgrade sandboxfile",
-            )
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")  # a process may die at any point, all stays
-        db.execute(f"PRAGMA wal_autocheckpoint = {_MOST}")
-        for number, change in enumerate(schema.CHANGES[version:], version + 1):
-            db.execute("BEGIN IMMEDIATE")
-            for statement in change:
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {number}")
-            db.execute("COMMIT")
+        with ExitStack() as unusable:
+            unusable.callback(db.close)
+            _make_ready(db, directory)
+            unusable.pop_all()
         return db
     finally:
         os.close(gate)
+
+
+def _make_ready(db: sqlite3.Connection, directory: Path) -> None:
+    db.row_factory = sqlite3.Row
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > schema.VERSION:
+        raise SandboxfileError(
+            f"the local service's data in `{directory}` was written by a newer sandboxfile",
+            hint="upgrade sandboxfile",
+        )
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")  # a process may die at any point, all stays
+    db.execute(f"PRAGMA wal_autocheckpoint = {_MOST}")
+    for number, change in enumerate(schema.CHANGES[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        for statement in change:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")
 
 
 def one(db: sqlite3.Connection, query: str, *values: object) -> sqlite3.Row | None:

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -62,9 +63,12 @@ class Store:
         self._limits = limits
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = Database(directory)
-            self.layers = Kept(self._db, now=self._time)
-            self.presence = Presence(directory / "running")
+            with ExitStack() as unusable:
+                self._db = Database(directory)
+                unusable.callback(self._db.close)
+                self.layers = Kept(self._db, now=self._time)
+                self.presence = Presence(directory / "running")
+                unusable.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise SandboxfileError(
                 f"the local service cannot keep its data in `{directory}`: {error}",

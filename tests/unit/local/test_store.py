@@ -1,6 +1,6 @@
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -516,6 +516,23 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
     (tmp_path / "templates.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(SandboxfileError, match="cannot keep its data"):
         Store(tmp_path)
+    assert open_below(tmp_path) == []
+
+
+def test_what_was_opened_is_closed_when_the_rest_fails(tmp_path: Path) -> None:
+    (tmp_path / "running").touch()
+    with pytest.raises(SandboxfileError, match="cannot keep its data"):
+        Store(tmp_path)
+    assert open_below(tmp_path) == []
+
+
+def open_below(directory: Path) -> list[str]:
+    """Return the files below a directory that this process has open."""
+    opened = []
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one of this very look
+            opened.append(str(each.readlink()))
+    return [path for path in opened if path.startswith(f"{directory}/")]
 
 
 def test_what_a_process_has_begun_and_not_brought_to_an_end_is_told(store: Store) -> None:
