@@ -72,7 +72,7 @@ def describe(
             chosen = True
             each.engine.close()
         told.append((each.what, verdict))
-    told += [(client.name, client.verdict()) for client in clients(environ)]
+    told += [(client.name, client.verdict()) for client in clients(environ, system=system)]
     return tuple(told)
 
 
@@ -95,7 +95,7 @@ def _tried(
             yield place
             continue
         engine = None
-        found = clients(environ, place, wanted.builder)
+        found = clients(environ, place, wanted.builder, system=system)
         try:
             if wanted.builder and not any(client.is_buildx for client in found):
                 raise probe.no_buildx(f"the builder `{wanted.builder}`")

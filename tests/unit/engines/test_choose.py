@@ -255,7 +255,7 @@ def test_buildx_is_an_engine_with_a_client(fake: FakeEngine, system: Path) -> No
 
 
 def test_buildx_without_its_client_is_refused(fake: FakeEngine, system: Path) -> None:
-    environ = {"DOCKER_HOST": fake.url, "PATH": buildx(system / "bin", "exit 1")}
+    environ = {"DOCKER_HOST": fake.url, "PATH": buildx(system / "bin", "exit 1").partition(":")[0]}
     error = refused(environ, system, EngineChoice(kind="buildx"))
     assert error.message == "this build needs a docker client with BuildKit, and none was found"
     assert "docker-buildx" in error.hint
