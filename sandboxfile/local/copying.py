@@ -123,34 +123,40 @@ class _Member(TarInfo):
     """A member; the library takes a broken one behind the first for the end of the archive.
 
     It also holds headers about members in memory, however large, and goes back by negative sizes.
+    Not by `frombuf`, which newer Pythons no longer call when they read an archive.
     """
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+    def fromtarfile(cls, tarfile: TarFile) -> "_Member":
         try:
-            found = super().frombuf(buf, encoding, errors)
+            return super().fromtarfile(tarfile)
         except HeaderError as error:
-            if any(buf):  # the end is a block of zeros, or nothing
+            if any(cast("_Metered", tarfile.fileobj).last):  # the end is a block of zeros, or none
                 raise ReadError(str(error)) from error
             raise
-        if found.size < 0 or (found.type in _ABOUT and found.size > HEADER_LIMIT):
+
+    def _proc_member(self, tarfile: TarFile) -> TarInfo:
+        """Go on behind the first block of a header: the library's own hook for subclasses."""
+        if self.size < 0 or (self.type in _ABOUT and self.size > HEADER_LIMIT):
             raise ReadError("a header has an impossible size")
-        return found
+        return cast("TarInfo", super()._proc_member(tarfile))  # type: ignore[misc]
 
 
 class _Metered:
     """A file that counts what is read of it; `room` is how much may be, None for any amount.
 
-    The library reads all that a member's headers say before it tells of the member: a map of a
-    sparse file goes on for as long as each block says that another follows.
+    `last` is what was read last. The library reads all that a member's headers say before it
+    tells of the member: a map of a sparse file goes on for as long as each block says that
+    another follows.
     """
 
     def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
         self._file = file
         self.room: int | None = HEADERS_LIMIT
+        self.last = b""
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
+        self.last = data = self._file.read(size)
         if self.room is not None:
             self.room -= len(data)
             if self.room < 0:

@@ -291,7 +291,8 @@ def sparse(blocks: int) -> bytes:
         (sparse(5000) + bytes(1024), "headers of a member are too large"),
         (FILE + sparse(5000) + bytes(1024), "headers of a member are too large"),
         (extended("mtime=inf") + FILE, "impossible size or time"),
-        (extended("size=-2048") + FILE, "impossible size or time"),
+        # Newer Pythons refuse this one themselves, in their words.
+        (extended("size=-2048") + FILE, "(impossible size or time|invalid offset)"),
         (headed(tarfile.REGTYPE, b"", -512) + FILE, "impossible size"),
         (FILE + headed(tarfile.XHDTYPE, b"", -512), "impossible size"),
         (headed(tarfile.XHDTYPE, b"", 1 << 31), "impossible size"),
