@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from sandboxfile import app, planning, resolve
+from sandboxfile import app, planning, resolve, survey
 from sandboxfile.app import Session
 from sandboxfile.asking import AT_ONCE
 from sandboxfile.errors import Cancelled, SandboxfileError, UsageError
@@ -36,7 +36,7 @@ class Upgrade:
 
 
 def find(session: Session, words: Sequence[str]) -> tuple[Upgrade, ...]:
-    """Ask what bases are now: those named, those of the templates named, or all.
+    """Ask what bases are now: those named, those that the templates named are built on, or all.
 
     One that cannot be asked is among them, with its error. Raises UsageError for a word that is
     neither, Cancelled.
@@ -53,7 +53,8 @@ def find(session: Session, words: Sequence[str]) -> tuple[Upgrade, ...]:
 
 def _meant(session: Session, known: Iterable[Base], word: str) -> Iterable[Base]:
     try:
-        templates = set(app.select(session.workspace, [word]))
+        workspace = session.workspace
+        templates = set(survey.ordered(workspace, app.select(workspace, [word])))
     except UsageError as error:
         found = [base for base in known if _is_named(base, word)]
         if not found:

@@ -8,7 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import app, errors, fresh, planning, remembering, results, selection, sharding
+from sandboxfile import (
+    app,
+    counts,
+    errors,
+    fresh,
+    planning,
+    remembering,
+    results,
+    selection,
+    sharding,
+)
 from sandboxfile.cancel import STOPPED
 from sandboxfile.errors import UsageError
 from sandboxfile.events import Notice
@@ -81,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         names = tuple(selection.chosen(args, it.session.workspace))
         heading = it.show.say(f"target {it.session.target.name}: {it.why}\n")
         if args.ref:
-            count = f"{len(names)} of {len(it.session.workspace.templates)} templates"
+            count = counts.among(len(names), len(it.session.workspace.templates), "template")
             it.show.say(f"changed since {args.ref}: {count}\n")
         if args.shard:
             names = planning.in_shard(it.session, names, args.shard, force=args.force)

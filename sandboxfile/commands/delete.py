@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from sandboxfile import app, errors
+from sandboxfile import app, counts, errors
 from sandboxfile.declined import InUse
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.inventory import Doomed, Inventory
@@ -92,7 +92,5 @@ def _confirm(it: Opened, doomed: list[Doomed]) -> None:
 
 def _said(each: Doomed) -> str:
     name = each.known or ", ".join(each.names) or each.word
-    builds = (
-        "" if each.builds is None else f", {each.builds} build{'' if each.builds == 1 else 's'}"
-    )
+    builds = "" if each.builds is None else f", {counts.of(each.builds, 'build')}"
     return f"{name} ({each.template_id}{builds})"

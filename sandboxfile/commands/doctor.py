@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from sandboxfile import __version__, account, app, credentials, errors, fidelity, pulling
+from sandboxfile import __version__, account, app, counts, credentials, errors, fidelity, pulling
 from sandboxfile.config import finding
 from sandboxfile.engines import choose
 from sandboxfile.errors import ConfigError, SandboxfileError
@@ -50,10 +50,10 @@ def _workspace(args: argparse.Namespace) -> tuple[Workspace | None, str]:
     try:
         workspace = app.workspace(args)
     except ConfigError as error:
-        return None, f"{len(error.problems)} problems; run `sandboxfile validate`"
+        return None, f"{counts.of(len(error.problems), 'problem')}; run `sandboxfile validate`"
     except SandboxfileError as error:
         return None, error.message
-    return workspace, f"{len(workspace.templates)} templates in {path}"
+    return workspace, f"{counts.of(len(workspace.templates), 'template')} in {path}"
 
 
 def _registry(args: argparse.Namespace, target: Target) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sandboxfile import app, errors, git, lockfile, lockmerge, planning, process
+from sandboxfile import app, counts, errors, git, lockfile, lockmerge, planning, process
 from sandboxfile.commands import outdated
 from sandboxfile.config import finding
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
@@ -75,9 +75,12 @@ def _upgrade(args: argparse.Namespace) -> int:
 
 
 def _upgraded(changed: int, found: int) -> str:
+    if not found:
+        return outdated.NONE
     if not changed:
-        return f"the lock has all {found} bases as they are now\n"
-    bases = _counted(changed, "base")
+        what = f"all {found} bases as they are" if found > 1 else "the base as it is"
+        return f"the lock has {what} now\n"
+    bases = counts.of(changed, "base")
     return f"{bases} pinned anew; `sandboxfile build` builds what starts from there\n"
 
 
@@ -225,12 +228,8 @@ def _tell(args: argparse.Namespace, merged: Merged, shown: str, sides: int) -> N
     for line in _lines(merged):
         sys.stderr.write(f"{line}\n")
     count = sum(len(templates) for templates in lock.targets.values())
-    found = f"{_counted(count, 'result')} and {_counted(len(lock.resolved), 'base')}"
-    sys.stderr.write(f"{shown}: {found} from {_counted(sides, 'lock')}\n")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    found = f"{counts.of(count, 'result')} and {counts.of(len(lock.resolved), 'base')}"
+    sys.stderr.write(f"{shown}: {found} from {counts.of(sides, 'lock')}\n")
 
 
 def _lines(merged: Merged) -> Iterator[str]:

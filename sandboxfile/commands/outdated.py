@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from sandboxfile import errors, upgrades
+from sandboxfile import counts, errors, upgrades
 from sandboxfile.app import Session
 from sandboxfile.errors import UsageError
 from sandboxfile.events import Notice
@@ -13,6 +13,10 @@ from sandboxfile.opening import opened
 from sandboxfile.upgrades import Upgrade
 
 JOB = "resolve"
+NONE = (
+    "none of these starts from a base that can move: images with a digest, packages with a "
+    "snapshot, and templates at the service cannot\n"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +61,16 @@ def raise_unknown(session: Session, found: Sequence[Upgrade]) -> None:
 
 
 def _summary(found: Sequence[Upgrade], moved: Sequence[Upgrade]) -> str:
+    if not found:
+        return NONE
     known = [each for each in found if each.base.locked is not None]
     if not known:
         return "the lock has none of these bases yet: `sandboxfile build` pins them\n"
-    text = f"{len(moved)} of {len(known)} bases moved"
-    return f"{text}: `sandboxfile lock --upgrade` takes them\n" if moved else f"{text}\n"
+    silent = [each for each in known if each.error is not None]
+    text = f"{counts.among(len(moved), len(known), 'base')} moved"
+    if len(silent) == len(known):
+        return f"{counts.of(len(known), 'base')} could not be asked\n"
+    if silent:
+        text = f"{text}, {len(silent)} could not be asked"
+    them = "it" if len(moved) == 1 else "them"
+    return f"{text}: `sandboxfile lock --upgrade` takes {them}\n" if moved else f"{text}\n"

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from sandboxfile import errors, pruning
+from sandboxfile import counts, errors, pruning
 from sandboxfile.declined import InUse
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.inventory import Doomed, Inventory
@@ -69,9 +69,10 @@ def run(args: argparse.Namespace) -> int:
         for name, tags in forgotten.items() if args.yes else ():
             inventory.forget(name, tags)
         _tell(args, it, verdicts, deleted, forgotten)
-        if len(deleted) < len(going) and args.yes:
+        in_use = len(going) - len(deleted)
+        if in_use and args.yes:
             raise SandboxfileError(
-                f"{len(going) - len(deleted)} of {len(going)} templates are in use by sandboxes",
+                f"in use by sandboxes: {counts.among(in_use, len(going), 'template')}",
                 hint="run the command again when they have ended",
             )
     return errors.DONE

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from sandboxfile import app, errors, fidelity, survey
+from sandboxfile import app, counts, errors, fidelity, survey
 from sandboxfile.fidelity import Finding, Subject
 from sandboxfile.model import ImageBase, Target
 from sandboxfile.statcache import NoCache
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(document) + "\n")
     elif not args.quiet:
         sys.stderr.write(fidelity.lines(each for each in found if each.level != "note"))
-        sys.stderr.write(f"{workspace.file.name}: {_count(len(workspace.templates))}, no problem\n")
+        templates = counts.of(len(workspace.templates), "template")
+        sys.stderr.write(f"{workspace.file.name}: {templates}, no problem\n")
     return errors.DONE
 
 
@@ -46,7 +47,3 @@ def _findings(surveyed: Surveyed, target: Target) -> tuple[Finding, ...]:
     return fidelity.findings(
         Subject(template=template, target=target, image=image, dockerfile=parsed)
     )
-
-
-def _count(number: int) -> str:
-    return f"{number} template{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
-    ("frozen",),
+    ("frozen", "counts"),
     ("collector", "places", "fresh", "reading", "writing", "schedule", "ahead"),
     ("errors", "events", "flock", "loopback", "model"),
     ("cancel", "redact", "drawing"),

@@ -413,7 +413,7 @@ def test_templates_in_use_are_told_and_stay(
     ran = client.run("prune", "--yes")
 
     assert (ran.code, "before" in service.names) == (1, True)
-    assert "1 of 1 templates are in use by sandboxes" in ran.err
+    assert "in use by sandboxes: 1 of 1 template\n" in ran.err
 
 
 @pytest.mark.parametrize(

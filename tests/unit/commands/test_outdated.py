@@ -89,7 +89,7 @@ def test_a_tag_that_moved_is_told_with_who_starts_from_it(
 
     name = f"{server.host}/python:3"
     assert ran.out == f"{name}  {OLD.digest[:19]}  {NEW.digest[:19]}  api, web\n"
-    assert ran.err == "1 of 2 bases moved: `sandboxfile lock --upgrade` takes them\n"
+    assert ran.err == "1 of 2 bases moved: `sandboxfile lock --upgrade` takes it\n"
     assert ran.code == 0
     assert client.run("outdated", "--exit-code", "-q").code == 2
     assert (client.root / "novita.lock").read_bytes() == before
@@ -126,7 +126,7 @@ def test_all_bases_are_in_the_document(client: User, server: FakeRegistry) -> No
     [
         (["own"], ["node:20"]),
         (["w*"], ["python:3"]),
-        (["child"], []),  # it starts from a template
+        (["child"], ["python:3"]),  # what it is built on starts from it
         (["{host}/node:20", "api"], ["python:3", "node:20"]),
     ],
 )
@@ -164,6 +164,7 @@ def test_what_cannot_be_asked_is_told_after_the_rest(client: User, server: FakeR
 
     assert f"{server.host}/python:3" in ran.out
     assert "node" not in ran.out
+    assert "1 of 2 bases moved, 1 could not be asked: " in ran.err
     assert f"{server.host}/node" in ran.err
     assert "novita.yaml:6:" in ran.err
     assert ran.code == 1
@@ -181,8 +182,18 @@ def test_every_base_that_cannot_be_asked_is_told(user: User) -> None:
     ran = user.run("outdated")
 
     assert ran.code == 6
+    assert ran.out == ""
+    assert "\n2 bases could not be asked\n" in ran.err
     assert "novita.yaml:3:" in ran.err
     assert "novita.yaml:4:" in ran.err
+
+
+@pytest.mark.parametrize("argv", [["outdated"], ["lock", "--upgrade"]])
+def test_of_what_cannot_move_that_is_said(client: User, argv: list[str]) -> None:
+    ran = client.run(*argv, "fixed", "dated")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.startswith("none of these starts from a base that can move: ")
 
 
 def test_before_the_first_build_there_is_nothing_to_compare(client: User) -> None:
@@ -251,6 +262,19 @@ def test_a_first_upgrade_pins_everything(client: User, server: FakeRegistry) -> 
         pin(server, "python:3"): OLD.digest,
         pin(server, "node:20"): NODE.digest,
     }
+
+
+def test_the_base_of_what_is_built_on_a_template_is_that_of_the_template(
+    client: User, server: FakeRegistry
+) -> None:
+    server.add("python", "3", NEW)
+
+    ran = client.run("lock", "--upgrade", "child")
+
+    assert ran.err == "1 base pinned anew; `sandboxfile build` builds what starts from there\n"
+    assert stale(client) == {"api", "web", "child"}
+    again = client.run("lock", "--upgrade", "child")
+    assert again.err == "the lock has the base as it is now\n"
 
 
 @pytest.mark.parametrize("argv", [[], ["--upgrade", "--check"], ["--upgrade", "--merge"]])
