@@ -6,10 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from threading import Lock
 from typing import Any
-
-import requests
 
 from sandboxfile.engines import Executed
 from sandboxfile.engines.quirks import Quirks
@@ -107,7 +106,7 @@ def remove(wire: Wire, identifier: str) -> None:
         wire.ask("DELETE", f"/containers/{identifier}", params={"force": "1", "v": "1"})
     except Refused as refused:
         # 404: gone already; 409: somebody else is removing it this moment.
-        if refused.status not in {requests.codes.not_found, requests.codes.conflict}:
+        if refused.status not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
             raise
 
 
@@ -155,7 +154,7 @@ class DockerBox:
                     headers={"Content-Type": "application/json"},
                 )
                 response = stack.enter_context(started)
-            for stream, data in frames(response.raw.read):
+            for stream, data in frames(response.read):
                 output.add(data)
                 for line in splitters[stream].feed(data):
                     _tell(tell[stream], line)
@@ -211,7 +210,7 @@ class DockerBox:
         path = f"/containers/{self._id}/archive"
         try:
             with self._wire.open(path, "PUT", params=params, headers=headers, body=archive) as done:
-                done.raw.read()
+                done.read()
         except Refused as refused:
             raise BuildFailed(f"files cannot be put into `{directory}`: {refused.reason}") from None
 

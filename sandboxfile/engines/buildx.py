@@ -24,7 +24,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import BuildSpec, builders
 from sandboxfile.engines.builders import Builder
 from sandboxfile.engines.trace import Narrator, Output, Vertex
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.transport import Address
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit
 from sandboxfile.model import DIGEST

@@ -10,7 +10,7 @@ from sandboxfile import reading
 from sandboxfile.engines import BuilderKind, Engine, EngineInfo, probe
 from sandboxfile.engines.buildx import clients
 from sandboxfile.engines.docker import DockerEngine
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.transport import Address
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
 from sandboxfile.frozen import dataclass
 from sandboxfile.loopback import is_loopback

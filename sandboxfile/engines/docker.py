@@ -4,14 +4,14 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 from typing import Any
-
-import requests.adapters
+from urllib.parse import urlsplit
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo
@@ -21,40 +21,24 @@ from sandboxfile.engines.buildx import REMEDY, Client
 from sandboxfile.engines.probe import probe, refuse
 from sandboxfile.engines.quirks import DOCKER, PODMAN, Quirks
 from sandboxfile.engines.transfer import DELAYS_S, Transfer, split
-from sandboxfile.engines.wire import Address, Refused, Wire, failure, segment
+from sandboxfile.engines.transport import UNIX, Address, Transport, UnixSocket
+from sandboxfile.engines.wire import Refused, Wire, failure, segment
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Sent
 from sandboxfile.model import PLATFORM, Login, Resources
 
-POOL = 32  # connections kept; one per thread of the widest run
 CHUNK = 1024 * 1024
-
-
-def connect(address: Address) -> Wire:
-    """Open the way to an engine, without calling it yet. Raises Unreachable, SandboxfileError."""
-    import docker
-    from docker.errors import DockerException
-
-    tls: Any = False
-    try:
-        if address.tls:
-            ca, cert, key = (str(address.tls / f"{name}.pem") for name in ("ca", "cert", "key"))
-            tls = docker.tls.TLSConfig(client_cert=(cert, key), ca_cert=ca, verify=True)
-        # A version given here saves the SDK's own question for it: ours has a short time-out.
-        client = docker.APIClient(base_url=address.url, version="1.41", tls=tls, max_pool_size=POOL)
-    except DockerException as error:
-        raise Unreachable(
-            f"the container engine at `{address}` cannot be used: {error}",
-            hint="check DOCKER_HOST, `docker context ls` and Docker's config.json",
-        ) from error
-    client.trust_env = False  # neither proxies nor .netrc are for an engine
-    for scheme in ("http://", "https://"):
-        if scheme in client.adapters:
-            client.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=POOL))
-    return Wire(client, client.base_url, address)
-
-
 FILE_LIMIT = 256 << 10  # bytes of an archive with one small file
+
+
+def connect(address: Address) -> Transport:
+    """Open the way to an engine, without calling it yet. Raises Unreachable, SandboxfileError."""
+    parts = urlsplit(address.url)
+    if parts.scheme == UNIX:
+        return UnixSocket(parts.path)
+    from sandboxfile.engines import sdk
+
+    return sdk.DockerSdk(address)
 
 
 class DockerEngine:
@@ -74,8 +58,9 @@ class DockerEngine:
         clients: tuple[Client, ...] = (),
         why: str = "",
         retry_delays_s: tuple[float, ...] = DELAYS_S,
+        transport: Callable[[Address], Transport] = connect,
     ) -> None:
-        self._wire = connect(address)
+        self._wire = Wire(transport(address), address)
         self._builder = builder
         self._network = network
         self._clients = clients
@@ -133,7 +118,7 @@ class DockerEngine:
         made = str(wire.ask("POST", "/containers/create", body=body)["Id"])
         try:
             with wire.open(f"/containers/{made}/archive", "GET", params={"path": path}) as response:
-                return _member(response.raw.read(FILE_LIMIT))
+                return _member(response.read(FILE_LIMIT))
         except Refused:
             return b""
         finally:
@@ -150,7 +135,7 @@ class DockerEngine:
         try:
             self._ready().ask("DELETE", f"/images/{segment(tag)}", params={"force": "1"})
         except Refused as refused:
-            if refused.status != requests.codes.not_found:
+            if refused.status != HTTPStatus.NOT_FOUND:
                 raise
 
     def remove_labelled(self, labels: Mapping[str, str]) -> int:
@@ -169,7 +154,7 @@ class DockerEngine:
         try:
             self.untag(name)
         except Refused as refused:
-            if refused.status != requests.codes.conflict:  # still needed by another image
+            if refused.status != HTTPStatus.CONFLICT:  # still needed by another image
                 raise
 
     def load_root(self, archive: Path, tag: str, *, labels: Mapping[str, str]) -> str:
@@ -340,7 +325,7 @@ class DockerEngine:
         try:
             image: Mapping[str, Any] = self._ready().ask("GET", f"/images/{segment(name)}/json")
         except Refused as refused:
-            if refused.status == requests.codes.not_found:
+            if refused.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
         return image

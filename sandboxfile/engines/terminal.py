@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
-from sandboxfile.engines.wire import Address, Wire, lost
+from sandboxfile.engines.transport import Address
+from sandboxfile.engines.wire import Wire, lost
 from sandboxfile.errors import SandboxfileError, Unreachable
 
 CHUNK = 65536

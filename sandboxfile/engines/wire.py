@@ -2,40 +2,27 @@
 
 import errno
 import json
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-import requests
-import urllib3
+from urllib3 import BaseHTTPResponse, exceptions
+from urllib3.exceptions import HTTPError
 
 from sandboxfile.cancel import Cancel
+from sandboxfile.engines.transport import UNIX, Address, Body, Limits, Transport
 from sandboxfile.errors import SandboxfileError, Unreachable
-from sandboxfile.frozen import dataclass
 from sandboxfile.process import LineSplitter
 
-CALL_TIMEOUT = (5.0, 120.0)
-PROBE_TIMEOUT = (1.5, 1.5)
+CALL_TIMEOUT: Limits = (5.0, 120.0)
+PROBE_TIMEOUT: Limits = (1.5, 1.5)
 # Also the limit for one blocked write of an upload, hence generous; silence is never limited.
-STREAM_TIMEOUT = (300.0, None)
+STREAM_TIMEOUT: Limits = (300.0, None)
 MESSAGE_LIMIT = 64 * 1024 * 1024
 
 Message = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where an engine listens; `source` says who named it, `tls` holds ca, cert and key.pem."""
-
-    url: str
-    source: str = ""
-    tls: Path | None = None
-
-    def __str__(self) -> str:
-        return self.url
 
 
 class Refused(SandboxfileError):  # noqa: N818 - named for what it says
@@ -58,14 +45,13 @@ class _Upload(Exception):  # noqa: N818
 class Wire:
     """Calls to one engine, from any thread."""
 
-    def __init__(self, session: requests.Session, base_url: str, address: Address) -> None:
+    def __init__(self, transport: Transport, address: Address) -> None:
         self.address = address
-        self._session = session
-        self._base = base_url
+        self._transport = transport
         self.version = ""
 
     def close(self) -> None:
-        self._session.close()
+        self._transport.close()
 
     def probe(self) -> Message:
         """Ask for the version, fast; calls are made in the engine's own API version after it."""
@@ -99,20 +85,23 @@ class Wire:
         *,
         params: Mapping[str, Any] | None = None,
         body: object = None,
-        timeout: tuple[float, float | None] = CALL_TIMEOUT,
+        timeout: Limits = CALL_TIMEOUT,
     ) -> Any:
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if content is None else {"Content-Type": "application/json"}
         try:
-            _check_listening(self.address)
-            with self._session.request(
-                method, self._base + path, params=params, json=body, timeout=timeout
+            with self._transport.send(
+                method, _target(path, params), headers=headers, body=content, limits=timeout
             ) as response:
                 _check(response)
                 # Podman answers some calls with an empty line.
-                return json.loads(response.content) if response.content.strip() else None
+                said = response.data.strip()
+        except (HTTPError, OSError) as error:
+            raise lost(self.address, error) from error
+        try:
+            return json.loads(said) if said else None
         except ValueError as error:
             raise self._nonsense() from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise lost(self.address, error) from error
 
     @contextmanager
     def open(
@@ -122,36 +111,33 @@ class Wire:
         *,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: Iterable[bytes] | bytes | None = None,
+        body: Body = None,
         cancel: Cancel | None = None,
-    ) -> Iterator[requests.Response]:
+    ) -> Iterator[BaseHTTPResponse]:
         """Ask and give the open response; cancelling ends it from its other side.
 
         Raises Refused, Unreachable, Cancelled, and whatever the body's source raises.
         """
         cancel = cancel or Cancel()
         cancel.check()
-        data = body if body is None or isinstance(body, bytes) else _guarded(body, cancel)
+        pieces = body if body is None or isinstance(body, bytes) else _guarded(body, cancel)
         try:
-            _check_listening(self.address)
-            with self._session.request(
+            with self._transport.send(
                 method,
-                self._base + self.version + path,
-                params=params,
-                headers=headers,
-                data=data,
-                stream=True,
-                timeout=STREAM_TIMEOUT,
+                _target(self.version + path, params),
+                headers=headers or {},
+                body=pieces,
+                limits=STREAM_TIMEOUT,
             ) as response:
                 _check(response)
                 # close() from another thread leaves the reader blocked and the build running;
                 # shutdown() ends both at once.
-                with cancel.on_cancel(response.raw.shutdown):
+                with cancel.on_cancel(response.shutdown):
                     yield response
                 cancel.check()
         except _Upload as carried:
             raise carried.error from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (HTTPError, OSError) as error:
             cancel.check()
             raise lost(self.address, error) from error
 
@@ -162,16 +148,16 @@ class Wire:
         *,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: Iterable[bytes] | bytes | None = None,
+        body: Body = None,
         cancel: Cancel | None = None,
     ) -> Iterator[Iterator[Message]]:
         """POST and give the JSON messages of the answer as they come."""
         with self.open(path, params=params, headers=headers, body=body, cancel=cancel) as response:
             yield self._messages(response)
 
-    def _messages(self, response: requests.Response) -> Iterator[Message]:
+    def _messages(self, response: BaseHTTPResponse) -> Iterator[Message]:
         splitter = LineSplitter(MESSAGE_LIMIT)
-        for chunk in response.iter_content(65536):
+        for chunk in response.stream(65536):
             yield from map(self._message, filter(None, splitter.feed(chunk)))
         yield from map(self._message, filter(None, splitter.flush()))
 
@@ -201,13 +187,9 @@ def failure(message: Message) -> tuple[str, int | None] | None:
     return str(text), code if isinstance(code, int) and code else None
 
 
-def _check_listening(address: Address) -> None:
-    """Connect and hang up (30 µs), as the SDK never closes a socket that could not connect."""
-    parts = urlsplit(address.url)
-    if parts.scheme == "unix":
-        with socket.socket(socket.AF_UNIX) as attempt:
-            attempt.settimeout(PROBE_TIMEOUT[0])
-            attempt.connect(parts.path)
+def _target(path: str, params: Mapping[str, Any] | None) -> str:
+    """Return path and query; a parameter may have several values."""
+    return f"{path}?{urlencode(params, doseq=True)}" if params else path
 
 
 def _guarded(body: Iterable[bytes], cancel: Cancel) -> Iterator[bytes]:
@@ -219,16 +201,17 @@ def _guarded(body: Iterable[bytes], cancel: Cancel) -> Iterator[bytes]:
         raise _Upload(error) from error
 
 
-def _check(response: requests.Response) -> None:
-    if response.status_code < requests.codes.bad_request:
+def _check(response: BaseHTTPResponse) -> None:
+    if response.status < HTTPStatus.BAD_REQUEST:
         return
+    said = response.data
     try:
-        answer = response.json()
+        answer = json.loads(said)
         # Podman's own words are under `cause`/`message`, Docker's under `message`.
         text = answer["message"] or answer["cause"]
     except (ValueError, KeyError, TypeError):
-        text = response.text[:500].strip() or response.reason
-    raise Refused(response.status_code, str(text))
+        text = said[:500].decode("utf-8", "replace").strip() or response.reason
+    raise Refused(response.status, str(text))
 
 
 def lost(address: Address, error: BaseException) -> Unreachable:
@@ -244,7 +227,7 @@ def lost(address: Address, error: BaseException) -> Unreachable:
 
 
 def _remedy(address: Address, number: int | None) -> str:
-    local = urlsplit(address.url).scheme in {"unix", "http+unix"}
+    local = urlsplit(address.url).scheme == UNIX
     if number in {errno.EACCES, errno.EPERM} and local:
         return "allow yourself to use it: `sudo usermod -aG docker $USER`, then log in again"
     if local:
@@ -253,13 +236,18 @@ def _remedy(address: Address, number: int | None) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return "no answer in time"
-    return "the connection broke"
+    is_late = any(isinstance(each, exceptions.TimeoutError) for each in _inside(error))
+    return "no answer in time" if is_late else "the connection broke"
 
 
 def _system_error(error: BaseException) -> OSError | None:
     """Find the operating system's error inside the layers of the HTTP libraries."""
+    found = (e for e in _inside(error) if isinstance(e, OSError) and e.errno is not None)
+    return next(found, None)
+
+
+def _inside(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it was made of."""
     queue: list[object] = [error]
     seen: set[int] = set()
     while queue:
@@ -267,7 +255,5 @@ def _system_error(error: BaseException) -> OSError | None:
         if id(each) in seen or not isinstance(each, BaseException):
             continue
         seen.add(id(each))
-        if isinstance(each, OSError) and each.errno is not None:
-            return each
+        yield each
         queue += [*each.args, getattr(each, "reason", None), each.__cause__, each.__context__]
-    return None

@@ -9,7 +9,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.config import load
 from sandboxfile.engines import Engine
 from sandboxfile.engines.docker import DockerEngine
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.transport import Address
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Event
 from sandboxfile.model import BootstrapBase, Login

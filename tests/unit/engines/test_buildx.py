@@ -9,7 +9,7 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines.buildx import Client, clients
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.transport import Address
 from sandboxfile.errors import BuildFailed, SandboxfileError, Unreachable, Unsupported
 from sandboxfile.model import Login, Secret
 from tests.fakes.building import Events, spec

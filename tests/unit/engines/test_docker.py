@@ -12,8 +12,9 @@ import pytest
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines.buildx import Client
-from sandboxfile.engines.docker import DockerEngine
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.docker import DockerEngine, connect
+from sandboxfile.engines.sdk import DockerSdk
+from sandboxfile.engines.transport import Address
 from sandboxfile.errors import (
     BuildFailed,
     Cancelled,
@@ -40,9 +41,15 @@ def fake() -> Iterator[FakeEngine]:
         yield engine
 
 
-@pytest.fixture
-def engine(fake: FakeEngine) -> Iterator[DockerEngine]:
-    one = DockerEngine(Address(url=fake.url), network="host", retry_delays_s=(0.0, 0.0, 0.0))
+@pytest.fixture(params=[connect, DockerSdk], ids=["socket", "sdk"])
+def engine(fake: FakeEngine, request: pytest.FixtureRequest) -> Iterator[DockerEngine]:
+    """Return an engine spoken to in both ways: all that is sent and understood is the same."""
+    one = DockerEngine(
+        Address(url=fake.url),
+        network="host",
+        retry_delays_s=(0.0, 0.0, 0.0),
+        transport=request.param,
+    )
     yield one
     one.close()
 

@@ -12,7 +12,8 @@ import pytest
 
 from sandboxfile.engines.docker import connect
 from sandboxfile.engines.terminal import interact
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.transport import Address
+from sandboxfile.engines.wire import Wire
 from sandboxfile.errors import SandboxfileError, Unreachable
 
 UPGRADE = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\n\r\n"
@@ -54,7 +55,7 @@ def joined(address: Address, *, tty: bool = False, stdin: bytes = b"") -> tuple[
     (read, write), out, err = os.pipe(), os.pipe(), os.pipe()
     os.write(write, stdin)
     os.close(write)
-    wire = connect(address)
+    wire = Wire(connect(address), address)
     try:
         interact(wire, "e1", tty=tty, streams=(read, out[1], err[1]))
         os.close(out[1])

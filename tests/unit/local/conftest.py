@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from sandboxfile.engines.docker import DockerEngine
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.transport import Address
 from sandboxfile.local import names
 from sandboxfile.local.admission import Admission
 from sandboxfile.local.assembly import Workshop

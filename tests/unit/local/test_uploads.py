@@ -21,7 +21,7 @@ SERVE = """
 import sys
 from pathlib import Path
 from sandboxfile.engines.docker import DockerEngine
-from sandboxfile.engines.wire import Address
+from sandboxfile.engines.transport import Address
 from sandboxfile.local.service import LocalService
 from sandboxfile.model import Secret
 
