@@ -17,7 +17,7 @@ from sandboxfile.pins import pin_name, pinned
 from sandboxfile.places import Problem
 from sandboxfile.plan import Decision, Known
 from sandboxfile.sharding import Shard
-from sandboxfile.survey import Survey, Surveyed, drawn, survey
+from sandboxfile.survey import Changed, Survey, Surveyed, drawn, survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,24 @@ def make(
     not what registry and service have of the templates. `building` makes sure that the bases can
     be had as planned, and takes silence of the service as an error, where a mere plan says less.
     """
-    names = tuple(names)
+    plan_once = partial(
+        _made, session, tuple(names), force=force, resolve=resolve, ask=ask, building=building
+    )
+    try:
+        return plan_once()
+    except Changed:  # what was kept of it is dropped by now
+        return plan_once()
+
+
+def _made(
+    session: Session,
+    names: tuple[str, ...],
+    *,
+    force: bool,
+    resolve: bool,
+    ask: bool,
+    building: bool,
+) -> Planned:
     lock, resolved = session.locks()
     surveyed = _survey(session, names, resolved)
     pins: dict[str, str] = {}
@@ -71,6 +88,8 @@ def make(
             surveyed = _survey(session, names, {**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
             decisions = asking.refined(session, surveyed, decisions, strict=True)
+    if building:
+        _check_recalled(surveyed, decisions)
     _save(session, surveyed, {**resolved, **pins})
     return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
 
@@ -174,6 +193,13 @@ def _with_resolved(found: Mapping[str, str], lock: lockfile.Lock) -> lockfile.Lo
 
 
 # --- steps of planning -----------------------------------------------------------------------
+
+
+def _check_recalled(found: Survey, decisions: Iterable[Decision]) -> None:
+    """Look at what is about to be built. Raises Changed if it is not what is known of it."""
+    for each in decisions:
+        if each.action in {"build", "snapshot"} and found[each.template].recalled:
+            found[each.template].take()
 
 
 def _survey(session: Session, names: tuple[str, ...], resolved: Mapping[str, str]) -> Survey:

@@ -163,6 +163,12 @@ class Recall:
             return self._known(kept)
         return None
 
+    def forget(self, template: str) -> None:
+        """Drop what is kept of a template, for later runs too: it has turned out not to be true."""
+        if self._kept.pop(template, None) is not None:
+            self._changed = True
+            self.save()
+
     def told(self, template: str) -> tuple[object, ...] | None:
         """Return in plain data what is known of a template, for `learn` of another process."""
         kept = self._kept.get(template)
@@ -229,7 +235,7 @@ class Recall:
 
 def _load(file: Path, name: bytes) -> dict[str, _Kept]:
     try:
-        content = reading.regular(file)
+        content = reading.own(file)
         magic, checksum, found = _HEADER.unpack_from(content)
         body = content[_HEADER.size :]
         if magic != _MAGIC or found != name or checksum != crc32(body):

@@ -140,6 +140,10 @@ class Surveyed:
         return base.template if isinstance(base, TemplateBase) else None
 
 
+class Changed(SandboxfileError):  # noqa: N818 - named for what it says
+    """What a survey finds is not what is known: it changed since, or was never so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """All templates asked for, parents first."""
@@ -338,7 +342,7 @@ class _Surveyor:
         told = self._known(name, parent)
         known = told or (self.recall.find(name, parent=parent) if self.recall and parent else None)
         if known is not None:
-            later = cache(partial(_retaken, name, take, identify, known.keys))
+            later = cache(partial(self._retaken, name, take, identify, known.keys))
             return Surveyed(
                 template=template, keys=known.keys, take=later, known=known, recalled=not told
             )
@@ -351,6 +355,22 @@ class _Surveyor:
             )
             return replace(made, known=known)
         return made
+
+    def _retaken(
+        self,
+        name: str,
+        take: Callable[[], Taken],
+        identify: Callable[[Taken], Identity],
+        known: Keys,
+    ) -> Taken:
+        """Look for the files of a template whose keys were known. Raises Changed."""
+        taken = take()
+        if identify(taken)[0] != known:
+            if self.recall:
+                self.recall.forget(name)
+            text = f"the files of `{name}` changed while they were being read"
+            raise Changed(text, hint="run again when nothing writes to them")
+        return taken
 
     # --- two processes -----------------------------------------------------------------------
 
@@ -392,17 +412,6 @@ def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str:
         return "-"
     found = done[template.base.template].keys
     return found.image_key if found else ""
-
-
-def _retaken(
-    name: str, take: Callable[[], Taken], identify: Callable[[Taken], Identity], known: Keys
-) -> Taken:
-    """Look for the files of a template whose keys were known. Raises SandboxfileError."""
-    taken = take()
-    if identify(taken)[0] != known:
-        text = f"the files of `{name}` changed while they were being read"
-        raise SandboxfileError(text, hint="run again when nothing writes to them")
-    return taken
 
 
 def _identified(

@@ -2,12 +2,13 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir
+from zlib import crc32
 
 import pytest
 
-from sandboxfile import app, lockfile, planning, statcache
+from sandboxfile import app, lockfile, planning, recall, statcache
 from sandboxfile.app import Session
-from sandboxfile.errors import LockStale, NotAllowed, Unreachable
+from sandboxfile.errors import LockStale, NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.events import Event, Notice
 from sandboxfile.redact import Redactor
 from tests.fakes import built, push
@@ -132,6 +133,39 @@ def test_only_templates_of_which_something_moved_are_looked_for_again(
     assert actions(again()) == actions(planned), "recalled, it is as stale as it was"
     three.write("novita.yaml", (three.root / "novita.yaml").read_text() + "    run: ['true']\n")
     assert known(again()) == set(), "another configuration"
+
+
+def test_a_key_that_was_kept_and_is_not_true_is_computed_anew(three: User, session: Open) -> None:
+    entries = built.pretend(three.root)
+    kept = three.root / ".sandboxfile/survey-docker"
+    up_to_date = dict.fromkeys(ALL, "up to date")
+
+    def again(*, building: bool = False) -> planning.Planned:
+        opened = session()
+        opened.args.since = time.time_ns() + 60 * 10**9
+        return planning.make(opened, ALL, resolve=False, building=building)
+
+    def forge(*keys: str) -> None:
+        """Let the file have other keys, and be whole."""
+        content = kept.read_bytes()
+        body = content[recall._HEADER.size :]
+        for key in map(str.encode, keys):
+            assert key in body
+            body = body.replace(key, key[:-4] + b"beef")
+        magic, _, name = recall._HEADER.unpack_from(content)
+        kept.write_bytes(recall._HEADER.pack(magic, crc32(body), name) + body)
+
+    parent = entries["parent"]
+    assert actions(again()) == up_to_date
+    forge(parent.image_key, parent.template_key)
+    assert actions(again()) == up_to_date, "it was looked at to say what is different"
+    forge(parent.template_key)
+    assert actions(again())["parent"] == "snapshot", "nothing was looked at"
+    with pytest.raises(SandboxfileError, match="changed while they were being read"):
+        _ = again().survey["parent"].selections
+    assert actions(again()) == up_to_date
+    forge(parent.template_key)
+    assert actions(again(building=True)) == up_to_date
 
 
 def test_without_resolving_only_files_are_read(session: Open, said: list[Event]) -> None:

@@ -280,6 +280,32 @@ def test_a_damaged_file_is_none(tree: User, damage: Callable[[bytes], bytes]) ->
     assert recalled(look.again()) == set(wanted), "and is made whole"
 
 
+def _linked(file: Path) -> None:
+    file.symlink_to(file.rename(file.with_name("elsewhere")))
+
+
+def _given_away(file: Path) -> None:
+    os.chown(file, 65534, -1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _linked,
+        pytest.param(
+            _given_away,
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away"),
+        ),
+    ],
+)
+def test_a_file_that_is_not_ours_is_none(tree: User, change: Callable[[Path], None]) -> None:
+    look = Look(tree)
+    look.again()
+    change(look.file)
+
+    assert recalled(look.again()) == set()
+
+
 def test_what_cannot_be_written_is_not_kept(tree: User) -> None:
     look = Look(tree)
     look.file.mkdir()
