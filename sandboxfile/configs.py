@@ -8,18 +8,20 @@ image, else what was kept. Threads that want the same image wait for one answer.
 
 What registries told is kept in the state directory, byte for byte, and checked against its digest
 whenever it is read: files that a checkout brought along are worth nothing, and losing them costs
-a request.
+a request. What was read out of an image cannot be checked: that is kept in the user's own cache,
+where no checkout puts anything, by the image's id, which never comes to mean something else.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sandboxfile import imageconfig, reading, writing
-from sandboxfile.engines import Engine
-from sandboxfile.errors import Unreachable
+from sandboxfile.engines import Engine, EngineImage
+from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.imageconfig import Documents
 from sandboxfile.model import DIGEST, ImageConfig
@@ -28,16 +30,19 @@ from sandboxfile.reference import ImageReference
 from sandboxfile.registry import Registry
 
 OS_RELEASE = ("/usr/lib/os-release", "/etc/os-release")
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")  # Podman writes it without the algorithm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configs:
     """Reads configurations of images; `engine` and `registry` are opened when needed.
 
-    `on_engine` says that templates are built on this machine's images and stay here.
+    `directory` is in the state directory, `cache` the user's own. `on_engine` says that templates
+    are built on this machine's images and stay here.
     """
 
     directory: Path
+    cache: Path
     engine: Callable[[], Engine]
     registry: Callable[[], Registry]
     offline: bool = False
@@ -58,7 +63,7 @@ class Configs:
         if (kept := self.known(image)) is not None:
             return kept
         is_pinned = "@sha256:" in image
-        if not is_pinned or (self.on_engine and self.engine().find(image)):
+        if not is_pinned or (self.on_engine and self.inspected(image)):
             return self.in_engine(image)
         host = ImageReference.parse(image).registry
         if quick and not self.offline and not self._is_reachable(host):
@@ -71,20 +76,32 @@ class Configs:
 
     def here(self, image: str) -> ImageConfig | None:
         """Return what this machine knows of an image, None if nothing; asks no registry."""
-        if self.engine().find(image) is not None:
+        if self.inspected(image) is not None:
             return self.in_engine(image)
         return self.known(image)
 
+    def inspected(self, image: str) -> EngineImage | None:
+        """Return what the engine has by a name: asked once in a run, and again while it is absent.
+
+        Who has something built or brought under a name that was there says so (`learn`).
+        """
+        ask = lambda: self.engine().inspect(image)  # noqa: E731
+        return self._answers.of(("engine", image), ask, lasts=lambda found: found is not None)
+
     def os_release(self, image: str) -> str:
         """Return what an image of the engine says of its distribution (os-release(5)), or ""."""
-        return self._answers.of(("os-release", image), lambda: self._os_release(image))
-
-    def _os_release(self, image: str) -> str:
-        engine = self.engine()
-        if engine.find(image) is None:
+        found = self.inspected(image)
+        if found is None:
             return ""
-        texts = (engine.read(image, path) for path in OS_RELEASE)
-        return next((text.decode(errors="replace") for text in texts if text), "")
+        return self._answers.of(("os-release", found.id), lambda: self._os_release(found.id))
+
+    def _os_release(self, image_id: str) -> str:
+        def ask() -> bytes:
+            return self.engine().read(image_id, *OS_RELEASE)
+
+        named = _ID.fullmatch(image_id)
+        content = _through(self.cache / named[1], ask) if named else ask()
+        return content.decode(errors="replace")
 
     def at_registry(self, reference: str, *, keep: bool = True) -> ImageConfig:
         """Return what `repo@sha256:…` says of itself; `keep` for what will be asked again.
@@ -110,8 +127,12 @@ class Configs:
 
     def in_engine(self, image: str) -> ImageConfig:
         """Return what an image of the engine says of itself. Raises SandboxfileError."""
-        made = self._made.get(image)
-        return made or imageconfig.of_engine(self.engine().image_config(image))
+        if (made := self._made.get(image)) is not None:
+            return made
+        found = self.inspected(image)
+        if found is None:
+            raise SandboxfileError(f"there is no image `{image}` in the engine")
+        return imageconfig.of_engine(found.config)
 
     def learn(self, image: str, config: Mapping[str, Any]) -> None:
         """Take note of what the engine said of an image when it had made it, in this run."""
@@ -145,3 +166,14 @@ class Configs:
         with suppress(OSError):  # it only saves a request
             path.parent.mkdir(parents=True, exist_ok=True)
             writing.whole(path, json.dumps(record).encode())
+
+
+def _through(file: Path, ask: Callable[[], bytes]) -> bytes:
+    """Return what a file of the user's cache has, else what is answered, which is kept there."""
+    with suppress(OSError):
+        return reading.own(file)
+    content = ask()
+    with suppress(OSError):  # it only saves asking
+        file.parent.mkdir(parents=True, exist_ok=True)
+        writing.whole(file, content)
+    return content

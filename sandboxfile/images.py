@@ -191,7 +191,7 @@ class Images:
             config = self.configs.of(base.reference)
         else:
             base = self._base(surveyed)
-            config = self._in_engine(surveyed, base.reference)
+            config = self.configs.in_engine(base.reference)
         rendered = self._render(surveyed, base, config)
         kept = environment.files(inherit.environment(template, config))
         self._write(template.name, rendered.text, kept)
@@ -231,12 +231,6 @@ class Images:
         for path, content in kept.items():
             place, _, file = f"{name}/{environment.DIRECTORY}/{path}".rpartition("/")
             write(self.generated, place, file, content.decode(errors="replace"))
-
-    def _in_engine(self, surveyed: Surveyed, image: str) -> ImageConfig:
-        """Return what a base says that was brought here: an image stays as it is during a run."""
-        if not isinstance(surveyed.template.base, ImageBase):
-            return self.configs.in_engine(image)
-        return self._answers.of(("brought", image), lambda: self.configs.in_engine(image))
 
     def _beside(self, tag: str, name: str) -> Mapping[str, Any]:
         """Return the caches of a build, and where it pushes to."""
@@ -322,6 +316,7 @@ class Images:
         except BuildFailed as error:
             error.at = parsed.place(error.step) or error.at or base.at
             raise
+        self.configs.learn(tag, built.config)
         reference = _reference(spec, built)
         return ResolvedBase(reference=reference, digest=built.image_id, local=not self.pushes)
 

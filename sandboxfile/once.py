@@ -15,12 +15,24 @@ class Once:
         self._asking: dict[Hashable, threading.Lock] = {}
         self._answers: dict[Hashable, Any] = {}
 
-    def of(self, question: Hashable, ask: Callable[[], T]) -> T:
-        """Return the answer to a question, from `ask` the first time. Raises what `ask` does."""
+    def of(
+        self,
+        question: Hashable,
+        ask: Callable[[], T],
+        *,
+        lasts: Callable[[T], bool] = lambda _: True,
+    ) -> T:
+        """Return the answer to a question, from `ask` the first time. Raises what `ask` does.
+
+        One that does not last is asked for again by whoever wants it next.
+        """
         with self._lock:
             asking = self._asking.setdefault(question, threading.Lock())
         with asking:
-            if question not in self._answers:
-                self._answers[question] = ask()
-            answer: T = self._answers[question]
+            if question in self._answers:
+                known: T = self._answers[question]
+                return known
+            answer = ask()
+            if lasts(answer):
+                self._answers[question] = answer
             return answer

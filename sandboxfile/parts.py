@@ -177,6 +177,7 @@ class Parts:
             "configs",
             lambda: Configs(
                 directory=session.state / "configs",
+                cache=app.cache(self._environ, session.args.home) / "os-release",
                 engine=self.engine,
                 registry=self.registry,
                 offline=session.args.offline,
@@ -189,6 +190,7 @@ class Parts:
         session = self.session
         return Resolver(
             engine=self.engine,
+            inspect=self.configs().inspected,
             registry=self.registry,
             logins=self.login,
             bootstrap_cache=app.cache(self._environ, session.args.home) / "bootstrap",

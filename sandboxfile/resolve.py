@@ -6,13 +6,12 @@ from pathlib import Path
 
 from sandboxfile import bootstrap
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines import Engine
+from sandboxfile.engines import Engine, EngineImage
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, DockerfileBase, ImageBase, Login, ResolvedBase
-from sandboxfile.once import Once
 from sandboxfile.pins import pin_name
 from sandboxfile.places import Position
 from sandboxfile.reference import DOCKER_HUB, ImageReference
@@ -71,9 +70,13 @@ def _sources(surveyed: Surveyed) -> Iterator[tuple[str | BootstrapBase, Position
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
-    """Finds what the lock does not know yet; `engine` and `registry` are opened when needed."""
+    """Finds what the lock does not know yet; `engine` and `registry` are opened when needed.
+
+    `inspect` asks the engine about an image, once in a run (`Configs.inspected`).
+    """
 
     engine: Callable[[], Engine]
+    inspect: Callable[[str], EngineImage | None]
     registry: Callable[[], Registry]
     logins: Callable[[str], Login | None]
     bootstrap_cache: Path
@@ -84,7 +87,6 @@ class Resolver:
     elsewhere: bool = False  # the service builds: no engine's image is of use
     _brought: dict[str, ResolvedBase] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
-    _now: Once = field(default_factory=Once)
 
     def pins(self, survey: Survey) -> Mapping[str, str]:
         """Return `resolved` entries for every base that has none.
@@ -113,7 +115,7 @@ class Resolver:
         pins: dict[str, str] = {}
         for image, _ in images(surveyed):
             name = ENGINE_PREFIX + pin_name(image)
-            now = self._of_engine(image) if name in resolved else None
+            now = self._in_engine(image) if name in resolved else None
             if now is not None and now != resolved[name]:
                 pins[name] = now
         if isinstance(base, BootstrapBase):
@@ -214,17 +216,14 @@ class Resolver:
             raise Unreachable(f"`{image}` is not in the lock, and `--offline` is given")
         return self.registry().resolve(ImageReference.parse(image)).digest
 
-    def _of_engine(self, image: str) -> str | None:
-        """Return what the engine has by a name, asked once for all templates based on it."""
-        return self._now.of(image, lambda: self._in_engine(image))
-
     def _in_engine(self, image: str) -> str | None:
         if self.elsewhere:
             return None
         try:
-            return self.engine().find(image)
+            found = self.inspect(image)
         except Unreachable:
             return None
+        return found.id if found else None
 
     def login(self, reference: str) -> Login | None:
         """Return the login for the registry of an image reference."""
@@ -263,7 +262,8 @@ class Resolver:
     def _bring(self, base: ImageBase, resolved: Mapping[str, str], job: str) -> ResolvedBase:
         """Bring an image into the engine, which a run does once, however many are based on it."""
         found = self.image(base.image, resolved, job=job, at=base.at)
-        if triggers := self.engine().image_config(found.reference).get("OnBuild"):
+        there = self.inspect(found.reference)
+        if there and (triggers := there.config.get("OnBuild")):
             raise refused_triggers(base.image, triggers[0], base.at)
         return found
 
@@ -273,7 +273,8 @@ class Resolver:
         """Bring the image that `resolved` pins into the engine."""
         pinned, digest, local = self.pinned(image, resolved)
         if local:
-            if self.engine().find(digest) is None:
+            named = self.inspect(image)
+            if (named is None or named.id != digest) and self.inspect(digest) is None:
                 raise _not_in_engine(image, at)
             return ResolvedBase(reference=image, digest=digest, local=True)
         try:

@@ -41,6 +41,14 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineImage:
+    """An image that the engine has; `config` is its Config (Env, User, WorkingDir, Cmd, ...)."""
+
+    id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSpec:
     """One image build.
 
@@ -156,14 +164,17 @@ class Engine(Protocol):
     def find(self, tag: str) -> str | None:
         """Return the id of the image with this tag (or digest reference or id), None if absent."""
 
+    def inspect(self, name: str) -> EngineImage | None:
+        """Return what the engine has by a tag, digest reference or id, None if nothing."""
+
     def image_config(self, tag: str) -> Mapping[str, Any]:
-        """Return the image's Config as the engine has it (Env, User, WorkingDir, Cmd, ...)."""
+        """Return the Config of an image that is there. Raises SandboxfileError."""
 
     def depth(self, tag: str) -> int:
         """Return how many layers the image consists of; engines can stack some 125."""
 
-    def read(self, image: str, path: str) -> bytes:
-        """Return a small file of an image, nothing of which is run; b"" when it has none."""
+    def read(self, image: str, *paths: str) -> bytes:
+        """Return the first small file that an image has of these, b"" for none; runs nothing."""
 
     def ensure(
         self, reference: str, *, login: Login | None, emit: Emit, cancel: Cancel, job: str

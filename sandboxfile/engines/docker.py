@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineInfo
+from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineImage, EngineInfo
 from sandboxfile.engines.box import box, quoted, remove
 from sandboxfile.engines.building import Build, ContextUnread
 from sandboxfile.engines.buildx import REMEDY, Client
@@ -95,32 +95,36 @@ class DockerEngine:
 
     def find(self, tag: str) -> str | None:
         """Return the id of the image with this tag (or digest reference or id), None if absent."""
-        image = self._inspected(tag)
-        return str(image["Id"]) if image else None
+        image = self.inspect(tag)
+        return image.id if image else None
 
-    def image_config(self, tag: str) -> Mapping[str, object]:
-        """Return the image's Config as the engine has it (Env, User, WorkingDir, Cmd, ...)."""
-        image = self._inspected(tag)
+    def inspect(self, name: str) -> EngineImage | None:
+        """Return what the engine has by a tag, digest reference or id, None if nothing."""
+        image = self._inspected(name)
+        if image is None:
+            return None
+        config = image.get("Config")
+        return EngineImage(id=str(image["Id"]), config=config if isinstance(config, dict) else {})
+
+    def image_config(self, tag: str) -> Mapping[str, Any]:
+        """Return the Config of an image that is there. Raises SandboxfileError."""
+        image = self.inspect(tag)
         if image is None:
             raise SandboxfileError(f"there is no image `{tag}` in the engine")
-        config = image.get("Config")
-        return config if isinstance(config, dict) else {}
+        return image.config
 
     def depth(self, tag: str) -> int:
         """Return how many layers the image consists of; engines can stack some 125."""
         image = self._inspected(tag) or {}
         return len((image.get("RootFS") or {}).get("Layers") or ())
 
-    def read(self, image: str, path: str) -> bytes:
-        """Return a small file of an image, nothing of which is run; b"" when it has none."""
+    def read(self, image: str, *paths: str) -> bytes:
+        """Return the first small file that an image has of these, b"" for none; runs nothing."""
         wire = self._ready()
         body = {"Image": image, "Cmd": ["none"]}  # an image without a command is refused else
         made = str(wire.ask("POST", "/containers/create", body=body)["Id"])
         try:
-            with wire.open(f"/containers/{made}/archive", "GET", params={"path": path}) as response:
-                return _member(response.read(FILE_LIMIT))
-        except Refused:
-            return b""
+            return next(filter(None, (_file(wire, made, path) for path in paths)), b"")
         finally:
             wire.ask("DELETE", f"/containers/{made}", params={"force": "1"})
 
@@ -347,6 +351,17 @@ def _counted(spec: BuildSpec, emit: Emit) -> Iterator[bytes]:
             yield chunk
     finally:
         emit(Sent(job=spec.job, bytes=sent))
+
+
+def _file(wire: Wire, container: str, path: str) -> bytes:
+    """Return a small file of a container, b"" when there is none."""
+    try:
+        with wire.open(f"/containers/{container}/archive", "GET", params={"path": path}) as found:
+            return _member(found.read(FILE_LIMIT))
+    except Refused as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+        return b""
 
 
 def _member(archive: bytes) -> bytes:

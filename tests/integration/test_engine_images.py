@@ -252,5 +252,6 @@ def _drop(event: object) -> None:
 
 def test_a_file_of_an_image_is_read(engine: Engine, busybox: str) -> None:
     assert b"root:" in engine.read(busybox, "/etc/passwd")
+    assert b"root:" in engine.read(busybox, "/nowhere", "/etc/os-release", "/etc/passwd")
     assert engine.read(busybox, "/etc/os-release") == b""
     assert engine.read(busybox, "/etc") == b""

@@ -1,31 +1,30 @@
 """What images say of themselves is asked once; what a checkout brought along is not believed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import pytest
 
-from sandboxfile.configs import Configs
-from sandboxfile.engines import Engine
+from sandboxfile.configs import OS_RELEASE, Configs
+from sandboxfile.engines import Engine, EngineImage
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.registry import Registry
 from sandboxfile.web import Web
 from tests.fakes import push
 from tests.fakes.registry import FakeRegistry, running
 
+ID = "sha256:" + "1" * 64
 IMAGE = push.image(config={"User": "node", "Env": ["A=\udcff"]})
 
 
 class Kept:
     """An engine that has one image."""
 
-    def image_config(self, tag: str) -> Mapping[str, Any]:
-        if tag != "mine:1":
-            raise SandboxfileError(f"there is no image `{tag}` in the engine")
-        return {"User": "me"}
+    def inspect(self, name: str) -> EngineImage | None:
+        return EngineImage(id=ID, config={"User": "me"}) if name == "mine:1" else None
 
 
 def engine() -> Engine:
@@ -50,6 +49,7 @@ def web() -> Iterator[Web]:
 def configs(web: Web, tmp_path: Path) -> Configs:
     return Configs(
         directory=tmp_path / "configs",
+        cache=tmp_path / "cache",
         engine=engine,
         registry=lambda: Registry(web, lambda _: None),
     )
@@ -60,7 +60,9 @@ def closed() -> NoReturn:
 
 
 def offline(directory: Path) -> Configs:
-    return Configs(directory=directory, engine=closed, registry=closed, offline=True)
+    return Configs(
+        directory=directory, cache=directory, engine=closed, registry=closed, offline=True
+    )
 
 
 def test_a_registry_is_asked_once(server: FakeRegistry, configs: Configs) -> None:
@@ -82,7 +84,7 @@ def test_many_that_want_the_same_image_ask_once(server: FakeRegistry, configs: C
 
 
 def test_what_the_engine_alone_has_is_asked_there(tmp_path: Path) -> None:
-    configs = Configs(directory=tmp_path, engine=engine, registry=closed)
+    configs = Configs(directory=tmp_path, cache=tmp_path, engine=engine, registry=closed)
     assert configs.of("mine:1").user == "me"
 
 
@@ -90,14 +92,13 @@ def test_where_templates_stay_on_this_machine_its_engine_comes_before_registries
     tmp_path: Path,
 ) -> None:
     class Whole(Kept):
-        def find(self, tag: str) -> str:
-            return tag
-
-        def image_config(self, tag: str) -> Mapping[str, Any]:
-            return {"User": tag[:3]}
+        def inspect(self, name: str) -> EngineImage | None:
+            return EngineImage(id=ID, config={"User": name[:3]})
 
     made = cast("Engine", Whole())
-    here = Configs(directory=tmp_path, engine=lambda: made, registry=closed, on_engine=True)
+    here = Configs(
+        directory=tmp_path, cache=tmp_path, engine=lambda: made, registry=closed, on_engine=True
+    )
     assert here.of(f"app@{IMAGE.digest}").user == "app"
 
 
@@ -110,7 +111,7 @@ def test_a_registry_that_does_not_answer_is_tried_once_in_a_run(web: Web, tmp_pa
             return super().is_reachable(host)
 
     registry = Counted(web, lambda _: None)
-    configs = Configs(directory=tmp_path, engine=engine, registry=lambda: registry)
+    configs = Configs(directory=tmp_path, cache=tmp_path, engine=engine, registry=lambda: registry)
     for name in ("one", "two"):
         with pytest.raises(Unreachable, match="cannot be reached"):
             configs.of(f"127.0.0.1:9/{name}@{IMAGE.digest}", quick=True)
@@ -176,3 +177,87 @@ def test_what_the_engine_said_when_it_made_an_image_is_not_asked_again(configs: 
     assert configs.in_engine("other:1").user == "made"
     configs.learn("mine:1", {})  # an engine that said nothing
     assert configs.in_engine("mine:1").user == "me"
+
+
+class Reading(Kept):
+    """An engine that counts how often it is asked."""
+
+    def __init__(self, image_id: str = ID, text: bytes = b"ID=debian") -> None:
+        self.id, self.text = image_id, text
+        self.there: set[str] = set()
+        self.asked: list[str] = []
+
+    def inspect(self, name: str) -> EngineImage | None:
+        self.asked.append(name)
+        return EngineImage(id=self.id, config={"User": "me"}) if name in self.there else None
+
+    def read(self, image: str, *paths: str) -> bytes:
+        self.asked.append(" ".join((image, *paths)))
+        return self.text
+
+    def configs(self, tmp_path: Path) -> Configs:
+        """Return the configurations as another run would see them."""
+        made = cast("Engine", self)
+        state, cache = tmp_path / "configs", tmp_path / "cache"
+        return Configs(directory=state, cache=cache, engine=lambda: made, registry=closed)
+
+
+LOOKED = f"{ID} {' '.join(OS_RELEASE)}"
+
+
+def test_the_engine_is_asked_once_for_what_is_there_and_again_for_what_is_not(
+    tmp_path: Path,
+) -> None:
+    engine = Reading()
+    configs = engine.configs(tmp_path)
+    assert configs.inspected("mine:1") is None
+    engine.there.add("mine:1")
+    assert configs.of("mine:1") == configs.in_engine("mine:1") == configs.here("mine:1")
+    assert configs.inspected("mine:1") == configs.inspected("mine:1")
+    assert engine.asked == ["mine:1", "mine:1"]
+
+
+@pytest.mark.parametrize("text", [b"ID=debian", b""])
+def test_an_image_is_looked_into_once_by_all_runs(tmp_path: Path, text: bytes) -> None:
+    engine = Reading(text=text)
+    engine.there |= {"mine:1", "same:1"}
+    for _ in range(2):
+        configs = engine.configs(tmp_path)
+        found = {configs.os_release(name) for name in ("mine:1", "same:1", "mine:1")}
+        assert found == {text.decode()}
+    assert engine.asked.count(LOOKED) == 1
+
+
+def test_an_image_that_is_not_there_is_not_looked_into(tmp_path: Path) -> None:
+    engine = Reading()
+    assert engine.configs(tmp_path).os_release("mine:1") == ""
+    assert engine.asked == ["mine:1"]
+
+
+@pytest.mark.parametrize("image_id", ["../../etc/passwd", "sha256:short"])
+def test_what_is_no_id_names_no_file(tmp_path: Path, image_id: str) -> None:
+    engine = Reading(image_id)
+    engine.there.add("mine:1")
+    for _ in range(2):
+        assert engine.configs(tmp_path).os_release("mine:1") == "ID=debian"
+    assert not (tmp_path / "cache").exists()
+    assert len(engine.asked) == 4
+
+
+def test_a_link_in_the_cache_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "other").write_text("ID=other")
+    (tmp_path / "cache" / ID.removeprefix("sha256:")).symlink_to(tmp_path / "other")
+    engine = Reading()
+    engine.there.add("mine:1")
+    assert engine.configs(tmp_path).os_release("mine:1") == "ID=debian"
+    assert (tmp_path / "other").read_text() == "ID=other"
+
+
+def test_without_a_cache_an_image_is_looked_into_by_each_run(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    engine = Reading()
+    engine.there.add("mine:1")
+    for _ in range(2):
+        assert engine.configs(tmp_path).os_release("mine:1") == "ID=debian"
+    assert engine.asked.count(LOOKED) == 2

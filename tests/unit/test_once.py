@@ -37,3 +37,9 @@ def test_a_failure_is_not_an_answer() -> None:
         once.of("x", fail)
     assert once.of("x", lambda: "yes") == "yes"
     assert once.of("x", fail) == "yes"
+
+
+def test_what_does_not_last_is_asked_for_again() -> None:
+    once, answers = Once(), iter([None, "there", "never"])
+    found = [once.of("q", lambda: next(answers), lasts=bool) for _ in range(3)]
+    assert found == [None, "there", "there"]

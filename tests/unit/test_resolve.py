@@ -73,6 +73,7 @@ def resolver(web: Web, tmp_path: Path, said: list[Event]) -> Make:
 
         return Resolver(
             engine=engine,
+            inspect=lambda name: engine().inspect(name),
             registry=lambda: Registry(web, login),
             logins=login,
             bootstrap_cache=tmp_path / "cache",

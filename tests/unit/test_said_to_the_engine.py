@@ -1,0 +1,148 @@
+"""What one run of a build says to the engine: each question once, and nothing without need."""
+
+import io
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from sandboxfile import app, lockfile
+from sandboxfile.lockfile import ENGINE_PREFIX
+from sandboxfile.pins import pin_name
+from tests.fakes import engine as engines
+from tests.fakes.engine import Answer, Asked, FakeEngine
+from tests.fakes.push import digest
+from tests.fakes.service import FakeService, serving
+from tests.fakes.shell import User
+
+BASE, MADE = (f"sha256:{letter * 64}" for letter in "ab")
+MANIFEST = b'{"schemaVersion": 2, "config": {}, "layers": []}'
+NAMES = ("api", "web")
+CONFIG = """\
+version: 1
+targets:
+  it: {{provider: novita, api_url: "{url}", registry: "{host}/acme"}}
+templates:
+  api: {{base: "mine:1", files: [text -> /text], run: [echo api]}}
+  web: {{base: "mine:1", files: [text -> /text], run: [echo web]}}
+"""
+LOOK_INTO_THE_BASE = {
+    "POST /containers/create": 1,
+    "GET /containers/c1/archive": 2,
+    "DELETE /containers/c1": 1,
+}
+
+
+@pytest.fixture
+def service() -> Iterator[FakeService]:
+    with serving(FakeService()) as running:
+        running.script = ("ready",)
+        yield running
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    with engines.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def builder(user: User, engine: FakeEngine, service: FakeService) -> User:
+    """Return somebody whose templates are based on an image that the engine alone has."""
+    host = service.url.removeprefix("http://")
+    user.write("novita.yaml", CONFIG.format(url=service.url, host=host))
+    user.write("text", "one")
+    pins = {f"{ENGINE_PREFIX}{pin_name('mine:1')}": BASE}
+    lockfile.update(user.root / app.LOCAL_LOCK, lambda lock: lock.with_resolved(pins))
+    own = {"NOVITA_API_KEY": "key-123456", "SANDBOXFILE_TARGET": "it", "DOCKER_HOST": engine.url}
+    builder = user.having(**own)
+    engine.answers |= {
+        "GET /images/mine:1/json": Answer(body={"Id": BASE, "Config": {"User": "me"}}),
+        "POST /containers/create": Answer(status=201, body={"Id": "c1"}),
+        "GET /containers/c1/archive": _file,
+        "DELETE /containers/c1": Answer(status=204),
+        "POST /build": Answer(messages=({"id": "moby.image.id", "aux": {"ID": MADE}},)),
+        f"GET /images/{MADE}/json": Answer(body={"Id": MADE, "Config": {"User": "me"}}),
+    }
+    for name in NAMES:
+        engine.answers[f"POST /images/{host}/acme/{name}/push"] = _pushed(service, name)
+    return builder
+
+
+def _file(asked: Asked) -> Answer:
+    """Answer like an image that has the file at the second of the places where it may be."""
+    if asked.query["path"] == "/usr/lib/os-release":
+        return Answer(status=404, body={"message": "no such file"})
+    content, archive = b"ID=debian\n", io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo("os-release")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return Answer(body=archive.getvalue())
+
+
+def _pushed(service: FakeService, name: str) -> engines.Reply:
+    def push(asked: Asked) -> Answer:
+        service.put_manifest(f"acme/{name}", asked.query["tag"], MANIFEST)
+        said = f"{asked.query['tag']}: digest: {digest(MANIFEST)} size: {len(MANIFEST)}"
+        return Answer(messages=({"status": said},))
+
+    return push
+
+
+def planned(builder: User, engine: FakeEngine) -> dict[str, str]:
+    """Let the images to be built be tagged; the template of each."""
+    keys = {
+        f"sandboxfile/{each['name']}:sf-{each['image_key'].partition(':')[2][:16]}": each["name"]
+        for each in builder.run("plan", "--json", "--offline").data["templates"]
+    }
+    engine.answers |= {f"POST /images/{image}/tag": Answer(status=201) for image in keys}
+    return keys
+
+
+def changed(
+    builder: User, engine: FakeEngine, text: str, *, forgotten: bool = False
+) -> Counter[str]:
+    """Build with other files; what was said to the engine, images by their template's name.
+
+    With `forgotten`, what was read out of images before is not there any more.
+    """
+    builder.write("text", text)
+    keys = planned(builder, engine)
+    engine.asked.clear()
+    if forgotten:
+        shutil.rmtree(builder.home / ".cache/sandboxfile/os-release")
+    built = builder.build()
+    assert {f"build:{name}" for name in NAMES} < built.done
+    lines = [f"{asked.method} {asked.path}" for asked in engine.asked]
+    for image, name in keys.items():
+        lines = [line.replace(image, name) for line in lines]
+    return Counter(line for line in lines if "/push" not in line)
+
+
+def test_each_question_is_asked_once_and_a_base_is_looked_into_in_the_first_run_only(
+    builder: User, engine: FakeEngine
+) -> None:
+    first = changed(builder, engine, "two", forgotten=True)
+    second = changed(builder, engine, "three")
+
+    each_run = {"GET /version": 1, "GET /info": 1, "GET /images/mine:1/json": 1}
+    each_build = {"POST /build": 2, f"GET /images/{MADE}/json": 2}
+    each_template: dict[str, int] = {}
+    for name in NAMES:
+        each_template |= {f"GET /images/{name}/json": 1, f"POST /images/{name}/tag": 1}
+    assert second == {**each_run, **each_build, **each_template}
+    assert first == {**second, **LOOK_INTO_THE_BASE}
+
+
+def test_an_engine_at_a_socket_needs_no_docker_sdk(builder: User, engine: FakeEngine) -> None:
+    planned(builder, engine)
+    ran = builder.command(
+        "build", "api", "--progress", "quiet", python=("-X", "importtime", "-m", "sandboxfile")
+    )
+    assert ran.code == 0, ran.err
+    imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
+    assert "urllib3" in imported
+    assert imported & {"docker", "requests"} == set()
