@@ -60,7 +60,25 @@ class Parser(argparse.ArgumentParser):
     environ: Mapping[str, str] = {}
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"see `{self.prog} --help`")
+        """Raise UsageError; for an option that is not known, with the one that may be meant."""
+        hint = f"see `{self.prog} --help`"
+        _, is_unknown, rest = message.partition("unrecognized arguments: ")
+        if is_unknown:
+            word = rest.partition(" ")[0].partition("=")[0]
+            is_option = word.startswith("-")
+            message = f"unknown option `{word}`" if is_option else f"`{word}` is one too many"
+            near = self._near(word)
+            hint = f"did you mean `{near}`? {hint}" if near else hint
+        raise UsageError(message, hint=hint)
+
+    def _near(self, word: str) -> str | None:
+        import difflib
+
+        names = [each[2:] for each in self._option_string_actions if each.startswith("--")]
+        name = word.lstrip("-")
+        begun = [each for each in names if name and each.startswith(name)]
+        near = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+        return f"--{near[0]}" if near and word.startswith("-") else None
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         action = super().add_argument(*names, **options)

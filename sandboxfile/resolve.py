@@ -189,6 +189,9 @@ class Resolver:
                 error.at = error.at or at
                 if self.elsewhere and not error.hint:
                     error.hint = "the service builds, and an image in an engine here is not there"
+                elif isinstance(error, Unreachable) and not self.elsewhere:
+                    here = "an image that the engine has is taken from there"
+                    error.hint = f"{error.hint}; {here}" if error.hint else here
                 raise
             self._tell(image, error.message)
             return {ENGINE_PREFIX + name: image_id}
@@ -213,7 +216,8 @@ class Resolver:
 
     def _at_registry(self, image: str) -> str:
         if self.offline:
-            raise Unreachable(f"`{image}` is not in the lock, and `--offline` is given")
+            text = f"`{image}` is not in the lock, and `--offline` is given"
+            raise Unreachable(text, hint="run once without `--offline`")
         return self.registry().resolve(ImageReference.parse(image)).digest
 
     def _in_engine(self, image: str) -> str | None:

@@ -14,6 +14,7 @@ from random import SystemRandom
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
+from sandboxfile import proxies
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
@@ -511,15 +512,15 @@ def _failure(host: str, error: Exception | None, *, sent: bool) -> Unreachable:
     if sent:
         what = "in time" if isinstance(error, httpx.TimeoutException) else "before breaking off"
         return AnswerLost(f"`{host}` gave no whole answer {what}")
+    hint = proxies.remedy(host)
     if isinstance(error, httpx.ProxyError):
-        return Unreachable(f"the proxy does not let us through to `{host}`")
+        return Unreachable(f"the proxy does not let us through to `{host}`", hint=hint)
     system = next((c for c in causes if isinstance(c, OSError) and c.strerror), None)
     why = system.strerror if system else "no connection in time"
     if isinstance(system, socket.gaierror) and system.errno == socket.EAI_NONAME:
-        return _Refused(  # the resolver's last word; what may pass is EAI_AGAIN (RFC 3493, 6.1)
-            f"cannot reach `{host}`: {why}", hint="check the name, and the network"
-        )
-    return Unreachable(f"cannot reach `{host}`: {why}")
+        # The resolver's last word; what may pass is EAI_AGAIN (RFC 3493, 6.1).
+        return _Refused(f"cannot reach `{host}`: {why}", hint=hint)
+    return Unreachable(f"cannot reach `{host}`: {why}", hint=hint)
 
 
 def _chain(error: BaseException | None) -> Any:

@@ -13,7 +13,7 @@ LAYERS = (
     ("frozen", "counts"),
     ("collector", "places", "fresh", "reading", "writing", "schedule", "ahead"),
     ("errors", "events", "flock", "loopback", "model"),
-    ("cancel", "redact", "drawing"),
+    ("cancel", "redact", "drawing", "proxies"),
     (
         "logs",
         "process",

@@ -758,6 +758,7 @@ def test_a_registry_that_is_not_there_is_named(connect: Open) -> None:
     assert caught.value.message == (
         f"registry `{host}`: cannot reach `{host}/v2/acme/app/manifests/1`: Connection refused"
     )
+    assert caught.value.hint == "start it on this machine, or name the port that it has"
 
 
 @pytest.fixture

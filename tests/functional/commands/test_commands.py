@@ -434,7 +434,7 @@ def test_variables_stand_for_options(stale: User) -> None:
     [
         (("bulid",), "unknown command `bulid`\nhint: did you mean `build`?"),
         (("frobnicate",), "hint: commands: init, validate"),
-        (("build", "--nonsense"), "unrecognized arguments: --nonsense"),
+        (("build", "--nonsense"), "unknown option `--nonsense`"),
         (("build", "-j", "0"), "`-j 0`"),
         (("build", "-j", "many"), "invalid int value"),
         (("build", "fn-tol"), "no template is called `fn-tol`\nhint: did you mean `fn-tool`?"),

@@ -186,6 +186,7 @@ def test_every_base_that_cannot_be_asked_is_told(user: User) -> None:
     assert "\n2 bases could not be asked\n" in ran.err
     assert "novita.yaml:3:" in ran.err
     assert "novita.yaml:4:" in ran.err
+    assert "\nhint: start it on this machine, or name the port that it has" in ran.err
 
 
 @pytest.mark.parametrize("argv", [["outdated"], ["lock", "--upgrade"]])
