@@ -88,7 +88,7 @@ class Reporter:
                     if self.verbose:
                         self.screen.log(job, line)
                 case Notice(job=job, text=text, level=level):
-                    line = self.redactor.line(text.replace("\n", " "))
+                    line = self.redactor.line(" ".join(map(str.strip, text.splitlines())))
                     self.screen.notice(job, level, self._safe(line))
 
     def started(self, job: str) -> None:

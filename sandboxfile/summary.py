@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from sandboxfile import console, errors
+from sandboxfile import console, counts, errors
 from sandboxfile.errors import Left
 from sandboxfile.graph import Outcome, Status
 from sandboxfile.schedule import kind_of
@@ -49,7 +49,8 @@ def summary(results: Mapping[str, str], seconds: float) -> str:
 
 def figures(found: Figures) -> str:
     """Return what is worth saying of steps and bytes: `2 of 3 steps cached, 1.2 MB sent`."""
-    cached = f"{found.cached} of {found.instructions} steps cached" if found.cached else ""
+    steps = counts.among(found.cached, found.instructions, "step")
+    cached = f"{steps} cached" if found.cached else ""
     sent = f"{console.size(found.bytes)} sent" if found.bytes else ""
     return ", ".join(each for each in (cached, sent) if each)
 

@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         sys.stdout.write(_table(decisions, running, failed, told))
+        stale = next((each.template for each in decisions if _state(each) == "stale"), None)
+        if stale is not None and not args.quiet:
+            sys.stderr.write(f"`sandboxfile why {stale}` says why it is stale\n")
     differs = running or drifted or any(each.stale for each in decisions)
     return errors.DIFFERENCES if args.exit_code and differs else errors.DONE
 

@@ -1,6 +1,7 @@
 """What an engine says while it builds: BuildKit's trace and the older plain text, as events."""
 
 import base64
+import json
 import re
 import time
 from collections import deque
@@ -163,7 +164,7 @@ class Narrator:
 
     def vertex(self, vertex: Vertex) -> None:
         step = self._steps.setdefault(vertex.digest, _Step())
-        step.name = vertex.name or step.name
+        step.name = as_written(vertex.name) or step.name
         step.error = vertex.error or step.error
         if vertex.started is not None and not step.told:
             step.told, step.began = True, vertex.started
@@ -224,7 +225,7 @@ class Narrator:
     def _line(self, line: str) -> None:
         if TEXT_STEP.match(line):
             self._end_text_step()
-            self._text_step, self._text_cached = line.strip(), False
+            self._text_step, self._text_cached = as_written(line.strip()), False
             self._tail.clear()
             self._text_began = time.monotonic()
             self._started(self._text_step)
@@ -273,6 +274,33 @@ _WRAPPING = re.compile(
     r"^(?:failed to solve(?: with frontend [\w.]+)?: |failed to create LLB definition: "
     r"|rpc error: code = \w+ desc = )+"
 )
+
+
+_EXEC = re.compile(r'(.*?\bRUN (?:--\S+ )*)\["/bin/sh", ?"-c", ?"(.*)"\]', re.DOTALL)
+
+
+def as_written(step: str) -> str:
+    """Return the name of a step with a command as people write it, not in exec form.
+
+    That is how our Dockerfiles have it, since it means the same on every engine. Of a command of
+    several lines the first is shown, and nothing that a terminal would obey.
+    """
+    found = _EXEC.fullmatch(step)
+    script = _script(found[2]).strip() if found else None
+    if found is None or not script:
+        return step
+    first, *more = script.splitlines()
+    shown = "".join(each if each.isprintable() else " " for each in first)
+    return f"{found[1]}{shown}{' …' if more else ''}"
+
+
+def _script(text: str) -> str:
+    """Return what is between the quotes of a JSON text, from which BuildKit has taken some."""
+    try:
+        words = json.loads(f'["{text}"]')
+    except (ValueError, RecursionError):
+        return text.replace("\\n", "\n")
+    return str(words[0]) if len(words) == 1 else ""
 
 
 def exit_status(message: str) -> int | None:

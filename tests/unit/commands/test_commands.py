@@ -428,7 +428,8 @@ def test_status_compares_with_the_lock_alone(done: User) -> None:
 
     ran = done.run("status")
 
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, "`sandboxfile why parent` says why it is stale\n")
+    assert done.run("status", "-q").err == ""
     states = {line.split("  ")[0].strip(): " ".join(line.split()[1:]) for line in
               ran.out.splitlines()}  # fmt: skip
     assert states["parent"].startswith("stale template0")

@@ -146,6 +146,35 @@ def test_errands_of_buildkit_are_no_steps(name: str) -> None:
     assert not narrated(Vertex(digest="v", name=name, started=1.0, completed=2.0))
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ('[2/5] RUN ["/bin/sh", "-c", "a \\"b\\" [c]"]', '[2/5] RUN a "b" [c]'),
+        ('[a 2/5] RUN --mount=type=cache ["/bin/sh","-c","a"]', "[a 2/5] RUN --mount=type=cache a"),
+        ('Step 3/9 : RUN ["/bin/sh", "-c", "\\n a\\tb \\n\\nc"]', "Step 3/9 : RUN a b  …"),
+        ('[1/1] RUN ["/bin/sh", "-c", "a\\u001b[2Jb"]', "[1/1] RUN a [2Jb"),
+        # Seen with Engine 20.10: quotes have lost their escapes.
+        ('[2/2] RUN ["/bin/sh", "-c", "a "b"; c\\nd"]', '[2/2] RUN a "b"; c …'),
+        *(
+            (name, name)
+            for name in (
+                '[1/1] RUN ["/bin/sh", "-c", " "]',
+                '[1/1] RUN ["/bin/sh", "-c", "a", "b"]',
+                '[1/1] RUN ["/bin/bash", "-c", "a"]',
+                "[1/1] RUN [ -f x ]",
+                "[1/1] RUN " + "[" * 100_000 + "]",
+                '[1/1] COPY ["/bin/sh", "-c", "a"]',
+                "[1/1] RUN echo hi",
+            )
+        ),
+    ],
+)
+def test_a_command_is_told_as_people_write_it(name: str, shown: str) -> None:
+    assert narrated(Vertex(digest="v", name=name, started=1.0)) == [
+        StepStarted(job="j", step=shown)
+    ]
+
+
 def test_output_is_cut_into_lines_by_step_and_stream() -> None:
     def said(vertex: str, stream: int, data: bytes) -> Output:
         return Output(vertex=vertex, stream=stream, data=data)
