@@ -89,8 +89,8 @@ class Entries(Mapping[str, Entry]):
     def having(self, name: str, entry: Entry) -> "Entries":
         return Entries({**self._entries, name: entry}, self._read)
 
-    def without(self, name: str) -> "Entries":
-        return Entries({n: e for n, e in self._entries.items() if n != name}, self._read)
+    def without(self, names: Collection[str]) -> "Entries":
+        return Entries({n: e for n, e in self._entries.items() if n not in names}, self._read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,15 +104,15 @@ class Lock:
         return self.targets.get(target, {}).get(template)
 
     def with_entry(self, target: str, template: str, entry: Entry) -> "Lock":
-        after = self._entries(target).having(template, entry)
+        after = self.entries(target).having(template, entry)
         return replace(self, targets={**self.targets, target: after})
 
     def without_entry(self, target: str, template: str) -> "Lock":
-        left = self._entries(target).without(template)
+        left = self.entries(target).without({template})
         others = {n: each for n, each in self.targets.items() if n != target}
         return replace(self, targets={**others, target: left} if left else others)
 
-    def _entries(self, target: str) -> Entries:
+    def entries(self, target: str) -> Entries:
         found = self.targets.get(target, {})
         return found if isinstance(found, Entries) else Entries(found)
 

@@ -12,8 +12,8 @@ def run() -> None:
     began = time.monotonic()
     argv, environ = sys.argv[1:], dict(os.environ)
     try:
-        answer = fresh.said(__version__, argv, environ)
-        if answer is not None and _is_written(*answer, began):
+        look = fresh.look(__version__, argv, environ)
+        if look.said is not None and _is_written(*look.said, began):
             os._exit(0)  # nothing was opened: skip the interpreter's own tidying up
     except KeyboardInterrupt:  # as the second stage ends then
         os.write(2, b"interrupted\n")
@@ -28,7 +28,7 @@ def run() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-    raise SystemExit(main(argv, environ))
+    raise SystemExit(main(argv, environ, look))
 
 
 def _is_written(told: str, printed: str, began: float) -> bool:

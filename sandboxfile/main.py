@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Protocol
 
 from sandboxfile import __version__, collector, errors
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+from sandboxfile.fresh import Look
 
 COMMANDS: Mapping[str, str] = {
     "init": "write a first novita.yaml for this directory",
@@ -203,12 +204,15 @@ def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     return command, inner.parse_command(rest, args)
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one command; the exit code. Raises nothing but SystemExit from `--help`."""
+def main(argv: Sequence[str], environ: Mapping[str, str], look: Look | None = None) -> int:
+    """Run one command; the exit code. Raises nothing but SystemExit from `--help`.
+
+    `look` is what the first stage has found.
+    """
     Parser.environ = environ
     try:
         with collector.paused():
-            return _run(argv, environ)
+            return _run(argv, environ, look or Look())
     except SandboxfileError as error:
         return _fail(error, environ)
     except KeyboardInterrupt:
@@ -228,7 +232,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return _bug(error, environ)
 
 
-def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+def _run(argv: Sequence[str], environ: Mapping[str, str], look: Look) -> int:
     since = time.time_ns()
     here = _here()
     try:
@@ -236,6 +240,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         args.environ = environ
         args.given = list(argv)
         args.since = since
+        args.look = look
         args.here = here
         args.home = Path(environ.get("HOME") or "/")
         if args.directory:

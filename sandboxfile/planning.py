@@ -1,6 +1,6 @@
 """From a workspace and a lock to a plan: survey, resolve what is unknown, decide, ask around."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from sandboxfile import app, durations, estimate, lockfile, plan, sharding, tags
@@ -10,24 +10,54 @@ from sandboxfile.errors import ConfigError, LockStale
 from sandboxfile.estimate import Estimate
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, field
+from sandboxfile.keys import Keys
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.model import BootstrapBase, ImageBase
 from sandboxfile.pins import pin_name, pinned
 from sandboxfile.places import Problem
-from sandboxfile.plan import Decision, Known
+from sandboxfile.plan import Action, Decision, Known
+from sandboxfile.settled import Settled
 from sandboxfile.sharding import Shard
 from sandboxfile.survey import Changed, Survey, Surveyed, drawn, survey
 
 
+def _none() -> tuple[Decision, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What is to be done, and all that it was decided from; `pins` are new to the lock."""
+    """What is to be done, and all that it was decided from; `pins` are new to the lock.
+
+    `decisions` are about the templates that were looked at. Where an earlier run has `settled` the
+    others, `rest` decides about these as they were then.
+    """
 
     survey: Survey
     decisions: tuple[Decision, ...]
     resolved: Mapping[str, str]
     pins: Mapping[str, str]
+    lock: lockfile.Lock = field(default_factory=lockfile.Lock)
+    settled: Settled | None = None
+    rest: Callable[[], tuple[Decision, ...]] = _none
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The templates that the plan is about, parents first."""
+        return self.settled.order if self.settled else tuple(d.template for d in self.decisions)
+
+    @property
+    def listed(self) -> tuple[Decision, ...]:
+        """All decisions, in the order of `names`."""
+        found = {decision.template: decision for decision in (*self.rest(), *self.decisions)}
+        return tuple(found[name] for name in self.names)
+
+    @property
+    def actions(self) -> Mapping[str, Action]:
+        """What is to be done to each of `names`."""
+        found: dict[str, Action] = dict.fromkeys(self.names, "up to date")
+        return found | {decision.template: decision.action for decision in self.decisions}
 
     @property
     def stale(self) -> tuple[Decision, ...]:
@@ -42,8 +72,9 @@ def make(
     resolve: bool = True,
     ask: bool = True,
     building: bool = False,
+    settled: Settled | None = None,
 ) -> Planned:
-    """Plan the named templates and what they are based on.
+    """Plan the named templates and what they are based on, but for what is `settled`.
 
     Without `resolve` nothing but files is read; without `ask` only digests of bases are asked for,
     not what registry and service have of the templates. `building` makes sure that the bases can
@@ -53,28 +84,31 @@ def make(
         _made, session, tuple(names), force=force, resolve=resolve, ask=ask, building=building
     )
     try:
-        return plan_once()
+        return plan_once(settled=settled)
     except Changed:  # what was kept of it is dropped by now
-        return plan_once()
+        return plan_once(settled=None)
 
 
 def _made(
     session: Session,
-    names: tuple[str, ...],
+    asked: tuple[str, ...],
     *,
     force: bool,
     resolve: bool,
     ask: bool,
     building: bool,
+    settled: Settled | None,
 ) -> Planned:
     lock, resolved = session.locks()
-    surveyed = _survey(session, names, resolved)
+    names = settled.among(asked) if settled else asked
+    look = partial(_survey, session, names, recalling=settled is None)
+    surveyed = look(resolved)
     pins: dict[str, str] = {}
     if resolve and surveyed.unresolved:
         from sandboxfile import asking
 
         pins |= asking.pins(session, surveyed)
-        surveyed = _survey(session, names, {**resolved, **pins})
+        surveyed = look({**resolved, **pins})
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
     if resolve:
         _check_secrets(session, surveyed, decisions, tell=building)
@@ -83,15 +117,38 @@ def _made(
 
         decisions = asking.refined(session, surveyed, decisions, strict=building)
         new = asking.moved(session, surveyed, decisions, {**resolved, **pins}) if building else {}
+        if new and settled:  # others may be based on the same
+            return make(session, asked, force=force, building=building)
         if new:
             pins |= new
-            surveyed = _survey(session, names, {**resolved, **pins})
+            surveyed = look({**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
             decisions = asking.refined(session, surveyed, decisions, strict=True)
     if building:
         _check_recalled(surveyed, decisions)
-    _save(session, surveyed, {**resolved, **pins})
-    return Planned(survey=surveyed, decisions=decisions, resolved={**resolved, **pins}, pins=pins)
+    resolved = {**resolved, **pins}
+    _save(session, surveyed, resolved, recalling=settled is None)
+    return Planned(
+        survey=surveyed,
+        decisions=decisions,
+        resolved=resolved,
+        pins=pins,
+        lock=lock,
+        settled=settled,
+        rest=partial(_rest, session, settled, decisions, lock, resolved) if settled else _none,
+    )
+
+
+def left_over(session: Session, planned: Planned, lock: lockfile.Lock) -> frozenset[str]:
+    """Return which of the templates that were stale are not up to date by this lock either."""
+    known = [
+        _known(
+            session, planned.survey[name], lock.entry(session.target.name, name), planned.resolved
+        )
+        for name in (decision.template for decision in planned.stale)
+    ]
+    made = plan.make(known, target=session.target.name)
+    return frozenset(decision.template for decision in made if decision.stale)
 
 
 def in_shard(
@@ -202,24 +259,33 @@ def _check_recalled(found: Survey, decisions: Iterable[Decision]) -> None:
             found[each.template].take()
 
 
-def _survey(session: Session, names: tuple[str, ...], resolved: Mapping[str, str]) -> Survey:
+def _survey(
+    session: Session,
+    names: tuple[str, ...],
+    resolved: Mapping[str, str],
+    *,
+    recalling: bool = True,
+) -> Survey:
+    """Survey templates; what is settled says of more of them that they are as they were."""
     return survey(
         session.workspace,
         names,
         resolved=resolved,
         digests=session.digests(),
         builder=session.target.builder,
-        recall=session.recall(resolved),
+        recall=session.recall(resolved) if recalling else None,
     )
 
 
-def _save(session: Session, surveyed: Survey, resolved: Mapping[str, str]) -> None:
+def _save(
+    session: Session, surveyed: Survey, resolved: Mapping[str, str], *, recalling: bool
+) -> None:
     """Keep for later runs what this one has read."""
     is_all = surveyed.templates.keys() == session.workspace.templates.keys()
     read_all = is_all and all(not each.recalled for each in surveyed.templates.values())
     session.digests().save(whole=read_all)
     session.keep_workspace()
-    if found := session.recall(resolved):
+    if recalling and (found := session.recall(resolved)):
         found.save()
 
 
@@ -237,6 +303,27 @@ def _decide(
         for name, each in surveyed.templates.items()
     ]
     return plan.make(known, target=session.target.name, force=names if force else ())
+
+
+def _rest(
+    session: Session,
+    settled: Settled,
+    decisions: tuple[Decision, ...],
+    lock: lockfile.Lock,
+    resolved: Mapping[str, str],
+) -> tuple[Decision, ...]:
+    """Decide about what was not looked at: it has the keys that the lock has."""
+    made = {decision.template for decision in decisions}
+    known = []
+    for name in settled.order:
+        entry = None if name in made else lock.entry(session.target.name, name)
+        if entry is not None:
+            keys = Keys(
+                image_key=entry.image_key, template_key=entry.template_key, parts=entry.parts
+            )
+            surveyed = Surveyed(template=session.workspace.templates[name], keys=keys)
+            known.append(_known(session, surveyed, entry, resolved))
+    return plan.make(known, target=session.target.name)
 
 
 def _check_secrets(

@@ -4,26 +4,72 @@ import argparse
 import os
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sandboxfile import __version__, account, app, fresh, reading, tags
+from sandboxfile import (
+    __version__,
+    account,
+    app,
+    fresh,
+    lockfile,
+    planning,
+    reading,
+    records,
+    settled,
+    tags,
+)
+from sandboxfile.app import Session
 from sandboxfile.config import finding
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.model import Workspace
 from sandboxfile.opening import Opened
 from sandboxfile.planning import Planned
+from sandboxfile.records import Part
+from sandboxfile.settled import Settled
+from sandboxfile.statcache import SLACK_NS
+from sandboxfile.survey import Surveyed
 
 Held = Mapping[str, os.stat_result]
 
 
 def held(workspace: Workspace) -> Held:
     """Return the `lstat` of the configuration and of the locks, before the locks are read."""
+    return {**_held(workspace.files), **_held_locks(workspace)}
+
+
+def _held_locks(workspace: Workspace) -> Held:
+    return _held(_locks(workspace))
+
+
+def _held(paths: Iterable[Path]) -> Held:
     found = {}
-    for path in (*workspace.files, *_locks(workspace)):
+    for path in paths:
         with suppress(OSError):
             found[os.fspath(path)] = path.lstat()
     return found
+
+
+def settled_by(args: argparse.Namespace, workspace: Workspace, before: Held) -> Settled | None:
+    """Return what an earlier run has settled, by what the first stage has found.
+
+    `before` is what `held` returned, after that: configuration and locks have to be as they were.
+    """
+    record = args.look.record
+    if record is None:
+        return None
+    with suppress(struct.error, ValueError):
+        short = records.Shortened(args.here, os.fspath(workspace.root))
+        known = records.general(record)
+        files = map(os.fspath, (*workspace.files, *_locks(workspace)))
+        if all(_mark(before.get(file)) == known.get(short(file), b"") for file in files):
+            return settled.of(args.look)
+    return None
+
+
+def _mark(stat: os.stat_result | None) -> bytes:
+    return fresh.mark(stat) if stat else b""
 
 
 def remember(
@@ -39,24 +85,76 @@ def remember(
 
     `before` is what `held` returned; without a plan nothing but the lock counted.
     """
+    if it.show.has_reported:
+        return
+    locks = _locks_as_planned(it.session, planned) if planned else {}
+    if locks is not None:
+        _remember(args, it, before, planned=planned, told=told, printed=printed, locks=locks)
+
+
+def remember_built(
+    args: argparse.Namespace, it: Opened, before: Held, *, planned: Planned, told: str
+) -> None:
+    """Let the first stage say that nothing is to be done, after a build, until something is.
+
+    Templates that are not up to date are looked at by the next run in any case.
+    """
+    session = it.session
+    now = {**before, **_held_locks(session.workspace)}
+    locks = _locks_as_planned(session, planned, but=[d.template for d in planned.stale])
+    if locks is not None:
+        again = planning.left_over(session, planned, session.locks()[0])
+        if args.json:  # what would be printed was not made
+            again |= {decision.template for decision in planned.stale}
+        _remember(args, it, now, planned=planned, told=told, locks=locks, again=again)
+
+
+def _locks_as_planned(
+    session: Session, planned: Planned, *, but: Collection[str] = ()
+) -> Mapping[str, str] | None:
+    """Return digests of the locks, None if they say anything else than the plan was made of.
+
+    What they say of the templates `but` which these are counts not.
+    """
+    target, digests = session.target.name, {}
+    for path in _locks(session.workspace):
+        text = lockfile.content(path)
+        if text is not None:
+            digests[os.fspath(path)] = fresh.digest_of(text.encode()).decode()
+    lock, resolved = session.locks()
+    rest, then = (each.entries(target).without(but) for each in (lock, planned.lock))
+    return digests if rest == then and resolved == planned.resolved else None
+
+
+def _remember(
+    args: argparse.Namespace,
+    it: Opened,
+    before: Held,
+    *,
+    planned: Planned | None,
+    told: str,
+    printed: str = "",
+    locks: Mapping[str, str],
+    again: Collection[str] = (),
+) -> None:
     workspace = it.session.workspace
     if not _is_repeatable(args, it, planned) or any(str(f) not in before for f in workspace.files):
         return
-    surveyed = planned.survey.templates.values() if planned else ()
+    surveyed = planned.survey.templates if planned else {}
     paths = set(_searched(workspace, Path.cwd()))
     paths |= {str(account.login_file(args.home)), *map(str, _locks(workspace))}
     paths.update(workspace.looked_at)
     paths.update(_program())
     try:
         seen = {path: fresh.mark(stat) for path, stat in before.items()}
-        for each in surveyed:
-            seen.update(each.seen)
-            paths |= each.looked_at
+        parts = {name: _part(each, is_open=name in again) for name, each in surveyed.items()}
     except struct.error:  # a file of the year 2300 has no mark
         return
-    ways, linked = _ways({*seen, *paths}, workspace), set(_behind_links([*before, *paths]))
-    linked.update(_behind_links(ways))
-    fresh.remember(
+    own = {path for part in parts.values() for path in part.seen}
+    own_too = {path for part in parts.values() for path in part.looked_at}
+    ways = _ways({*seen, *paths, *own, *own_too}, workspace)
+    linked = {*_behind_links([*before, *paths, *own_too]), *_behind_links(ways)}
+    records.remember(
         __version__,
         args.given,
         args.environ,
@@ -64,20 +162,50 @@ def remember(
         config=str(workspace.file),
         since=args.since,
         paths=sorted(paths | linked),
-        ways=tuple(sorted(ways | _ways(linked, workspace))),
+        ways=sorted(ways | _ways(linked, workspace)),
         seen=seen,
         told=told,
         printed=printed,
         read=workspace.environment,
+        parts=parts,
+        contents={**_contents(it.session, surveyed.values()), **locks},
+        earlier=args.look.record if planned and planned.settled else None,
     )
+
+
+def _part(surveyed: Surveyed, *, is_open: bool) -> Part:
+    """Return what was looked at for a template. Raises struct.error for a file of the year 2300."""
+    return Part(
+        parent=surveyed.parent or "",
+        seen=dict(surveyed.seen),
+        looked_at=surveyed.looked_at,
+        open=is_open,
+    )
+
+
+def _contents(session: Session, surveyed: Iterable[Surveyed]) -> dict[str, str]:
+    """Return the SHA-256 of files that are too young to be known by their times, as read."""
+    found, digests = {}, session.digests()
+    for each in surveyed:
+        marks = dict(each.seen)
+        if fresh.newest(b"".join(marks.values())) + SLACK_NS > session.args.since:
+            with suppress(OSError, SandboxfileError):  # changed since
+                for entry in each.entries:
+                    is_young = (
+                        fresh.newest(marks.get(entry.path, b"")) + SLACK_NS > session.args.since
+                    )
+                    if is_young and entry.kind == "file":
+                        found[entry.path] = digests.digest(entry.path, entry.stat)
+    return found
 
 
 def _is_repeatable(args: argparse.Namespace, it: Opened, planned: Planned | None) -> bool:
     """Say whether what is looked at is all that decides what is said."""
-    if args.ref or args.shard or it.show.has_reported or any(map(_is_behind_link, args.templates)):
+    is_elsewhere = any(map(_is_behind_link, args.templates))
+    if args.ref or args.shard or getattr(args, "force", False) or is_elsewhere:
         return False
-    if planned is None:
-        return True
+    if planned is None or planned.settled:  # the run before was
+        return not (planned and planned.pins)
     templates = it.session.workspace.templates.values()
     wanted = [*it.session.target.tags, *(tag for each in templates for tag in each.tags)]
     return not planned.pins and not tags.uses_git(wanted)

@@ -98,7 +98,7 @@ def run(
     costs = dict(_costs(outcomes, reports.timeline))
     durations.record(session.state / durations.FILE, target, costs)
     code = reports.finish(
-        {decision.template: decision.action for decision in planned.decisions},
+        planned.actions,
         critical=critical,
         keep_going=keep_going,
         interrupted=results.interrupted is not None,

@@ -109,10 +109,13 @@ class Show:
 
         Returns what was said.
         """
-        if self._args.quiet or self._args.progress in {"quiet", "json"}:
-            return ""
-        sys.stderr.write(text)
-        return text
+        said = self.heard(text)
+        sys.stderr.write(said)
+        return said
+
+    def heard(self, text: str) -> str:
+        """Return what the user hears of what is said."""
+        return "" if self._args.quiet or self._args.progress in {"quiet", "json"} else text
 
     def close(self) -> None:
         if self._reporter is not None:

@@ -151,7 +151,8 @@ def _dry_run(run: Run) -> int:
 
     session = run.it.session
     before = remembering.held(session.workspace)
-    planned = planning.make(session, run.names, force=run.args.force)
+    settled = remembering.settled_by(run.args, session.workspace, before)
+    planned = planning.make(session, run.names, force=run.args.force, settled=settled)
     text = plan_command.described(session, planned, jobs=run.args.jobs, as_json=run.args.json)
     sys.stdout.write(text)
     if not planned.stale:
@@ -163,13 +164,19 @@ def _dry_run(run: Run) -> int:
 
 def _build(run: Run) -> int:
     args, session = run.args, run.it.session
-    before = remembering.held(session.workspace)
-    planned = planning.make(session, run.names, force=args.force, building=not args.locked)
+    before, is_quiet = remembering.held(session.workspace), not run.it.show.has_reported
+    planned = planning.make(
+        session,
+        run.names,
+        force=args.force,
+        building=not args.locked,
+        settled=remembering.settled_by(args, session.workspace, before),
+    )
     if args.locked:
         planning.check_locked(session, planned)
     planning.record_pins(session, planned.pins)
     if not planned.stale:
-        return _nothing(run, before, results.of(planned.decisions, session.entries()), planned)
+        return _nothing(run, before, results.of(planned.listed, session.entries()), planned)
     from sandboxfile import running
 
     is_first = not (session.workspace.root / app.LOCAL_LOCK).exists()
@@ -186,10 +193,13 @@ def _build(run: Run) -> int:
     if is_first:
         _tell_own(run)
     if args.json:
-        found = results.of(planned.decisions, session.entries(), ended.of)
+        found = results.of(planned.listed, session.entries(), ended.of)
         _print(found, run.began, critical=ended.critical)
     if args.profile:
         _profile(args.profile, ended)
+    elif is_quiet:
+        told = run.heading + run.it.show.heard(_idle(len(planned.names)))
+        remembering.remember_built(args, run.it, before, planned=planned, told=told)
     return ended.code
 
 
@@ -220,11 +230,7 @@ def _nothing(run: Run, before: Held, found: list[results.Result], planned: Plann
     """End a run in which nothing was to be done, without opening anything."""
     printed = _print(found, run.began) if run.args.json else ""
     empty = run.args.shard and not run.names
-    told = run.it.show.say(
-        sharding.nothing_in(run.args.shard)
-        if empty
-        else f"{len(found)} up to date, nothing to do\n"
-    )
+    told = run.it.show.say(sharding.nothing_in(run.args.shard) if empty else _idle(len(found)))
     if run.args.profile:
         _profile(run.args.profile)  # which the first stage could not write
         return errors.DONE
@@ -232,6 +238,10 @@ def _nothing(run: Run, before: Held, found: list[results.Result], planned: Plann
         run.args, run.it, before, planned=planned, told=run.heading + told, printed=printed
     )
     return errors.DONE
+
+
+def _idle(count: int) -> str:
+    return f"{count} up to date, nothing to do\n"
 
 
 def _profile(path: Path, ended: Any = None) -> None:

@@ -61,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
             if not names and not args.json:
                 sys.stdout.write(sharding.nothing_in(args.shard))
                 return errors.DONE
-        planned = planning.make(it.session, names, force=args.force, resolve=not args.offline)
+        settled = remembering.settled_by(args, it.session.workspace, before)
+        planned = planning.make(
+            it.session, names, force=args.force, resolve=not args.offline, settled=settled
+        )
         printed = described(it.session, planned, jobs=args.jobs, as_json=args.json)
         if not planned.stale:
             remembering.remember(args, it, before, planned=planned, told="", printed=printed)
@@ -113,7 +116,7 @@ def described(session: Session, planned: Planned, *, jobs: int | None, as_json: 
     if as_json:
         plain = {name: [each.plain for each in told] for name, told in found.items() if told}
         document = {
-            **decide.as_json(planned.decisions),
+            **decide.as_json(planned.listed),
             "estimate": expected.plain if expected else None,
             "findings": plain,
             "failed": {name: each.as_json for name, each in failed.items()},
@@ -122,7 +125,7 @@ def described(session: Session, planned: Planned, *, jobs: int | None, as_json: 
     last = "".join(f"{name}: {each.told(name)}\n" for name, each in failed.items())
     told = fidelity.lines(dict.fromkeys(each for listed in found.values() for each in listed))
     return (
-        decide.table(planned.decisions)
+        decide.table(planned.listed)
         + (f"{_about(expected)}\n" if expected else "")
         + (f"\n{last}" if last else "")
         + (f"\nwhat the service does not take as it is:\n{told}" if told else "")

@@ -63,7 +63,7 @@ def read(file: Path, config: Path, given: Given) -> Workspace | None:
     """Return the workspace of the root `config` if the one in `file` is that still."""
     try:
         name, read_names, paths, marks, body = _parts(reading.own(file))
-        if name != _name(config, given) or read_names != _values(read_names.split()[1:], given):
+        if name != _placed(config, given) or read_names != _values(read_names.split()[1:], given):
             return None
         looked_at = paths.split(b"\0")
         if looked_at[0] != os.fsencode(config) or marks.startswith(_ABSENT):
@@ -86,7 +86,7 @@ def write(file: Path, config: Path, given: Given, workspace: Workspace, *, since
     if newest(marks) + SLACK_NS > since:
         return
     parts = (
-        _name(config, given),
+        _placed(config, given),
         _values([os.fsencode(name) for name in workspace.environment], given),
         b"\0".join(paths),
         marks,
@@ -110,12 +110,17 @@ def identity(config: Path, given: Given, workspace: Workspace) -> tuple[bytes, i
 # --- what it depends on ----------------------------------------------------------------------
 
 
-def _name(config: Path, given: Given) -> bytes:
+def _name(config: Path, given: Given, *more: object) -> bytes:
     """Return a digest of what two runs must have in common, files and environment aside."""
     real = os.path.realpath(config.parent)
     options = sorted(given.options.items())
-    same = (__version__, sys.version, _program(), config, real, options)
+    same = (__version__, sys.version, _program(), config, real, options, *more)
     return sha256(ascii(same).encode()).digest()
+
+
+def _placed(config: Path, given: Given) -> bytes:
+    """Return a digest as `_name`, with the directory in which places are told."""
+    return _name(config, given, os.getcwd())  # noqa: PTH109
 
 
 def _program() -> list[tuple[str, int, int]]:

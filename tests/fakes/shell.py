@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sandboxfile
+from sandboxfile.fresh import Look
 from sandboxfile.lockfile import Entry, read
 from sandboxfile.main import main
 
@@ -76,13 +77,13 @@ class User:
 
     # --- commands ----------------------------------------------------------------------------
 
-    def run(self, *argv: str | Path) -> Ran:
-        """Run a command in this process, which is the faster way."""
+    def run(self, *argv: str | Path, look: Look | None = None) -> Ran:
+        """Run a command in this process, which is the faster way; its second stage."""
         environ = {**self.environ, "HOME": str(self.home)}
         out, err = io.StringIO(), io.StringIO()
         with chdir(self.root), redirect_stdout(out), redirect_stderr(err):
             try:
-                code = main([str(each) for each in argv], environ)
+                code = main([str(each) for each in argv], environ, look)
             except SystemExit as end:  # as `--help` and `--version` end
                 code = int(end.code or 0)
         return Ran(code=code, out=out.getvalue(), err=err.getvalue())

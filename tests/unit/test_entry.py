@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, fresh
+from sandboxfile import __version__, fresh, records
 from tests.fakes.shell import CHECKOUT, User
 
 TEXT = "target local: asked for\n1 up to date, nothing to do\n"
@@ -28,7 +28,7 @@ def _remember(user: User, grown_old: Callable[[], None], printed: str = "") -> N
     grown_old()
     with chdir(user.root):
         own = str(user.root / "novita.yaml")
-        fresh.remember(
+        records.remember(
             __version__,
             ["build"],
             environ,

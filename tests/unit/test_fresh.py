@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sandboxfile import fresh
+from sandboxfile import fresh, records
 
 ARGV = ["build", "a"]
 ENVIRON = {"HOME": "/home/x", "PATH": "/bin"}
@@ -40,7 +40,7 @@ def remember(argv: list[str] = ARGV, text: str = TEXT, **other: Any) -> None:
         "paths": [*paths, paths[0]],
         "told": text,
     }
-    fresh.remember("1", argv, other.pop("environ", ENVIRON), **{**usual, **other})
+    records.remember("1", argv, other.pop("environ", ENVIRON), **{**usual, **other})
 
 
 def record() -> Path:
@@ -53,7 +53,7 @@ def record() -> Path:
 def remembered(grown_old: Callable[[], None]) -> None:
     grown_old()
     remember()
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
 
 
 # --- the same again --------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def remembered(grown_old: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("remembered")
 def test_a_run_that_found_nothing_to_do_is_repeated() -> None:
-    assert fresh.said("1", list(ARGV), dict(ENVIRON)) == SAID
+    assert fresh.look("1", list(ARGV), dict(ENVIRON)).said == SAID
 
 
 @pytest.mark.usefixtures("remembered")
@@ -70,7 +70,7 @@ def test_reading_a_file_changes_nothing() -> None:
     Path("unrelated").write_text("x")
 
     # The change time moved, though: the second stage looks, and finds the same content.
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 def test_sixteen_command_lines_are_remembered(grown_old: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ def test_sixteen_command_lines_are_remembered(grown_old: Callable[[], None]) -> 
         os.utime(max(RECORDS.iterdir(), key=os.path.getmtime), ns=(number, number))
     remember(["build", "4"], "four\n")
 
-    said = [fresh.said("1", ["build", str(number)], ENVIRON) for number in range(20)]
+    said = [fresh.look("1", ["build", str(number)], ENVIRON).said for number in range(20)]
 
     assert said[:4] == [None] * 4
     assert said[4:] == [("four\n", ""), *((f"{number}\n", "") for number in range(5, 20))]
@@ -90,7 +90,7 @@ def test_what_went_to_standard_output_is_said_too(grown_old: Callable[[], None])
     grown_old()
     remember(printed=f"{{{fresh.TIMES}}}\n")
 
-    assert fresh.said("1", ARGV, ENVIRON) == (TEXT, "{\0}\n")
+    assert fresh.look("1", ARGV, ENVIRON).said == (TEXT, "{\0}\n")
 
 
 def test_a_run_from_below_is_repeated_from_there_only(grown_old: Callable[[], None]) -> None:
@@ -100,9 +100,9 @@ def test_a_run_from_below_is_repeated_from_there_only(grown_old: Callable[[], No
     config = str(Path("novita.yaml").absolute())
     remember(here=below)
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
     with chdir("data"):
-        assert fresh.said("1", ARGV, ENVIRON) == SAID
+        assert fresh.look("1", ARGV, ENVIRON).said == SAID
     Path("deeper/and").mkdir(parents=True)
     with chdir("deeper/and"):
         for options in (
@@ -115,12 +115,12 @@ def test_a_run_from_below_is_repeated_from_there_only(grown_old: Callable[[], No
         ):
             argv = [*options, "build"]
             arguments: Any = {"since": time.time_ns(), "paths": [], "told": TEXT}
-            fresh.remember("1", argv, ENVIRON, here=str(Path.cwd()), config=config, **arguments)
-            assert fresh.said("1", argv, ENVIRON) == SAID
-        assert fresh.said("1", ["-C..", "build"], ENVIRON) is None
+            records.remember("1", argv, ENVIRON, here=str(Path.cwd()), config=config, **arguments)
+            assert fresh.look("1", argv, ENVIRON).said == SAID
+        assert fresh.look("1", ["-C..", "build"], ENVIRON).said is None
     os.utime("file")
     with chdir("data"):
-        assert fresh.said("1", ARGV, ENVIRON) is None
+        assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 def test_many_paths_are_compared_to_the_last(grown_old: Callable[[], None]) -> None:
@@ -131,29 +131,32 @@ def test_many_paths_are_compared_to_the_last(grown_old: Callable[[], None]) -> N
         path.touch()
     grown_old()
     remember(paths=[str(path.absolute()) for path in paths])
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
 
     names = b"".join(bytes(path) + b"\0" for path in paths)
     marks = fresh._marks(names.split(b"\0")[:-1])
 
-    def is_same(marks: bytes) -> list[bool]:
-        found = []
+    def moved(marks: bytes, most: int = 9) -> list[list[int] | None]:
+        found: list[list[int] | None] = []
         for compare in (fresh._compare, fresh._compare_in_two):
             try:
-                found.append(compare(names, marks))
-            except FileNotFoundError:
-                found.append(False)
+                found.append(compare(names, marks, most))
+            except ValueError:
+                found.append(None)
         return found
 
-    assert is_same(marks) == [True, True]
+    assert moved(marks) == [[], []]
     for other in (marks[:-40], marks + bytes(40), bytes(40) + marks, marks[40:]):
-        assert is_same(other) == [False, False]
+        assert moved(other) == [None, None]
     for number in (0, fresh._CHUNK, count - 1):
         os.utime(paths[number], ns=(1, 1))
-        assert is_same(marks) == [False, False]
+        assert moved(marks) == [[number], [number]]
+        assert moved(marks, 0) == [None, None]
         marks = fresh._marks(names.split(b"\0")[:-1])
     paths[-1].unlink()
-    assert is_same(marks) == [False, False]
+    paths[0].unlink()
+    assert moved(marks) == [[0, count - 1], [0, count - 1]]
+    assert moved(marks, 0) == [None, None]
 
 
 @pytest.mark.parametrize("is_written_to", [False, True])
@@ -167,12 +170,12 @@ def test_a_record_that_is_a_fifo_is_not_waited_for(
     os.mkfifo(name)
     other = os.open(name, os.O_RDWR | os.O_NONBLOCK) if is_written_to else None
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
     remember()
 
     if other is not None:
         os.close(other)
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
 
 
 def _link(tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_what_is_in_the_place_of_the_records_goes(
     grown_old()
     remember()
 
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
     assert not RECORDS.is_symlink()
 
 
@@ -238,7 +241,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 def test_a_change_is_for_the_second_stage(change: Callable[[], object]) -> None:
     change()
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 @pytest.mark.usefixtures("remembered")
@@ -261,19 +264,19 @@ def test_a_change_is_for_the_second_stage(change: Callable[[], object]) -> None:
 def test_another_run_is_for_the_second_stage(
     version: str, argv: list[str], environ: dict[str, str]
 ) -> None:
-    assert fresh.said(version, argv, environ) is None
+    assert fresh.look(version, argv, environ).said is None
 
 
 @pytest.mark.usefixtures("remembered")
 def test_variables_that_decide_nothing_decide_nothing() -> None:
-    assert fresh.said("1", ARGV, {**ENVIRON, "PATH": "/sbin", "PWD": "/"}) == SAID
+    assert fresh.look("1", ARGV, {**ENVIRON, "PATH": "/sbin", "PWD": "/"}).said == SAID
 
 
 @pytest.mark.usefixtures("remembered")
 def test_another_python_is_for_the_second_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version", "4.0")
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 @pytest.mark.parametrize("name", ["NOVITA_API_KEY", "E2B_ACCESS_TOKEN", "SANDBOXFILE_A_PASSWORD"])
@@ -284,9 +287,9 @@ def test_a_secret_is_not_written_down(grown_old: Callable[[], None], name: str) 
     remember(environ=environ)
 
     assert b"s3cr3t" not in record().read_bytes()
-    assert fresh.said("1", ARGV, environ) == SAID
-    assert fresh.said("1", ARGV, {**ENVIRON, name: "another"}) is None
-    assert fresh.said("1", ARGV, {**ENVIRON, name: ""}) is None
+    assert fresh.look("1", ARGV, environ).said == SAID
+    assert fresh.look("1", ARGV, {**ENVIRON, name: "another"}).said is None
+    assert fresh.look("1", ARGV, {**ENVIRON, name: ""}).said is None
 
 
 @pytest.mark.usefixtures("remembered")
@@ -295,12 +298,12 @@ def test_a_copied_checkout_does_not_believe_the_record_of_the_other(tmp_path: Pa
     shutil.copytree(Path.cwd(), copy, symlinks=True, ignore=shutil.ignore_patterns("copy"))
 
     with chdir(copy):
-        assert fresh.said("1", ARGV, ENVIRON) is None
+        assert fresh.look("1", ARGV, ENVIRON).said is None
     before = Path.cwd()
     before.rename(tmp_path.with_name("before"))
     shutil.copytree(tmp_path.with_name("before"), before, symlinks=True)  # as a restored one is
     with chdir(before):
-        assert fresh.said("1", ARGV, ENVIRON) is None
+        assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 def test_in_a_directory_that_is_gone_nothing_is_said(tmp_path: Path) -> None:
@@ -308,7 +311,7 @@ def test_in_a_directory_that_is_gone_nothing_is_said(tmp_path: Path) -> None:
     gone.mkdir()
     with chdir(gone):
         gone.rmdir()
-        assert fresh.said("1", ARGV, ENVIRON) is None
+        assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 # --- what is not remembered ------------------------------------------------------------------
@@ -345,9 +348,10 @@ def test_without_a_state_directory_nothing_is_remembered(
 
 def _of(data: bytes, **other: bytes) -> bytes:
     """A record with other parts, rightly put together."""
-    names = ("told", "printed", "read", "absent", "ways", "inodes", "paths", "marks")
-    parts = [other.get(*each) for each in zip(names, fresh._parts(data), strict=True)]
-    return fresh._HEADER.pack(fresh._MAGIC, *map(len, parts)) + b"".join(parts)
+    before = fresh.Record(data)
+    parts = [other.get(name, getattr(before, name)) for name in fresh.PARTS]
+    header = fresh.HEADER.pack(fresh.MAGIC, before.general, *map(len, parts))
+    return header + b"".join(parts)
 
 
 @pytest.mark.usefixtures("remembered")
@@ -363,8 +367,8 @@ def _of(data: bytes, **other: bytes) -> bytes:
         lambda data: data[: len(data) // 2],
         lambda data: data[:20],
         lambda data: data[: len(data) - 40] + bytes(40),
-        lambda data: data.replace(b"sffresh3", b"sffresh2"),
-        lambda data: data[:8] + b"\xff" * 64 + data[72:],
+        lambda data: data.replace(b"sffresh4", b"sffresh3"),
+        lambda data: data[:16] + b"\xff" * 104 + data[120:],
         lambda data: _of(data, told=b"\xff\xfe"),
         lambda data: _of(data, printed=b"\xff\xfe"),
         lambda data: _of(data, read=b""),
@@ -385,9 +389,9 @@ def test_a_record_of_another_make_is_no_record(damage: Callable[[bytes], bytes])
     name = record()
     name.write_bytes(damage(name.read_bytes()))
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
     remember()  # and it is replaced by a good one
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
 
 
 @pytest.mark.usefixtures("remembered")
@@ -396,7 +400,7 @@ def test_a_record_that_cannot_be_read_is_left_alone() -> None:
     name.unlink()
     name.mkdir()
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
     remember()
     assert name.is_dir()
     assert [*RECORDS.iterdir()] == [name]
@@ -407,7 +411,7 @@ def test_a_record_that_cannot_be_read_is_left_alone() -> None:
 def test_a_record_of_somebody_else_is_not_believed() -> None:
     os.chown(record(), 65534, -1)
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 def test_what_a_run_that_was_killed_left_is_in_nobodys_way(grown_old: Callable[[], None]) -> None:
@@ -418,11 +422,11 @@ def test_what_a_run_that_was_killed_left_is_in_nobodys_way(grown_old: Callable[[
     left.write_bytes(name.read_bytes()[:100])
     os.utime("file", ns=(1, 1))
     remember()
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
     remember()
 
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
     assert not left.exists()
 
 
@@ -433,9 +437,9 @@ def test_names_that_are_no_text_are_remembered(grown_old: Callable[[], None]) ->
     grown_old()
     remember(paths=[str(Path(name).absolute())])
 
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
     Path(name).unlink()
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 @pytest.mark.parametrize("seconds", [-1, 1 << 33])
@@ -446,9 +450,9 @@ def test_times_beyond_those_of_the_record_are_for_the_second_stage(
     remember()
     os.utime("file", (seconds, seconds))
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
     remember()
-    assert fresh.said("1", ARGV, ENVIRON) == (SAID if seconds < 0 else None)
+    assert fresh.look("1", ARGV, ENVIRON).said == (SAID if seconds < 0 else None)
 
 
 def test_what_changed_while_the_run_looked_is_not_remembered(grown_old: Callable[[], None]) -> None:
@@ -457,7 +461,7 @@ def test_what_changed_while_the_run_looked_is_not_remembered(grown_old: Callable
     grown_old()
     remember(since=began)
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 def test_what_changed_after_it_was_read_is_seen(grown_old: Callable[[], None]) -> None:
@@ -466,7 +470,7 @@ def test_what_changed_after_it_was_read_is_seen(grown_old: Callable[[], None]) -
     Path("file").unlink()
     remember(seen=seen)
 
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 def test_of_a_directory_below_the_names_it_has_not_got_are_not_looked_for_one_by_one(
@@ -476,10 +480,11 @@ def test_of_a_directory_below_the_names_it_has_not_got_are_not_looked_for_one_by
     absent = ["data/one", "data/two", "three", "link/four"]
     remember(paths=[str(Path(name).absolute()) for name in absent])
 
-    *_, left, _, _, paths, _ = fresh._parts(record().read_bytes())
+    made = fresh.Record(record().read_bytes())
+    left, paths = made.absent, made.paths
     assert (left, paths) == (b"three\0link/four\0", b"novita.yaml\0data\0")
     Path("data/other").touch()
-    assert fresh.said("1", ARGV, ENVIRON) is None
+    assert fresh.look("1", ARGV, ENVIRON).said is None
 
 
 # --- the directories on the way --------------------------------------------------------------
@@ -523,8 +528,8 @@ def test_the_directories_on_the_way_must_be_the_same_ones(
         paths=[str(Path("way/in/file").absolute()), str(Path("none/file").absolute())],
         ways=tuple(str(Path(name).absolute()) for name in names),
     )
-    assert fresh.said("1", ARGV, ENVIRON) == SAID
+    assert fresh.look("1", ARGV, ENVIRON).said == SAID
 
     change()
 
-    assert fresh.said("1", ARGV, ENVIRON) == (SAID if is_same else None)
+    assert fresh.look("1", ARGV, ENVIRON).said == (SAID if is_same else None)

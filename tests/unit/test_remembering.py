@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import chdir, suppress
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, fresh
+from sandboxfile import __version__, fresh, settled
 from tests.fakes import built
-from tests.fakes.shell import User
+from tests.fakes.shell import Ran, User
 
 ROOT = """\
 version: 1
@@ -144,7 +145,7 @@ class Edits:
 
 def _first(user: User, argv: list[str]) -> tuple[str, str] | None:
     with chdir(user.root):
-        return fresh.said(__version__, argv, {**user.environ, "HOME": str(user.home)})
+        return fresh.look(__version__, argv, {**user.environ, "HOME": str(user.home)}).said
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -201,3 +202,71 @@ def test_a_link_on_the_way_inside_of_the_workspace_is_looked_at(
 
     assert _first(mono, argv) is None
     assert mono.run(*argv).code == 3
+
+
+# --- what is settled -------------------------------------------------------------------------
+
+
+def _looked(user: User, argv: list[str]) -> fresh.Look:
+    with chdir(user.root):
+        return fresh.look(__version__, argv, {**user.environ, "HOME": str(user.home)})
+
+
+def _whole(user: User, argv: list[str], aside: Path) -> Ran:
+    """Run a command as in a fresh clone."""
+    state = next(each / ".sandboxfile" for each in (user.root, *user.root.parents)
+                 if (each / ".sandboxfile").exists())  # fmt: skip
+    state.rename(aside)
+    try:
+        return user.run(*argv)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+        aside.rename(state)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_run_that_looks_only_at_what_moved_says_what_a_whole_one_would(
+    mono: User, grown_old: Callable[[], None], seed: int
+) -> None:
+    edits, aside = Edits(mono, seed), mono.home / "aside"
+    for _ in range(3):
+        edits.back()
+        grown_old()
+        for below, argv in COMMANDS:
+            assert mono.at(mono.root / below).run(*argv).code == 0
+        done = []
+        for number in range(3):
+            done.append(edits.one())
+            if number % 2:
+                grown_old()
+            for below, argv in COMMANDS:
+                user = mono.at(mono.root / below)
+                ran = user.run(*argv, look=_looked(user, argv))
+                assert ran == _whole(user, argv, aside), (argv, done)
+                if (said := _looked(user, argv).said) is not None:
+                    assert said == (ran.err, ran.out), (argv, done)
+
+
+def _names(looked: fresh.Look) -> frozenset[str] | None:
+    found = settled.of(looked)
+    return found and found.open
+
+
+def test_only_templates_of_which_something_moved_and_those_built_on_them_are_looked_at(
+    mono: User, grown_old: Callable[[], None]
+) -> None:
+    grown_old()
+    argv = ["plan", "--offline"]
+    assert mono.run(*argv).code == 0
+    assert _names(_looked(mono, argv)) == frozenset()
+
+    mono.write("services/a/src/x/main.py", "print(2)\n")
+    looked = _looked(mono, argv)
+    assert _names(looked) == {"a"}
+    ran = mono.run(*argv, look=looked)
+    assert re.search(r"^a +build +files changed", ran.out, re.MULTILINE)
+    assert "3 up to date" in ran.out
+    mono.write("far/off/data/two", "2")
+    assert _names(_looked(mono, argv)) == {"root", "a", "b"}
+    mono.write("services/a/novita.yaml", MEMBER + "\n")
+    assert _names(_looked(mono, argv)) is None

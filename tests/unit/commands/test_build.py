@@ -31,7 +31,7 @@ def done(three: User) -> User:
 def _repeated(user: User, *argv: str) -> tuple[str, str] | None:
     with chdir(user.root):
         environ = {**user.environ, "HOME": str(user.home)}
-        return fresh.said(__version__, list(argv), environ)
+        return fresh.look(__version__, list(argv), environ).said
 
 
 def _first_stage(user: User, *argv: str) -> str | None:

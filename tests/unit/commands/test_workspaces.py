@@ -150,7 +150,7 @@ def test_a_variable_needs_a_name_and_a_value(mono: User, text: str) -> None:
 def _said(user: User, *argv: str, **environ: str) -> tuple[str, str] | None:
     with chdir(user.root):
         everything = {**user.environ, "HOME": str(user.home), **environ}
-        return fresh.said(__version__, list(argv), everything)
+        return fresh.look(__version__, list(argv), everything).said
 
 
 @pytest.fixture

@@ -1,0 +1,288 @@
+"""Makes the records that the first stage compares (`fresh`): what a run looked at and said.
+
+Each command line has one. A run that looked at some templates only changes the record of the one
+before it: what it did not look at stays as it was there.
+"""
+
+import os
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from sandboxfile import fresh, settled
+from sandboxfile.fresh import CONTENT, DIRECTORY, MARK, Record, inode, mark, newest, packed
+from sandboxfile.frozen import dataclass, field
+from sandboxfile.statcache import SLACK_NS
+
+_KEPT = 16  # records, and
+_BYTES = 1 << 25  # what they may have together
+_REGULAR, _DIRECTORY, _KIND = 0o100000, 0o040000, 0o170000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a run looked at for one template that is built on `parent`, if on any.
+
+    `seen` has the mark of what it read, from before it did; `looked_at` are other paths, there or
+    not. All are absolute. `open` says that the template is to be looked at again in any case.
+    """
+
+    parent: str = ""
+    seen: Mapping[str, bytes] = field(default_factory=dict)
+    looked_at: Collection[str] = ()
+    open: bool = False
+
+
+def remember(
+    version: str,
+    argv: list[str],
+    environ: Mapping[str, str],
+    *,
+    here: str,
+    config: str,
+    since: int,
+    paths: Iterable[str],
+    ways: Iterable[str] = (),
+    seen: Mapping[str, bytes] | None = None,
+    told: str,
+    printed: str = "",
+    read: tuple[str, ...] = (),
+    parts: Mapping[str, Part] | None = None,
+    contents: Mapping[str, str] | None = None,
+    earlier: Record | None = None,
+) -> None:
+    """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
+
+    `here` is where it was started, `config` the path of the root's `novita.yaml`, `paths` what
+    else it looked for, there or not, all absolute; `ways` are directories that lead to any of it,
+    of which only that they are the same counts. `seen` has the `mark` of what it read, from before
+    it did. `read` are names of variables of the environment that it read besides those of every
+    run; `told` and `printed` are what the next run is to write to standard error and standard
+    output. `parts` are what it looked at for templates, parents first, all of them or some of those
+    in the record of an `earlier` run. `contents` has the SHA-256 of files as they were read.
+
+    Nothing is kept if some of it is too young to be trusted, its content not known, or changed
+    since the run began; of a template that is looked at again.
+    """
+    root = os.path.dirname(config)  # noqa: PTH120
+    try:
+        made = _Making(root, here, since, contents or {})
+        made.begin(config, seen or {}, paths, ways)
+        if earlier is not None:
+            made.take(earlier, parts or {})
+        for name, part in (parts or {}).items():
+            made.add(name, part)
+        if made.is_young:
+            return
+        said = (told.encode(), printed.encode(), fresh.values([*read], dict(environ)))
+        content = made.record(said)
+        _keep(f"{root}/{DIRECTORY}", fresh.name(version, argv, dict(environ), here), content)
+    except (OSError, struct.error):  # a file of the year 2300 has no mark
+        return
+
+
+class Shortened:
+    """Makes paths relative to `here`, where a run was started: the system walks less far."""
+
+    def __init__(self, here: str, root: str) -> None:
+        self._inside, self._above = f"{here.rstrip('/')}/", f"{root.rstrip('/')}/"
+        is_below = self._inside.startswith(self._above)
+        up = "../" * self._inside.count("/", len(self._above))
+        self._up = up if is_below else self._above
+
+    def __call__(self, path: str) -> str:
+        if path.startswith(self._inside):
+            return path[len(self._inside) :] or "."
+        return self._up + path[len(self._above) :] if path.startswith(self._above) else path
+
+
+def general(record: Record) -> dict[str, bytes]:
+    """Return the marks of what no template owns, by paths relative to where the run was started."""
+    paths = os.fsdecode(record.paths).split("\0", record.general)[: record.general]
+    ends = range(MARK.size, record.general * MARK.size + 1, MARK.size)
+    return dict(zip(paths, [record.marks[end - MARK.size : end] for end in ends], strict=True))
+
+
+class _Making:
+    """A record that is being made. Its paths are as the first stage has them, from `here`."""
+
+    def __init__(self, root: str, here: str, since: int, contents: Mapping[str, str]) -> None:
+        self._root = root
+        self._since = since
+        self._contents = contents
+        self._above = f"{root.rstrip('/')}/"
+        self._short = Shortened(here, root)
+        self.is_young = False
+        self._general: dict[str, bytes] = {}
+        self._marks: dict[str, bytes] = {}  # of what templates own
+        self._absent: dict[str, None] = {}
+        self._ways: dict[str, int] = {}
+        self._known: dict[str, str] = {}  # what young files have
+        self._owned: dict[str, tuple[str, Iterable[str]]] = {}
+        self._open: set[str] = set()
+        self._directories: dict[str, bytes] = {}
+
+    def begin(
+        self, config: str, seen: Mapping[str, bytes], paths: Iterable[str], ways: Iterable[str]
+    ) -> None:
+        """Take what is no template's own, the configuration first."""
+        found = {config: mark(os.lstat(config)), **seen}
+        inodes = {way: number for way in ways if (number := inode(_stat(way)))}
+        self._look([*paths, *(way for way in ways if way not in inodes)], found)
+        self._general = {self._short(path): known for path, known in found.items()}
+        self.is_young = not self._are_known(found)
+        self._ways = {self._short(way): number for way, number in inodes.items()}
+
+    def take(self, earlier: Record, parts: Collection[str]) -> None:
+        """Take from the record of an earlier run what it has of all but some templates."""
+        paths = os.fsdecode(earlier.paths).split("\0")[:-1]
+        ends = range(MARK.size, len(earlier.marks) + 1, MARK.size)
+        marks = [earlier.marks[end - MARK.size : end] for end in ends]
+        count = earlier.general
+        self._general = {**dict(zip(paths[:count], marks, strict=False)), **self._general}
+        self._absent |= dict.fromkeys(os.fsdecode(earlier.absent).split("\0")[:-1])
+        ways = os.fsdecode(earlier.ways).split("\0")[:-1]
+        self._ways |= zip(ways, settled.unpacked(earlier.inodes), strict=True)
+        order, parents, owned = settled.table(earlier)
+        open_before = settled.texts(earlier.open)
+        for name, numbers in zip(order, owned, strict=True):
+            mine = () if name in parts else [paths[number] for number in numbers]
+            self._owned[name] = parents.get(name, ""), mine
+            self._marks |= {
+                path: marks[number] for path, number in zip(mine, numbers, strict=False)
+            }
+        self._open |= {name for name in open_before if name not in parts}
+        for number, digest in CONTENT.iter_unpack(earlier.contents):
+            if newest(marks[number]) + 2 * SLACK_NS > self._since:  # known a moment before `since`
+                self._known.setdefault(paths[number], digest.decode())
+
+    def add(self, name: str, part: Part) -> None:
+        """Take what was looked at for a template."""
+        found = dict(part.seen)
+        self._look(part.looked_at, found)
+        short = {self._short(path): known for path, known in found.items()}
+        kept = [self._marks.setdefault(path, known) for path, known in short.items()]
+        self._owned[name] = part.parent, [*short]
+        if part.open or not self._are_known(found) or kept != [*short.values()]:
+            self._open.add(name)
+
+    def record(self, said: tuple[bytes, bytes, bytes]) -> bytes:
+        """Return the whole of it."""
+        owned = {path: known for path, known in self._used() if path not in self._general}
+        everything = {**self._general, **owned}
+        index = {path: number for number, path in enumerate(everything)}
+        ways = {way: number for way, number in self._ways.items() if way not in everything}
+        numbers = [
+            [index[path] for path in mine if path in owned] for _, mine in self._owned.values()
+        ]
+        known = [
+            CONTENT.pack(index[path], digest.encode())
+            for path, digest in self._known.items()
+            if path in index
+        ]
+        names = [each for name, (parent, _) in self._owned.items() for each in (name, parent)]
+        parts = (
+            *said,
+            _joined(self._absent),
+            _joined(ways),
+            packed([*ways.values()]),
+            b"".join(known),
+            _joined(name for name in self._owned if name in self._open),
+            _joined(names),
+            packed([*map(len, numbers)]),
+            packed([number for mine in numbers for number in mine]),
+            _joined(everything),
+            b"".join(everything.values()),
+        )
+        header = fresh.HEADER.pack(fresh.MAGIC, len(self._general), *map(len, parts))
+        return b"".join([header, *parts])
+
+    def _used(self) -> Iterator[tuple[str, bytes]]:
+        for _, mine in self._owned.values():
+            for path in mine:
+                yield path, self._marks[path]
+
+    # --- what is there -----------------------------------------------------------------------
+
+    def _look(self, paths: Iterable[str], found: dict[str, bytes]) -> None:
+        """Add the marks of paths that are there to `found`, and note those that are not.
+
+        Directories in the workspace are taken instead of what is not in them: they tell if it
+        comes, and one of them saves looking for several names, which takes longer than for one that
+        is there. The root itself, in which much else comes and goes, is not taken.
+        """
+        absent = []
+        for path in paths:
+            stat = None if path in found else _stat(path)
+            if stat is not None:
+                found[path] = mark(stat)
+            elif path not in found:
+                absent.append(path)
+        for path in dict.fromkeys(absent):
+            above = os.path.dirname(path)  # noqa: PTH120
+            known = found.get(above) or self._directory(above)
+            if known and MARK.unpack(known)[-1] & _KIND == _DIRECTORY:
+                found[above] = known
+            else:
+                self._absent[self._short(path)] = None
+
+    def _directory(self, path: str) -> bytes:
+        """Return the mark of what is at a path in the workspace, if anything is."""
+        if path not in self._directories:
+            stat = _stat(path) if path.startswith(self._above) else None
+            self._directories[path] = mark(stat) if stat else b""
+        return self._directories[path]
+
+    def _are_known(self, found: Mapping[str, bytes]) -> bool:
+        """Say whether of what is too young to be known by its times the content is, and note it."""
+        if not self._is_young(b"".join(found.values())):
+            return True
+        young = [path for path, known in found.items() if self._is_young(known)]
+        self._known |= {self._short(p): self._contents[p] for p in young if p in self._contents}
+        return all(path in self._contents for path in young)
+
+    def _is_young(self, marks: bytes) -> bool:
+        return newest(marks) + SLACK_NS > self._since
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _joined(texts: Iterable[str]) -> bytes:
+    """Return texts, each ended by a zero byte."""
+    return os.fsencode("\0".join([*texts, ""]))
+
+
+def _keep(directory: str, name: str, content: bytes) -> None:
+    """Write a record, whole or not at all, and drop the oldest of too many. Raises OSError."""
+    if os.lstat(os.path.dirname(directory)).st_mode & _KIND != _DIRECTORY:  # noqa: PTH120
+        return  # a link that was brought along
+    stat = _stat(directory)
+    if stat is not None and stat.st_mode & _KIND != _DIRECTORY:
+        os.unlink(directory)  # noqa: PTH108 - of an older version, or brought along
+        stat = None
+    if stat is None:
+        os.mkdir(directory, 0o700)  # noqa: PTH102
+    new = f"{directory}/{name}.{os.getpid()}"
+    try:
+        with open(new, "xb") as file:  # noqa: PTH123
+            file.write(content)
+        os.replace(new, f"{directory}/{name}")  # noqa: PTH105
+    except OSError:
+        os.unlink(new)  # noqa: PTH108
+        raise
+    _prune(directory)
+
+
+def _prune(directory: str) -> None:
+    with os.scandir(directory) as scan:
+        stats = {each.path: each.stat(follow_symlinks=False) for each in scan}
+    size = 0
+    latest = sorted(stats, key=lambda path: stats[path].st_mtime_ns, reverse=True)
+    for number, path in enumerate(latest):
+        size += stats[path].st_size
+        if number >= _KEPT or (size > _BYTES and number):
+            os.unlink(path)  # noqa: PTH108
