@@ -12,6 +12,7 @@ from sandboxfile.model import PLATFORM, Feature, Login, Resources
 
 Kind = Literal["docker", "podman", "buildx"]
 BuilderKind = Literal["buildkit", "classic", "podman", "buildx"]
+Store = Literal["overlay", "containerd", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +20,15 @@ class EngineInfo:
     """What was found and why it was chosen; `why` is one line for `doctor`.
 
     `alone` is what it can without a docker client beside it, `helped` asks what it can with those
-    that are here: that takes a program's start. `elsewhere` says that a builder builds which does
-    not see the images of this engine.
+    that are here: that takes a program's start. `keeps` asks how it keeps images, once.
+    `elsewhere` says that a builder builds which does not see the images of this engine.
     """
 
     kind: Kind
     builder: BuilderKind
     version: str
     api: str
-    store: Literal["overlay", "containerd", "unknown"]
+    keeps: Callable[[], Store]
     alone: frozenset[Feature]
     helped: Callable[[], frozenset[Feature]]
     address: str
@@ -38,6 +39,11 @@ class EngineInfo:
     def can(self) -> frozenset[Feature]:
         """All that builds may need and get here."""
         return self.alone | self.helped()
+
+    @property
+    def store(self) -> Store:
+        """How it keeps images."""
+        return self.keeps()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

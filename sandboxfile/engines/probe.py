@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from functools import cache
+from typing import Any
 
 from sandboxfile import buildcache
-from sandboxfile.engines import BuilderKind, BuildSpec, EngineInfo, Kind
+from sandboxfile.engines import BuilderKind, BuildSpec, EngineInfo, Kind, Store
 from sandboxfile.engines.buildx import REMEDY
 from sandboxfile.engines.wire import Wire
 from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
@@ -31,7 +32,6 @@ def probe(
     whether that is docker-buildx, `elsewhere` whether it has a builder of its own build.
     """
     version = wire.probe()
-    system = wire.ask("GET", "/info")
     podman = any(part.get("Name") == "Podman Engine" for part in version.get("Components") or ())
     builder = wanted or ("podman" if podman else "buildkit")
     api, number = str(version["ApiVersion"]), str(version.get("Version", ""))
@@ -46,14 +46,20 @@ def probe(
             hint="use Docker Engine 20.10 or newer",
         )
     kind: Kind = "podman" if podman else "buildx" if builder == "buildx" else "docker"
-    store = _store(system or {})
-    exports = elsewhere or store == "containerd"
+
+    @cache
+    def keeps() -> Store:  # what takes an engine longest to say, and few want to know
+        return _store(wire.ask("GET", "/info") or {})
+
+    def exports() -> bool:
+        return elsewhere or keeps() == "containerd"
+
     return EngineInfo(
         kind=kind,
         builder=builder,
         version=number,
         api=api,
-        store=store,
+        keeps=keeps,
         alone=frozenset(_features(builder, number, api)),
         helped=lambda: frozenset(_helped(builder, has_client, has_buildx, exports=exports)),
         address=str(wire.address),
@@ -78,13 +84,13 @@ def _helped(
     has_client: Callable[[], bool],
     has_buildx: Callable[[], bool],
     *,
-    exports: bool,
+    exports: Callable[[], bool],
 ) -> Iterator[Feature]:
     if builder == "buildx" or (builder == "buildkit" and has_client()):
         yield "secrets"
     if builder == "buildx" or (builder == "buildkit" and has_buildx()):
         yield "cache_import"
-        if exports:
+        if exports():
             yield "cache_export"
 
 
@@ -99,7 +105,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
-def _store(system: Mapping[str, Any]) -> Literal["overlay", "containerd", "unknown"]:
+def _store(system: Mapping[str, Any]) -> Store:
     status = system.get("DriverStatus") or ()
     if any(list(pair)[:2] == ["driver-type", "io.containerd.snapshotter.v1"] for pair in status):
         return "containerd"
