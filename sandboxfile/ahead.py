@@ -1,8 +1,9 @@
 """A second process that does from the end what this one does from the beginning, until they meet.
 
-Its answers come through a pipe, each as bytes, and are taken when they are there. It only saves
-time: what it does not answer, because it failed, was killed or was not fast enough, is done here.
-Threads would wait for each other: most of the time of reading many small files is Python's.
+Its answers come through a file without a name, each as bytes, and are taken when they are there;
+nobody waits for the other, and who is forked later may read them too. It only saves time: what it
+does not answer, because it failed, was killed or was not fast enough, is done here. Threads would
+wait for each other: most of the time of reading many small files is Python's.
 """
 
 import os
@@ -10,11 +11,12 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NoReturn
 
 _LENGTH = struct.Struct("<Q")
-_PART = 1 << 16  # bytes that most pipes hold
+_PART = 1 << 20  # bytes read at a time
 
 
 def is_possible() -> bool:
@@ -23,7 +25,24 @@ def is_possible() -> bool:
     On macOS what the system's own libraries do in the background makes forking unsafe.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return cores > 1 and sys.platform != "darwin" and threading.active_count() == 1
+    can = hasattr(os, "memfd_create") and sys.platform != "darwin"
+    return can and cores > 1 and threading.active_count() == 1
+
+
+class Beside:
+    """A second process that does one thing to its end, while this one goes on.
+
+    Raises OSError if there can be none.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._child = _forked(work)
+
+    def close(self) -> None:
+        """Wait until it has ended. May be called again."""
+        if self._child:
+            os.waitpid(self._child, 0)
+            self._child = 0
 
 
 class Ahead:
@@ -33,55 +52,84 @@ class Ahead:
     """
 
     def __init__(self, answers: Iterable[bytes]) -> None:
-        self._end, other = os.pipe()
-        self._rest = b""
+        self._file = os.memfd_create("sandboxfile", os.MFD_CLOEXEC)
+        self._at = 0
         try:
-            self._child = os.fork()
-        except OSError:
-            os.close(self._end)
-            os.close(other)
+            self._child = _forked(partial(_answer, answers, self._file, os.getpid()))
+        except BaseException:
+            os.close(self._file)
             raise
-        if self._child == 0:
-            _answer(answers, other, self._end)
-        os.close(other)
-        os.set_blocking(self._end, False)
 
     def answered(self) -> Iterator[bytes]:
         """Yield what it has answered since the last time, without waiting."""
-        parts = [self._rest]
-        with suppress(BlockingIOError):
-            while part := os.read(self._end, _PART):
-                parts.append(part)
-        whole, at = b"".join(parts), 0
-        while len(whole) >= at + _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(whole, at)
+        parts, at = [], self._at
+        while part := os.pread(self._file, _PART, at):
+            parts.append(part)
+            at += len(part)
+        new, at = b"".join(parts), 0
+        while len(new) >= at + _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(new, at)
             end = at + _LENGTH.size + length
-            if len(whole) < end:
+            if len(new) < end:
                 break
-            yield whole[at + _LENGTH.size : end]
+            yield new[at + _LENGTH.size : end]
             at = end
-        self._rest = whole[at:]
+        self._at += at
 
     def close(self) -> None:
-        """End the process: what it has not answered by now is done here."""
-        os.kill(self._child, signal.SIGKILL)
-        os.waitpid(self._child, 0)
-        os.close(self._end)
+        """End the process: what it has not answered by now is done here. May be called again."""
+        if self._child:
+            child, self._child = self._child, 0
+            _end(child)
+            os.close(self._file)
 
 
-def _answer(answers: Iterable[bytes], end: int, other: int) -> None:
+def _forked(work: Callable[[], None]) -> int:
+    """Do something in a new process; return its number. Raises OSError.
+
+    A handler of a signal that raises has to find the second process where that ends it, and the
+    first where it knows what to end.
+    """
+    child = 0
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        child = os.fork()
+        if child == 0:
+            _be_second(work, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    except BaseException:
+        if child:
+            _end(child)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
+    return child
+
+
+def _end(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _be_second(work: Callable[[], None], mask: Iterable[int]) -> NoReturn:
     """Be the second process. Says nothing, and nothing of the first one is closed or flushed."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one ends it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.close(other)
-        for answer in answers:
-            _write(end, _LENGTH.pack(len(answer)) + answer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        work()
     finally:
         os._exit(0)
 
 
-def _write(end: int, data: bytes) -> None:
+def _answer(answers: Iterable[bytes], file: int, first: int) -> None:
+    """Write answers until the first process has ended."""
+    for answer in answers:
+        if os.getppid() != first:
+            break
+        _write(file, _LENGTH.pack(len(answer)) + answer)
+
+
+def _write(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(end, view) :]
+        view = view[os.write(file, view) :]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from sandboxfile import account, lockfile, reading, recall
+from sandboxfile.ahead import Ahead, Beside, is_possible
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import finding, names, packed
 from sandboxfile.config.given import Given
@@ -28,6 +29,7 @@ from sandboxfile.statcache import SLACK_NS, StatCache
 
 T = TypeVar("T")
 STATE = ".sandboxfile"
+HASHES = "stat-cache"
 SNAPSHOTS_AT_ONCE = 32
 LOCK = "novita.lock"
 LOCAL_LOCK = "novita.local.lock"
@@ -95,13 +97,31 @@ def lock_path(workspace: Workspace, target: Target) -> Path:
     return workspace.root / (LOCAL_LOCK if target.provider == "local" else LOCK)
 
 
-def digests(root: Path) -> StatCache:
-    """Return the content hashes of files; a checkout that cannot be written keeps none."""
+def digests(root: Path, ahead: Ahead | None = None) -> StatCache:
+    """Return the content hashes of files, what is read `ahead` too.
+
+    A checkout that cannot be written keeps none.
+    """
     if os.access(root, os.W_OK):
         state(root)
     else:
         check_own(root / STATE)
-    return StatCache.open(root / STATE / "stat-cache", root=root)
+    return StatCache.open(root / STATE / HASHES, root=root, ahead=ahead)
+
+
+def read_ahead(args: argparse.Namespace) -> Ahead | None:
+    """Begin to read what all templates copy, before they are known, where no hashes are kept."""
+    try:
+        path = finding.find(Path.cwd(), args.file)
+        root = Path(os.path.abspath(path)).parent.resolve()  # noqa: PTH100 - keeps the last link
+    except (ConfigError, OSError):  # whoever loads it says so
+        return None
+    if os.path.lexists(root / STATE / HASHES):
+        return None
+    from sandboxfile import prefetch
+
+    known = StatCache.open(root / STATE / HASHES, root=root)
+    return prefetch.begun(root / path.name, root, known)
 
 
 # --- what the user asks for ------------------------------------------------------------------
@@ -351,6 +371,7 @@ class Session:
     target: Target
     emit: Emit
     redactor: Redactor
+    ahead: Ahead | None = None
     cancel: Cancel = field(default_factory=Cancel)
     _open: dict[str, object] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -394,7 +415,7 @@ class Session:
         return own, resolved
 
     def digests(self) -> StatCache:
-        return self.once("digests", lambda: digests(self.workspace.root))
+        return self.once("digests", lambda: digests(self.workspace.root, self.ahead))
 
     def recall(self, resolved: Mapping[str, str]) -> Recall | None:
         """Return what is known of earlier surveys with the same bases, None where nothing can be.
@@ -413,6 +434,17 @@ class Session:
 
     def _identity(self) -> tuple[bytes, int]:
         return packed.identity(self.workspace.file, given(self.args), self.workspace)
+
+    def beside(self, work: Callable[[], None]) -> None:
+        """Do what leaves its traces in files alone: in another process, where that has a core.
+
+        It has ended when the session is closed.
+        """
+        if is_possible():
+            with suppress(OSError):  # there may be too many processes
+                self._open[f"beside {len(self._open)}"] = Beside(work)
+                return
+        work()
 
     def keep_workspace(self) -> None:
         """Keep the workspace for later runs, if there was no place for it when it was loaded."""

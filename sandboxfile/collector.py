@@ -26,3 +26,21 @@ def resume() -> None:
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
+
+
+_left: tuple[object, ...] = ()
+
+
+def leave(*read: object) -> None:
+    """Leave what was read to the system, at the end of a run that opened nothing else.
+
+    It takes all memory back at once; a thousand templates take a tenth of a run to free.
+    """
+    global _left  # noqa: PLW0603 - it lives as long as the process
+    _left = read
+    gc.freeze()
+
+
+def is_left() -> bool:
+    """Say whether the process may end without freeing anything."""
+    return bool(_left)

@@ -13,7 +13,7 @@ Kind = Literal["file", "directory", "link"]
 # How gzip, bzip2, xz and Zstandard begin; and what a tar archive has, and where (ustar).
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 _TAR, _TAR_AT = b"ustar", 257
-_UTF8 = sys.getfilesystemencoding() == "utf-8"
+UTF8 = sys.getfilesystemencoding() == "utf-8"
 
 
 class Entry(NamedTuple):
@@ -122,9 +122,9 @@ def as_bytes(name: str) -> bytes:
 
 def utf8(name: str) -> str:
     """Return a name of the file system as UTF-8, whatever the locale made of it."""
-    return name if _UTF8 else os.fsencode(name).decode("utf-8", "surrogateescape")
+    return name if UTF8 else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def spelled(text: str) -> str:
     """Return UTF-8 text as the file system's names are spelled here: the reverse of `utf8`."""
-    return text if _UTF8 else os.fsdecode(as_bytes(text))
+    return text if UTF8 else os.fsdecode(as_bytes(text))

@@ -18,6 +18,7 @@ Rules, as Docker has them unless said otherwise:
 import os
 import stat as filemode
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from sandboxfile.contents import Selection, shown, spelled, utf8
@@ -116,8 +117,8 @@ def _source(gathered: Gathered, text: str, root: str) -> _Source | None:
         return None
     start = Place(top, "", gathered.ignore(top))
     parts = [part for part in full[len(top) :].split("/") if part]
-    while parts and not _GLOB.intersection(parts[0]):
-        start = start.below(parts.pop(0))
+    named = [*takewhile(_GLOB.isdisjoint, parts)]
+    start, parts = start.below("/".join(named)) if named else start, parts[len(named) :]
     # A link on the way may not lead out; whether the source itself is one is told later.
     way = start.path if parts or not start.relative else start.path.rpartition("/")[0]
     if not gathered.is_inside(way, f"`{text}`"):

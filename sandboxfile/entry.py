@@ -20,6 +20,7 @@ def run() -> None:
         os._exit(130)
     import signal
 
+    from sandboxfile import collector
     from sandboxfile.main import main
 
     # Who started us may ignore it, and the system then forgets how our children end (POSIX, wait).
@@ -28,7 +29,10 @@ def run() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-    raise SystemExit(main(argv, environ, look))
+    code = main(argv, environ, look)
+    if collector.is_left():
+        os._exit(code)  # all is said: `main` has flushed what it wrote
+    raise SystemExit(code)
 
 
 def _is_written(told: str, printed: str, began: float) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sandboxfile import reading
-from sandboxfile.contents import Entry, as_bytes, shown, utf8
+from sandboxfile.contents import UTF8, Entry, as_bytes, shown, utf8
 from sandboxfile.errors import ConfigError
 from sandboxfile.frozen import dataclass
 from sandboxfile.ignore import Ignore, Rule
@@ -35,6 +35,7 @@ class Place:
     ignore: Ignore
 
     def below(self, name: str) -> "Place":
+        """Return what lies at `name`, which may lead through directories, below a place."""
         relative = f"{self.relative}/{utf8(name)}" if self.relative else utf8(name)
         return Place(f"{self.path}/{name}", relative, self.ignore)
 
@@ -173,8 +174,8 @@ class Gathered:
         """Take one file or link under its own name, or return the rule that leaves it out."""
         name = utf8(place.path.rpartition("/")[2])
         rule = place.rule or self._names.rule(name)
-        if rule is None:
-            self._add(place.path, name, stat)
+        if rule is None and (entry := self._entry(place.path, name, stat)):
+            self._add(entry)
         return rule
 
     def contents(self, top: Place) -> Rule | None:
@@ -185,14 +186,15 @@ class Gathered:
         before = len(self._entries)
         judging = bool(top.ignore.rules or self._names.rules)
         stack = [(top.path, f"{top.relative}/" if top.relative else "", "")]
+        ours = self.ground.ours
         while stack:
             directory, above, prefix = stack.pop()
             for found in self.listed(directory):
-                path = f"{directory}/{found.name}"
-                if found.name in self.ground.ours and self.is_ours(path):
+                text = found.name if UTF8 else utf8(found.name)
+                path, name = f"{directory}/{found.name}", prefix + text
+                if found.name in ours and self.is_ours(path):
                     continue
-                text = utf8(found.name)
-                relative, name = above + text, prefix + text
+                relative = above + text
                 dropped = judging and self._is_dropped(top.ignore, relative, name)
                 if found.is_dir(follow_symlinks=False):
                     if not dropped or self._may_stay(top.ignore, relative, name):
@@ -225,22 +227,24 @@ class Gathered:
         self, found: "os.DirEntry[str]", path: str, name: str, *, waits: bool = False
     ) -> None:
         try:
-            self._add(path, name, found.stat(follow_symlinks=False), waits=waits)
+            stat = found.stat(follow_symlinks=False)
+            entry = self._entry(path, name, stat)
         except OSError as error:
             self.unreadable(path, error)
-
-    def _add(self, path: str, name: str, stat: os.stat_result, *, waits: bool = False) -> None:
-        """Take one thing; a directory that `waits` only once something below it is taken."""
-        entry = self._entry(path, name, stat)
-        if entry is None or waits:
+            return
+        if waits:
             if entry:
                 self._waiting[name] = entry
-            return
-        other = self._entries.setdefault(name, entry)
+        elif entry:
+            self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        """Take one thing, and the directories that lead to it and were left out themselves."""
+        other = self._entries.setdefault(entry.name, entry)
         if other is not entry:
             self._collide(other, entry)
         if self._waiting:
-            self._release(name)
+            self._release(entry.name)
 
     def _release(self, name: str) -> None:
         """Take the directories that lead to `name` and were left out themselves."""
@@ -261,10 +265,10 @@ class Gathered:
     def _entry(self, path: str, name: str, stat: os.stat_result) -> Entry | None:
         """Return the entry for one thing; None with a problem for what no image can have."""
         mode = stat.st_mode
-        if name.startswith(_WHITEOUT) or "/" + _WHITEOUT in name:
+        if _WHITEOUT in name and (name.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in name):
             what = "its name begins with `.wh.`, which deletes files in an image"
         elif filemode.S_ISREG(mode):
-            return Entry(name, path, "file", stat, executable=bool(mode & filemode.S_IXUSR))
+            return Entry(name, path, "file", stat, bool(mode & filemode.S_IXUSR))
         elif filemode.S_ISDIR(mode):
             return Entry(name, path, "directory", stat)
         elif filemode.S_ISLNK(mode):

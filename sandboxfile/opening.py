@@ -23,18 +23,28 @@ class Opened:
 
 
 @contextmanager
-def opened(args: argparse.Namespace) -> Iterator[Opened]:
+def opened(args: argparse.Namespace, *, reads_all: bool = False) -> Iterator[Opened]:
     """Load the workspace and choose the target. Raises ConfigError, UsageError.
 
-    An interrupt inside the block stops what works in other threads before anything is closed.
+    `reads_all` says that the files of all templates will be asked for. An interrupt inside the
+    block stops what works in other threads before anything is closed.
     """
-    workspace = app.workspace(args)
-    target, why = app.target(args, workspace)
-    show = Show(args, workspace)
-    session = Session(
-        args=args, workspace=workspace, target=target, emit=show.emit, redactor=show.redactor
-    )
-    with interrupting(session.cancel), ExitStack() as stack:
+    with ExitStack() as stack:
+        ahead = app.read_ahead(args) if reads_all else None
+        if ahead is not None:
+            stack.callback(ahead.close)
+        workspace = app.workspace(args)
+        target, why = app.target(args, workspace)
+        show = Show(args, workspace)
+        session = Session(
+            args=args,
+            workspace=workspace,
+            target=target,
+            emit=show.emit,
+            redactor=show.redactor,
+            ahead=ahead,
+        )
+        stack.enter_context(interrupting(session.cancel))
         stack.callback(session.close)
         stack.callback(show.close)
         try:

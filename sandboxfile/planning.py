@@ -21,6 +21,8 @@ from sandboxfile.settled import Settled
 from sandboxfile.sharding import Shard
 from sandboxfile.survey import Changed, Survey, Surveyed, drawn, survey
 
+_MANY = 100  # templates, from which on keeping them is worth the start of a process
+
 
 def _none() -> tuple[Decision, ...]:
     return ()
@@ -280,10 +282,17 @@ def _survey(
 def _save(
     session: Session, surveyed: Survey, resolved: Mapping[str, str], *, recalling: bool
 ) -> None:
-    """Keep for later runs what this one has read."""
+    """Keep for later runs what this one has read; much of it while the run goes on."""
     is_all = surveyed.templates.keys() == session.workspace.templates.keys()
     read_all = is_all and all(not each.recalled for each in surveyed.templates.values())
-    session.digests().save(whole=read_all)
+    if read_all and len(surveyed.templates) >= _MANY:
+        session.beside(partial(_keep, session, resolved, whole=True, recalling=recalling))
+    else:
+        _keep(session, resolved, whole=read_all, recalling=recalling)
+
+
+def _keep(session: Session, resolved: Mapping[str, str], *, whole: bool, recalling: bool) -> None:
+    session.digests().save(whole=whole)
     session.keep_workspace()
     if recalling and (found := session.recall(resolved)):
         found.save()

@@ -11,6 +11,7 @@ index was written, which is later and so trusts more. Within one run, what was r
 stands: the run sees each file as of one moment, and the archive writer compares what it sends.
 """
 
+import marshal
 import os
 import stat as filemode
 import struct
@@ -24,6 +25,7 @@ from typing import Protocol
 from zlib import crc32
 
 from sandboxfile import reading, writing
+from sandboxfile.ahead import Ahead
 from sandboxfile.errors import SandboxfileError
 
 SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
@@ -68,10 +70,13 @@ class NoCache:
 class StatCache:
     """The cache of one workspace, in one file; safe to use from several threads."""
 
-    def __init__(self, path: Path, root: Path, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, path: Path, root: Path, clock: Callable[[], int], ahead: Ahead | None
+    ) -> None:
         self._path = path
         self._root = os.fspath(root).rstrip("/") + "/"
         self._clock = clock
+        self._ahead = ahead
         self._lock = threading.Lock()
         self._kept = _load(path)
         self._used: dict[str, bytes] = {}
@@ -80,13 +85,19 @@ class StatCache:
 
     @classmethod
     def open(
-        cls, path: Path, *, root: Path, clock: Callable[[], int] = time.time_ns
+        cls,
+        path: Path,
+        *,
+        root: Path,
+        clock: Callable[[], int] | None = None,
+        ahead: Ahead | None = None,
     ) -> "StatCache":
         """Read the cache at `path`; keys are paths relative to the workspace `root`.
 
-        `clock` tells the time in nanoseconds since the epoch, as the file system stamps files.
+        `clock` tells the time in nanoseconds since the epoch, as the file system stamps files
+        (default: the system's). `ahead` answers what it has read of this workspace, as `told`.
         """
-        return cls(path, root, clock)
+        return cls(path, root, clock or time.time_ns, ahead)
 
     def digest(self, path: str, stat: os.stat_result) -> str:
         """Return the SHA-256 (hex) of a file's content; see `Digests`."""
@@ -97,11 +108,19 @@ class StatCache:
             self._used[name] = record
             content = record[_STAT.size :]
         else:
-            content = self._seen.get((name, mark)) or self._read(name, path, stat, mark)
+            content = self._learned(name, mark) or self._read(name, path, stat, mark)
         if self._noted is not None:
             is_kept = self._used.get(name, b"")[: _STAT.size] == mark
             self._noted.append((name, mark, content, is_kept))
         return content.hex()
+
+    def _learned(self, name: str, mark: bytes) -> bytes | None:
+        """Return the hash of what was read in this run, here or ahead."""
+        if self._ahead is not None and (name, mark) not in self._seen:
+            with self._lock:
+                for told in self._ahead.answered():
+                    self._learn(marshal.loads(told))  # of our own process  # noqa: S302
+        return self._seen.get((name, mark))
 
     def _read(self, name: str, path: str, stat: os.stat_result, mark: bytes) -> bytes:
         now = self._clock()
@@ -113,6 +132,17 @@ class StatCache:
             else:
                 self._used.pop(name, None)
         return content
+
+    @property
+    def is_read_ahead(self) -> bool:
+        """Say whether another process reads files before they are asked for here."""
+        return self._ahead is not None
+
+    def alone(self) -> None:
+        """Read without help from here on: what is not read by now was not needed."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
 
     @property
     def count(self) -> int:
@@ -127,10 +157,17 @@ class StatCache:
     def learn(self, noted: Iterable[Noted]) -> None:
         """Take what another process of this run was told here."""
         with self._lock:
-            for name, mark, content, is_kept in noted:
-                self._seen.setdefault((name, mark), content)
-                if is_kept:
-                    self._used[name] = mark + content
+            self._learn(noted)
+
+    def _learn(self, noted: Iterable[Noted]) -> None:
+        for name, mark, content, is_kept in noted:
+            self._seen.setdefault((name, mark), content)
+            if is_kept:
+                self._used[name] = mark + content
+
+    def told(self) -> bytes:
+        """Return what was asked for since the last call, for a cache of another process."""
+        return marshal.dumps(self.noted())
 
     def save(self, *, whole: bool = False) -> None:
         """Write the cache, atomically; a cache that cannot be written is left as it was.

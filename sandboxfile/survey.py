@@ -296,12 +296,12 @@ class _Surveyor:
         """Survey all; where much has to be read, with a second process that begins at the end."""
         second: Ahead | None = None
         is_alone = not isinstance(self.digests, StatCache) or not is_possible()
-        before = 0 if is_alone else self._count
+        enough = self._count + (0 if self._is_read_ahead else _MANY)
         try:
             for number, name in enumerate(names):
                 if second is not None:
                     self.listen(second)
-                elif not is_alone and self._count - before >= _MANY and len(names) - number > _FEW:
+                elif not is_alone and self._count >= enough and len(names) - number > _FEW:
                     is_alone = True
                     with suppress(OSError):  # there may be too many processes
                         second = Ahead(self.backwards(names[number:]))
@@ -309,6 +309,13 @@ class _Surveyor:
         finally:
             if second is not None:
                 second.close()
+            if isinstance(self.digests, StatCache):
+                self.digests.alone()
+
+    @property
+    def _is_read_ahead(self) -> bool:
+        """Say whether so much has to be read that this began before the survey."""
+        return isinstance(self.digests, StatCache) and self.digests.is_read_ahead
 
     @property
     def _count(self) -> int:

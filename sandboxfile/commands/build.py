@@ -10,6 +10,7 @@ from typing import Any
 
 from sandboxfile import (
     app,
+    collector,
     counts,
     errors,
     fresh,
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         from sandboxfile import chrometrace
 
         chrometrace.check(args.profile)
-    with opened(args) as it:
+    with opened(args, reads_all=not (args.templates or args.ref or args.frozen)) as it:
         _check_detach(args, it.session.target)
         names = tuple(selection.chosen(args, it.session.workspace))
         heading = it.show.say(f"target {it.session.target.name}: {it.why}\n")
@@ -237,6 +238,7 @@ def _nothing(run: Run, before: Held, found: list[results.Result], planned: Plann
     remembering.remember(
         run.args, run.it, before, planned=planned, told=run.heading + told, printed=printed
     )
+    collector.leave(run, planned)
     return errors.DONE
 
 

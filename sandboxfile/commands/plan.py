@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    with opened(args) as it:
+    with opened(args, reads_all=not (args.templates or args.ref)) as it:
         before = remembering.held(it.session.workspace)
         names = tuple(selection.chosen(args, it.session.workspace))
         if args.matrix:

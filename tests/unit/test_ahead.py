@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile.ahead import Ahead, is_possible
+from sandboxfile.ahead import Ahead, Beside, is_possible
+from tests.fakes.shell import User
 
 
 def heard(second: Ahead, enough: Callable[[list[bytes]], bool]) -> list[bytes]:
@@ -58,11 +59,10 @@ def test_what_ends_it_ends_the_answers(
 
 
 def test_it_ends_in_the_midst_of_an_answer(tmp_path: Path) -> None:
-    """It waits for somebody to read, since a pipe does not hold as much."""
-
     def long() -> Iterator[bytes]:
         (tmp_path / "pid").write_text(str(os.getpid()))
-        yield bytes(30 << 20)
+        time.sleep(600)
+        yield b"never"
 
     (tmp_path / "pid").touch()
     second = Ahead(long())
@@ -73,6 +73,21 @@ def test_it_ends_in_the_midst_of_an_answer(tmp_path: Path) -> None:
 
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+    second.close()  # once more is nothing
+
+
+def test_each_who_listens_hears_all() -> None:
+    """Who is forked later listens for itself."""
+    second = Ahead([b"one", b"two"])
+    until = time.monotonic() + 10
+    while os.fstat(second._file).st_size < 2 * (8 + 3) and time.monotonic() < until:
+        time.sleep(0.001)
+
+    def relayed() -> Iterator[bytes]:
+        yield from second.answered()
+
+    assert heard(Ahead(relayed()), lambda found: len(found) == 2) == [b"one", b"two"]
+    assert heard(second, lambda found: len(found) == 2) == [b"one", b"two"]
 
 
 def test_an_interruption_of_both_is_for_the_first() -> None:
@@ -81,6 +96,91 @@ def test_an_interruption_of_both_is_for_the_first() -> None:
         yield b"still here"
 
     assert heard(Ahead(interrupted()), bool) == [b"still here"]
+
+
+SIGNALLED = """
+import os, signal, sys
+from sandboxfile.ahead import Ahead
+
+def handle(*_):
+    raise RuntimeError
+
+def hit():
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+signal.signal(signal.SIGUSR1, handle)
+os.register_at_fork(**{sys.argv[1]: hit})
+first, said = os.getpid(), "no error"
+try:
+    second = Ahead(iter([b"one"]))
+    second.close()
+except RuntimeError:
+    said = "an error"
+who = "first" if os.getpid() == first else "second"
+try:
+    os.waitpid(-1, os.WNOHANG)
+    said += ", and a child"
+except ChildProcessError:
+    pass
+os.write(1, f"{who}: {said}".encode())
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [("after_in_child", "first: no error"), ("after_in_parent", "first: an error")],
+)
+def test_a_signal_at_the_fork_leaves_no_second_process_that_goes_on(
+    user: User, where: str, said: str
+) -> None:
+    """Its handler may raise, as that of Ctrl-C does, as soon as there are two processes."""
+    ran = user.command(where, python=("-c", SIGNALLED), is_measured=False)
+
+    assert (ran.out, ran.err) == (said, "")
+
+
+ORPHANED = """
+import os, sys, time
+from sandboxfile.ahead import Ahead
+
+def answers():
+    with open(sys.argv[1], "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        time.sleep(0.01)
+        yield b"more"
+
+second = Ahead(answers())
+while not os.path.exists(sys.argv[1]) or not os.path.getsize(sys.argv[1]):
+    time.sleep(0.01)
+os._exit(0)
+"""
+
+
+def test_it_ends_when_the_first_one_was_killed(user: User) -> None:
+    """Nobody will read its answers."""
+    user.command("pid", python=("-c", ORPHANED), is_measured=False)
+
+    second = int((user.root / "pid").read_text())
+    until = time.monotonic() + 10
+    while Path(f"/proc/{second}").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{second}").exists()
+
+
+def test_who_works_beside_ends_its_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        time.sleep(0.05)
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        raise ValueError
+
+    other = Beside(work)
+    other.close()
+    other.close()
+
+    assert int((tmp_path / "pid").read_text()) != os.getpid()
+    assert capfd.readouterr() == ("", ""), "without a word"
 
 
 def test_none_is_started_beside_a_thread_or_without_a_core(monkeypatch: pytest.MonkeyPatch) -> None:

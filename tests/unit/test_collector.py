@@ -31,3 +31,14 @@ def test_a_run_that_may_take_long_has_its_collector_back() -> None:
         assert gc.get_freeze_count() > frozen
     gc.unfreeze()
     assert gc.isenabled()
+
+
+def test_what_a_run_has_read_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "_left", ())
+    assert not collector.is_left()
+    try:
+        collector.leave([], {})
+        assert collector.is_left()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()

@@ -1,13 +1,14 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from sandboxfile import statcache
+from sandboxfile.ahead import Ahead
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.statcache import SLACK_NS, NoCache, StatCache
 
@@ -354,3 +355,65 @@ def test_threads_may_share_a_cache(tmp_path: Path) -> None:
 def test_a_fifo_in_place_of_the_cache_is_not_waited_for(tmp_path: Path, file: Path) -> None:
     os.mkfifo(tmp_path / "cache")
     assert digest(StatCache.open(tmp_path / "cache", root=tmp_path), file) == sha(file.read_bytes())
+
+
+# --- read ahead ------------------------------------------------------------------------------
+
+
+def ahead(root: Path, *paths: Path, clock: Later = later) -> Ahead:
+    """Return another process that reads these files, and has done so."""
+
+    def answers() -> Iterator[bytes]:
+        cache = opened(root, clock)
+        cache.noted()
+        for path in paths:
+            digest(cache, path)
+            yield cache.told()
+
+    other = Ahead(answers())
+    os.waitid(os.P_PID, other._child, os.WEXITED | os.WNOWAIT)
+    return other
+
+
+@pytest.mark.parametrize(("clock", "is_kept"), [(later, True), (time.time_ns, False)])
+def test_what_was_read_ahead_counts_as_read_here(
+    tmp_path: Path, file: Path, clock: Later, *, is_kept: bool
+) -> None:
+    other = ahead(tmp_path, file, clock=clock)
+    cache = StatCache.open(tmp_path / "cache", root=tmp_path, ahead=other)
+    stat = file.lstat()
+    file.unlink()
+
+    assert cache.is_read_ahead
+    assert cache.digest(os.fspath(file), stat) == sha(b"one")
+    assert cache.count == 1
+    cache.save()
+    assert (tmp_path / "cache").exists() is is_kept, "if it was old when it was read"
+
+
+def test_a_file_that_changed_since_it_was_read_ahead_is_read_here(
+    tmp_path: Path, file: Path
+) -> None:
+    other = ahead(tmp_path, file)
+    cache = StatCache.open(tmp_path / "cache", root=tmp_path, ahead=other)
+    rewrite(file, b"two")
+
+    assert digest(cache, file) == sha(b"two")
+
+
+def test_who_reads_alone_from_some_time_on_keeps_what_was_learned(
+    tmp_path: Path, file: Path
+) -> None:
+    (tmp_path / "second").write_text("2")
+    other = ahead(tmp_path, file, tmp_path / "second")
+    cache = StatCache.open(tmp_path / "cache", root=tmp_path, ahead=other)
+    digest(cache, file)
+    stat = (tmp_path / "second").lstat()
+    (tmp_path / "second").unlink()
+
+    cache.alone()
+    cache.alone()
+
+    assert not cache.is_read_ahead
+    assert cache.digest(os.fspath(tmp_path / "second"), stat) == sha(b"2")
+    assert not Path(f"/proc/self/fd/{other._file}").exists()

@@ -1,0 +1,90 @@
+"""Reads files before it is known that they are needed, while the configuration is being loaded.
+
+Where nothing is cached, as in a fresh clone, most of the time of a run goes into loading the
+configuration and into reading all that is copied. A second process does the latter meanwhile, from
+the last template to the first. What it reads is guessed from the text of the configuration, by the
+ways in which a source is written. A guess decides nothing: it is looked for as the source of a copy
+is, with all the rules for what may be read, and what comes of it is content hashes of files by
+their stat, for whoever asks for them. A wrong guess costs time of the second process.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from sandboxfile import context, keys, reading
+from sandboxfile.ahead import Ahead, is_possible
+from sandboxfile.config import finding
+from sandboxfile.config.document import LIMIT
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.gathering import OWN, Ground
+from sandboxfile.model import Copy
+from sandboxfile.places import Position
+from sandboxfile.statcache import StatCache
+
+_MUCH = 1 << 15  # bytes of configuration and locks, from which on a second process is worth it
+# A source before an arrow, or behind a key that names one.
+_SOURCE = re.compile(
+    r"""(?<![^\s"'\[\]{},])([^\s\0"'\[\]{},]+)[ ]->[ ]"""
+    r"""|\b(?:from|context):[ ]+["']?([^\s\0"'\[\]{},]+)"""
+)
+_NOWHERE = Position("", 1, 1)  # nobody is told what is wrong with a guess
+_FILES = re.compile(r"^(?:members|include):[ ]*(.*(?:\n[ -].*)*)", re.MULTILINE)
+_PATH = re.compile(r"""[^\s\0"'\[\]{},]{2,}""")
+
+
+def begun(config: Path, root: Path, digests: StatCache) -> Ahead | None:
+    """Begin to read what the templates of a workspace copy, if that is worth a second process.
+
+    `config` is the configuration of the workspace's directory `root`. Of what is read is told as
+    `digests` does, which knows nothing yet.
+    """
+    locks = (root / name for name in OWN if name.endswith(".lock"))
+    if sum(map(_size, (config, *locks))) < _MUCH or not is_possible():
+        return None
+    with suppress(OSError):  # there may be too many processes
+        return Ahead(_read(config, root, digests))
+    return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _read(config: Path, root: Path, digests: StatCache) -> Iterator[bytes]:
+    """Read the files of all copies that are guessed, the last first, and tell of each copy."""
+    ground = Ground(root, [config])
+    digests.noted()
+    for copy in reversed([*_guessed(config, root)]):
+        with suppress(SandboxfileError, OSError):
+            keys.manifest(context.select(copy, ground), digests)
+        yield digests.told()
+
+
+def _guessed(config: Path, root: Path) -> Iterator[Copy]:
+    """Yield what looks like a copy in a configuration and in the files that it names."""
+    text = _text(config, root)
+    yield from _copies(text, config.parent)
+    for named in _FILES.findall(text):
+        for pattern in _PATH.findall(named):
+            for file in finding.match(root, pattern).files:
+                yield from _copies(_text(file, root), file.parent)
+
+
+def _copies(text: str, directory: Path) -> Iterator[Copy]:
+    for source in dict.fromkeys(one or other for one, other in _SOURCE.findall(text)):
+        if finding.is_glob(source) or os.path.lexists(directory / source):
+            yield Copy(sources=(source,), to="/", root=directory, at=_NOWHERE)
+
+
+def _text(file: Path, root: Path) -> str:
+    """Return the text of a configuration, an empty one for what is none."""
+    with suppress(OSError):
+        if file.stat().st_size <= LIMIT:
+            return reading.read(file, root).decode("utf-8", "replace")
+    return ""

@@ -1,0 +1,134 @@
+"""A fresh clone of many templates: what is found and kept is the same in one process or several."""
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.fakes import built
+from tests.fakes.shell import User
+
+TEMPLATES = 120
+BUILD = ("build", "--offline", "--json")
+
+
+@pytest.fixture
+def clone(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Somebody with so many templates that other processes are worth their start, all built."""
+    lines = ["version: 1", "templates:"]
+    for number in range(TEMPLATES):
+        base = "{template: t000}" if number % 10 == 9 else "debian:12"
+        lines.append(f"  t{number:03d}:")
+        lines.append(f"    base: {base}")
+        lines.append(f"    files: [d{number:03d}/ -> /srv/]")
+        lines.append(f'    env: {{TOLD: "{"x" * 200}"}}')
+        user.write(f"d{number:03d}/one", f"{number}")
+        user.write(f"d{number:03d}/deep/two", f"{number} again")
+    user.write("novita.yaml", "\n".join(lines) + "\n")
+    built.pretend(user.root)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    return user
+
+
+def kept(user: User) -> tuple[set[str], bytes]:
+    """Return which files are kept for later runs, and the hashes, and take them away."""
+    state = user.root / ".sandboxfile"
+    found = {path.name for path in state.iterdir()}, (state / "stat-cache").read_bytes()
+    shutil.rmtree(state)
+    return found
+
+
+def cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)), raising=False)
+
+
+def forks(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> list[int]:
+    """Count processes that are forked; each begins with `then`."""
+    found: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        child = fork()
+        if child == 0:
+            then()
+        else:
+            found.append(child)
+        return child
+
+    monkeypatch.setattr(os, "fork", counted)
+    return found
+
+
+def test_it_makes_no_difference_how_many_processes_read(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown_old()
+    cores(monkeypatch, 1)
+    alone = clone.run(*BUILD)
+    kept_alone = kept(clone)
+    started = forks(monkeypatch)
+    cores(monkeypatch, 2)
+
+    several = clone.run(*BUILD)
+
+    assert len(started) == 3, "to read ahead, to survey, to keep what was found"
+    assert several.code == alone.code == 0
+    assert several.data["templates"] == alone.data["templates"]
+    assert several.err == alone.err
+    assert kept(clone) == kept_alone
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_other_processes_that_die_are_not_missed(
+    clone: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores(monkeypatch, 2)
+    started = forks(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    ran = clone.run(*BUILD)
+
+    assert len(started) == 3
+    assert (ran.code, ran.data["summary"]["counts"]) == (0, {"up to date": TEMPLATES})
+    assert not (clone.root / ".sandboxfile/stat-cache").exists()
+
+
+@pytest.mark.parametrize("words", [("t001",), ("--frozen",)])
+def test_who_needs_few_files_has_none_read_ahead(
+    clone: User, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    cores(monkeypatch, 2)
+    started = forks(monkeypatch)
+
+    assert clone.run("build", *words).code == 0
+
+    assert not started
+
+
+def test_where_hashes_are_kept_nothing_is_read_ahead(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown_old()
+    clone.run(*BUILD)
+    cores(monkeypatch, 2)
+    started = forks(monkeypatch)
+
+    assert clone.run("plan", "--offline", "--json").code == 0
+
+    assert not started
+
+
+@pytest.mark.parametrize("words", [("-f", "nowhere.yaml"), ("--target", "nowhere")])
+def test_what_is_wrong_is_told_and_nobody_goes_on_reading(
+    clone: User, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    cores(monkeypatch, 2)
+    forks(monkeypatch)
+
+    assert clone.run("build", *words).code in {3, 64}
+
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,149 @@
+"""What is read ahead is what copies take, and never anything else."""
+
+import marshal
+import os
+import threading
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from sandboxfile import prefetch
+from sandboxfile.ahead import Ahead
+from sandboxfile.statcache import StatCache
+from tests.fakes.shell import User
+
+LARGE = "# " + "x" * (1 << 15) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+
+
+def begun(root: Path, config: str = "novita.yaml") -> Ahead | None:
+    return prefetch.begun(root / config, root, StatCache.open(root / "no-cache", root=root))
+
+
+def read(root: Path) -> list[str]:
+    """Return the files that are read ahead, in the order in which they are."""
+    (root / "novita.yaml").write_text((root / "novita.yaml").read_text() + LARGE)
+    second = begun(root)
+    assert second is not None
+    os.waitid(os.P_PID, second._child, os.WEXITED | os.WNOWAIT)
+    told: list[str] = []
+    for answer in second.answered():
+        for name, _, content, _ in marshal.loads(answer):
+            assert content == sha256((root / name).read_bytes()).digest()
+            told.append(name)
+    second.close()
+    return told
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "files: [data/ -> /srv/]",
+        "files: ['data/ -> /srv/', \"data/ -> /opt/\"]",
+        "files:\n      - data/ -> /srv/",
+        "files: [{from: data/, to: /srv/}]",
+        "files:\n      - from: 'data/'\n        to: /srv/",
+        "steps: [{copy: {from: data, to: /srv/}}]",
+        "base: {dockerfile: Dockerfile, context: data}",
+        "files: [da*/ -> /srv/]",
+    ],
+)
+def test_a_source_is_found_however_it_is_written(user: User, written: str) -> None:
+    user.write("novita.yaml", f"version: 1\ntemplates:\n  web:\n    {written}\n")
+    user.write("data/one", "1")
+    user.write("data/deep/two", "2")
+    user.write("other/three", "3")
+
+    assert sorted(read(user.root)) == ["data/deep/two", "data/one"]
+
+
+def test_the_last_is_read_first(user: User) -> None:
+    user.write("novita.yaml", "files: [a/ -> /a/, b/ -> /b/, c/ -> /c/]\n")
+    for name in "abc":
+        user.write(f"{name}/file", name)
+
+    assert read(user.root) == ["c/file", "b/file", "a/file"]
+
+
+def test_members_are_looked_at_too(user: User) -> None:
+    user.write("novita.yaml", "version: 1\nmembers:\n  - services/*\n  - one/novita.yaml\n")
+    user.write("services/api/novita.yaml", "files: [app/ -> /srv/]\n")
+    user.write("services/api/app/main.py", "1")
+    user.write("one/novita.yaml", "files: [x -> /srv/]\n")
+    user.write("one/x", "2")
+
+    assert sorted(read(user.root)) == ["one/x", "services/api/app/main.py"]
+
+
+def test_what_no_copy_would_take_is_not_read(user: User, tmp_path: Path) -> None:
+    """Neither outside, nor behind a link, nor what is left out or special; nor does it wait."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("x")
+    sources = ["../outside/", str(outside), "link/", "data/", "pipe", "nowhere/", ".", "\0"]
+    user.write("novita.yaml", "".join(f"- {each} -> /srv/\n" for each in sources))
+    (user.root / "link").symlink_to(outside)
+    user.write("data/one", "1")
+    user.write("data/left-out", "2")
+    user.write("data/.sandboxfile/own", "3")
+    user.write(".dockerignore", "**/left-out\nnot-this\n")
+    user.write("not-this/file", "4")
+    (user.root / "data/link").symlink_to(outside / "file")
+    os.mkfifo(user.root / "pipe")
+
+    assert read(user.root) == ["data/one"], "`.` has a pipe in it, so nothing could be copied"
+
+
+def test_what_cannot_be_read_keeps_nothing_else_from_it(user: User) -> None:
+    user.write("novita.yaml", "files: [a/ -> /a/, b/ -> /b/]\n")
+    user.write("a/file", "1")
+    user.write("b/file", "2")
+    os.mkfifo(user.root / "b/pipe")
+
+    assert read(user.root) == ["a/file"]
+
+
+def test_little_is_not_read_ahead(user: User) -> None:
+    user.write("novita.yaml", "files: [data/ -> /srv/]\n")
+    user.write("data/one", "1")
+    assert begun(user.root) is None
+
+    user.write("novita.lock", LARGE)
+    second = begun(user.root)
+    assert second is not None, "the lock shows that there are many templates"
+    second.close()
+
+
+def test_nothing_is_read_ahead_where_there_is_one_core(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.write("novita.yaml", LARGE)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+
+    assert begun(user.root) is None
+
+
+def test_too_many_processes_are_no_error(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError
+
+    user.write("novita.yaml", LARGE)
+    monkeypatch.setattr(os, "fork", refuse)
+
+    assert begun(user.root) is None
+
+
+@pytest.mark.parametrize("config", [LARGE.encode() + b"\xff", b"x" * (2 << 20)])
+def test_what_is_no_configuration_names_nothing(user: User, config: bytes) -> None:
+    (user.root / "novita.yaml").write_bytes(config)
+    second = begun(user.root)
+    assert second is not None
+    os.waitid(os.P_PID, second._child, os.WEXITED | os.WNOWAIT)
+    assert not list(second.answered())
+    second.close()
