@@ -1,16 +1,19 @@
 """Docker's SDK as the way to an engine: TLS, other machines, whatever the SDK learns to speak."""
 
 import socket
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import docker
 import requests.adapters
 from docker.errors import DockerException
 from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as Late
 
-from sandboxfile.engines.transport import POOL, UNIX, Address, Body, Limits
+from sandboxfile.engines.transport import PIECE, POOL, UNIX, Address, Body, Limits, Response
 from sandboxfile.errors import Unreachable
 
 API = "1.41"  # given, it saves the SDK's own question for it: ours has a short time-out
@@ -44,18 +47,21 @@ class DockerSdk:
 
     def send(
         self, method: str, target: str, *, headers: Mapping[str, str], body: Body, limits: Limits
-    ) -> BaseHTTPResponse:
+    ) -> Response:
         _check_listening(self._address)
-        response = self._client.request(
-            method,
-            self._client.base_url + target,
-            headers={"Accept-Encoding": "identity", **headers},
-            data=body,
-            timeout=limits,
-            stream=True,
-            allow_redirects=False,
-        )
-        return cast("BaseHTTPResponse", response.raw)
+        try:
+            response = self._client.request(
+                method,
+                self._client.base_url + target,
+                headers={"Accept-Encoding": "identity", **headers},
+                data=body,
+                timeout=limits,
+                stream=True,
+                allow_redirects=False,
+            )
+        except requests.Timeout as error:
+            raise TimeoutError(str(error)) from error
+        return _Answer(cast("BaseHTTPResponse", response.raw))
 
     def close(self) -> None:
         self._client.close()
@@ -68,3 +74,41 @@ def _check_listening(address: Address) -> None:
         with socket.socket(socket.AF_UNIX) as attempt:
             attempt.settimeout(LOOK_S)
             attempt.connect(parts.path)
+
+
+class _Answer:
+    """A response as the SDK's HTTP library has it; that keeps the connection when it was read."""
+
+    def __init__(self, response: BaseHTTPResponse) -> None:
+        self.status = response.status
+        self.reason = response.reason or ""
+        self._response = response
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    def read(self, amount: int | None = None) -> bytes:
+        with _plain():
+            return self._response.read(amount)
+
+    def pieces(self) -> Iterator[bytes]:
+        with _plain():
+            yield from self._response.stream(PIECE)
+
+    def shutdown(self) -> None:
+        with suppress(OSError, ValueError):  # it has ended by itself
+            self._response.shutdown()
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Turn errors of the HTTP library into those of connections."""
+    try:
+        yield
+    except Late as error:
+        raise TimeoutError(str(error)) from error
+    except HTTPError as error:
+        raise ConnectionError(str(error)) from error

@@ -1,21 +1,24 @@
 """How HTTP reaches an engine: over its unix socket at once, everywhere else through Docker's SDK.
 
-Both give the same kind of response, urllib3's: the SDK's own transport is made of it. On a unix
-socket the SDK adds nothing to it, and would have to be imported before anything can be built.
+At a socket of this machine there is neither TLS nor a proxy nor anything to resolve, so the
+standard library's HTTP is enough. The SDK, and the HTTP libraries that it is made of, take longer
+to import than everything else that happens before a build begins.
 """
 
+import select
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any, Protocol
-
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
-from urllib3.connection import HTTPConnection
+from threading import Lock
+from typing import Protocol, Self
 
 from sandboxfile import __version__
 from sandboxfile.frozen import dataclass
 
 POOL = 32  # connections kept; one per thread of the widest run
+PIECE = 65536
 UNIX = "unix"
 
 Limits = tuple[float, float | None]  # seconds to connect (and for one write), and to wait to read
@@ -34,16 +37,42 @@ class Address:
         return self.url
 
 
+class Response(Protocol):
+    """An answer whose body is still to be read; at the end of its block it is done with.
+
+    Reading raises OSError, TimeoutError among it, and nothing of the HTTP library beneath.
+    """
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def read(self, amount: int | None = None) -> bytes:
+        """Return the rest, or so many bytes of it, fewer only at the end."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the rest as it comes."""
+
+    def shutdown(self) -> None:
+        """End the connection from another thread: who reads wakes up, and the engine notices."""
+
+
 class Transport(Protocol):
     """A pool of connections to one engine, for all threads."""
 
     def send(
         self, method: str, target: str, *, headers: Mapping[str, str], body: Body, limits: Limits
-    ) -> BaseHTTPResponse:
-        """Send a request and return the response, its body unread; no redirect is followed.
+    ) -> Response:
+        """Send a request and return what is answered; no redirect is followed.
 
-        `target` is path and query; a body in pieces goes out as they come. Raises OSError,
-        HTTPError of urllib3, and what the pieces raise.
+        `target` is path and query; a body in pieces goes out as they come. Raises OSError, and
+        what the pieces raise.
         """
 
     def close(self) -> None:
@@ -54,43 +83,126 @@ class UnixSocket:
     """An engine at a socket of this machine."""
 
     def __init__(self, path: str) -> None:
-        self._pool = _Pool("localhost", maxsize=POOL, path=path)
+        self._path = path
+        self._idle: list[_Connection] = []
+        self._lock = Lock()
 
     def send(
         self, method: str, target: str, *, headers: Mapping[str, str], body: Body, limits: Limits
-    ) -> BaseHTTPResponse:
-        connecting, reading = limits
-        return self._pool.urlopen(
-            method,
-            target,
-            body=body,
-            headers={"User-Agent": f"sandboxfile/{__version__}", **headers},
-            timeout=Timeout(connect=connecting, read=reading),
-            retries=False,
-            redirect=False,
-            chunked=not isinstance(body, bytes | None),
-            preload_content=False,
-        )
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-class _Connection(HTTPConnection):
-    def __init__(self, *args: Any, path: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._path = path
-
-    def connect(self) -> None:
-        connection = socket.socket(socket.AF_UNIX)
+    ) -> Response:
+        connection = self._taken()
+        own = {"User-Agent": f"sandboxfile/{__version__}", **headers}
         try:
-            connection.settimeout(self.timeout)
-            connection.connect(self._path)
+            response = connection.exchange(method, target, own, body, limits)
         except BaseException:
             connection.close()
             raise
-        self.sock = connection
+        return _Answer(connection, response, self._keep)
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _taken(self) -> "_Connection":
+        """Return the connection that was used last, a new one if the engine has left all."""
+        with self._lock:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_left():
+                    return connection
+                connection.close()
+        return _Connection(self._path)
+
+    def _keep(self, connection: "_Connection") -> None:
+        with self._lock:
+            if len(self._idle) < POOL:
+                self._idle.append(connection)
+                return
+        connection.close()
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls: Any = _Connection
+class _Connection(HTTPConnection):
+    """One connection; `line` is its socket, also when the response alone still holds that."""
+
+    line: socket.socket
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.line = self.sock = socket.socket(socket.AF_UNIX)
+        self.line.settimeout(self.timeout)
+        self.line.connect(self._path)
+
+    def is_left(self) -> bool:
+        """Tell whether the other side has closed, or speaks without being asked."""
+        poll = select.poll()
+        poll.register(self.line, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: Body, limits: Limits
+    ) -> HTTPResponse:
+        """Send a request, and return the response once its head is there."""
+        writing, reading = limits
+        self.timeout = writing
+        if self.sock is not None:
+            self.sock.settimeout(writing)
+        with _plain():
+            with suppress(BrokenPipeError):  # a refusal comes before everything was sent
+                self.request(method, target, body=body, headers=headers)
+            self.line.settimeout(reading)
+            return self.getresponse()
+
+
+class _Answer:
+    """The response of a connection, which is kept when all of it was read."""
+
+    def __init__(
+        self,
+        connection: _Connection,
+        response: HTTPResponse,
+        keep: Callable[[_Connection], None],
+    ) -> None:
+        self.status = response.status
+        self.reason = response.reason
+        self._line = connection.line
+        self._connection = connection
+        self._response = response
+        self._keep = keep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        is_read = self._response.isclosed() and not self._response.will_close
+        if is_read:
+            self._keep(self._connection)
+        else:
+            self._response.close()
+            self._connection.close()
+
+    def read(self, amount: int | None = None) -> bytes:
+        with _plain():
+            return self._response.read(amount)
+
+    def pieces(self) -> Iterator[bytes]:
+        with _plain():
+            while piece := self._response.read1(PIECE):
+                yield piece
+
+    def shutdown(self) -> None:
+        with suppress(OSError):  # it has ended by itself
+            self._line.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Turn what HTTP finds wrong with an answer into an error of the connection."""
+    try:
+        yield
+    except HTTPException as error:
+        raise ConnectionError(f"no whole answer: {error!r}") from error

@@ -8,11 +8,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from urllib3 import BaseHTTPResponse, exceptions
-from urllib3.exceptions import HTTPError
-
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines.transport import UNIX, Address, Body, Limits, Transport
+from sandboxfile.engines.transport import UNIX, Address, Body, Limits, Response, Transport
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.process import LineSplitter
 
@@ -95,8 +92,8 @@ class Wire:
             ) as response:
                 _check(response)
                 # Podman answers some calls with an empty line.
-                said = response.data.strip()
-        except (HTTPError, OSError) as error:
+                said = response.read().strip()
+        except OSError as error:
             raise lost(self.address, error) from error
         try:
             return json.loads(said) if said else None
@@ -113,7 +110,7 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         cancel: Cancel | None = None,
-    ) -> Iterator[BaseHTTPResponse]:
+    ) -> Iterator[Response]:
         """Ask and give the open response; cancelling ends it from its other side.
 
         Raises Refused, Unreachable, Cancelled, and whatever the body's source raises.
@@ -137,7 +134,7 @@ class Wire:
                 cancel.check()
         except _Upload as carried:
             raise carried.error from None
-        except (HTTPError, OSError) as error:
+        except OSError as error:
             cancel.check()
             raise lost(self.address, error) from error
 
@@ -155,9 +152,9 @@ class Wire:
         with self.open(path, params=params, headers=headers, body=body, cancel=cancel) as response:
             yield self._messages(response)
 
-    def _messages(self, response: BaseHTTPResponse) -> Iterator[Message]:
+    def _messages(self, response: Response) -> Iterator[Message]:
         splitter = LineSplitter(MESSAGE_LIMIT)
-        for chunk in response.stream(65536):
+        for chunk in response.pieces():
             yield from map(self._message, filter(None, splitter.feed(chunk)))
         yield from map(self._message, filter(None, splitter.flush()))
 
@@ -201,10 +198,10 @@ def _guarded(body: Iterable[bytes], cancel: Cancel) -> Iterator[bytes]:
         raise _Upload(error) from error
 
 
-def _check(response: BaseHTTPResponse) -> None:
+def _check(response: Response) -> None:
     if response.status < HTTPStatus.BAD_REQUEST:
         return
-    said = response.data
+    said = response.read()
     try:
         answer = json.loads(said)
         # Podman's own words are under `cause`/`message`, Docker's under `message`.
@@ -236,7 +233,7 @@ def _remedy(address: Address, number: int | None) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    is_late = any(isinstance(each, exceptions.TimeoutError) for each in _inside(error))
+    is_late = any(isinstance(each, TimeoutError) for each in _inside(error))
     return "no answer in time" if is_late else "the connection broke"
 
 

@@ -85,7 +85,7 @@ DOORS = {
     "httpx": {"web"},
     "docker": {"engines.sdk"},
     "requests": {"engines.sdk"},
-    "urllib3": {"engines.sdk", "engines.transport", "engines.wire"},
+    "urllib3": {"engines.sdk"},
     "fcntl": {"flock", "local.presence", "local.database"},
     "structlog": {"logs"},
     "rich": {"livetable"},
