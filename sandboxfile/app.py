@@ -120,8 +120,7 @@ def read_ahead(args: argparse.Namespace) -> Ahead | None:
         return None
     from sandboxfile import prefetch
 
-    known = StatCache.open(root / STATE / HASHES, root=root)
-    return prefetch.begun(root / path.name, root, known)
+    return prefetch.begun(root / path.name, root)
 
 
 # --- what the user asks for ------------------------------------------------------------------

@@ -95,7 +95,7 @@ class StatCache:
         """Read the cache at `path`; keys are paths relative to the workspace `root`.
 
         `clock` tells the time in nanoseconds since the epoch, as the file system stamps files
-        (default: the system's). `ahead` answers what it has read of this workspace, as `told`.
+        (default: the system's). `ahead` answers what it has read here, each time as `told`.
         """
         return cls(path, root, clock or time.time_ns, ahead)
 
@@ -127,7 +127,7 @@ class StatCache:
         found, content, own = _read_as(path, stat, mark) or _read(path)
         with self._lock:
             self._seen[name, mark] = content
-            if max(found.st_mtime_ns, found.st_ctime_ns) + SLACK_NS <= now:
+            if _is_old(found, now):
                 self._used[name] = own + content
             else:
                 self._used.pop(name, None)
@@ -165,10 +165,6 @@ class StatCache:
             if is_kept:
                 self._used[name] = mark + content
 
-    def told(self) -> bytes:
-        """Return what was asked for since the last call, for a cache of another process."""
-        return marshal.dumps(self.noted())
-
     def save(self, *, whole: bool = False) -> None:
         """Write the cache, atomically; a cache that cannot be written is left as it was.
 
@@ -180,6 +176,31 @@ class StatCache:
             with suppress(OSError):
                 _store(self._path, records)
                 self._kept = records
+
+
+def told(
+    files: Iterable[tuple[str, os.stat_result]],
+    root: Path,
+    clock: Callable[[], int] | None = None,
+) -> bytes:
+    """Read files, each with its lstat, for a cache of this workspace in another process.
+
+    What cannot be read, or is another file by then, is left to whoever asks for it.
+    """
+    below = len(os.fspath(root).rstrip("/")) + 1
+    clock = clock or time.time_ns
+    found: list[Noted] = []
+    for path, stat in files:
+        now, mark = clock(), signature(stat)
+        with suppress(OSError):
+            if read := _read_as(path, stat, mark):
+                found.append((path[below:], mark, read[1], _is_old(stat, now)))
+    return marshal.dumps(found)
+
+
+def _is_old(stat: os.stat_result, now: int) -> bool:
+    """Say whether a file that is read now can be trusted later to be the same by its stat."""
+    return max(stat.st_mtime_ns, stat.st_ctime_ns) + SLACK_NS <= now
 
 
 def signature(stat: os.stat_result) -> bytes:

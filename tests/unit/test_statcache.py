@@ -1,3 +1,4 @@
+import marshal
 import os
 import threading
 import time
@@ -364,11 +365,8 @@ def ahead(root: Path, *paths: Path, clock: Later = later) -> Ahead:
     """Return another process that reads these files, and has done so."""
 
     def answers() -> Iterator[bytes]:
-        cache = opened(root, clock)
-        cache.noted()
         for path in paths:
-            digest(cache, path)
-            yield cache.told()
+            yield statcache.told([(os.fspath(path), path.lstat())], root, clock)
 
     other = Ahead(answers())
     os.waitid(os.P_PID, other._child, os.WEXITED | os.WNOWAIT)
@@ -389,6 +387,17 @@ def test_what_was_read_ahead_counts_as_read_here(
     assert cache.count == 1
     cache.save()
     assert (tmp_path / "cache").exists() is is_kept, "if it was old when it was read"
+
+
+def test_what_cannot_be_read_ahead_is_left_out(tmp_path: Path, file: Path) -> None:
+    stat = file.lstat()
+    file.write_text("longer")
+    other = ahead(tmp_path, tmp_path / "nowhere")
+    assert not list(other.answered()), "it did not come so far"
+    other.close()
+
+    files = [("/nowhere", stat), (os.fspath(tmp_path), tmp_path.lstat()), (os.fspath(file), stat)]
+    assert marshal.loads(statcache.told(files, tmp_path)) == []
 
 
 def test_a_file_that_changed_since_it_was_read_ahead_is_read_here(
