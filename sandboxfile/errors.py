@@ -48,6 +48,23 @@ class SandboxfileError(Exception):
         return f"{place}error: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
 
 
+def shortage(error: BaseException) -> SandboxfileError | None:
+    """Return what to say where there was no memory or no thread to be had, None for all else.
+
+    The limits are those of the machine, of its containers, or of setrlimit(2).
+    """
+    if isinstance(error, MemoryError):
+        return SandboxfileError(
+            "there is not enough memory", hint="free some, or raise the limit (`ulimit -v`)"
+        )
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return SandboxfileError(
+            "no more threads can be started",
+            hint="raise the limits (`ulimit -u`, `ulimit -v`), or build less at once (`-j`)",
+        )
+    return None
+
+
 class UsageError(SandboxfileError):
     """The command line asks for something that makes no sense."""
 

@@ -37,6 +37,7 @@ HEADER = Struct("<8s14Q")  # and how many paths are no template's own, and the l
 MARK = Struct("<2q3Q")  # of an `lstat`: mtime, ctime, size, inode, mode
 CONTENT = Struct("<Q64s")  # the number of a path, and the SHA-256 of what it has
 _CHUNK = 1024  # paths compared at a time
+_LARGEST = 1 << 28  # bytes of a record that is read
 _MANY = 5_000  # paths from which on a second process is worth its start
 _MOST = 1_000  # that may have moved
 _NUMBER = Struct("<Q")
@@ -197,7 +198,8 @@ def _content(path: "str | bytes", owner: "int | None" = None) -> bytes:
     try:
         about = os.fstat(handle)
         is_meant = about.st_mode & _KIND == _REGULAR and owner in {None, about.st_uid}
-        return os.read(handle, about.st_size) if is_meant else b""
+        # Memory is asked for as much as there is said to be; a sparse file may say anything.
+        return os.read(handle, about.st_size) if is_meant and about.st_size <= _LARGEST else b""
     finally:
         os.close(handle)
 

@@ -259,6 +259,8 @@ def _read(file: int, start: int) -> tuple[list[tuple[int, Record]], int]:
 
     Raises ValueError when anything but the last line is damaged.
     """
+    if os.fstat(file).st_size > reading.LIMIT:
+        raise ValueError("nothing that was written here")
     with os.fdopen(os.dup(file), "rb") as stream:
         stream.seek(start)
         return _lines(stream.read())

@@ -229,7 +229,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str], look: Look | None = No
         _discard_output()
         return _fail(SandboxfileError(f"no more can be written: {error.strerror}"), environ)
     except Exception as error:  # noqa: BLE001 - the boundary: what is left is our own bug
-        return _bug(error, environ)
+        short = errors.shortage(error)
+        return _bug(error, environ) if short is None else _fail(short, environ)
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str], look: Look) -> int:

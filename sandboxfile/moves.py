@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from sandboxfile import reading
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.frozen import dataclass
 
@@ -64,7 +65,7 @@ def write(path: Path, moves: Iterable[Move]) -> None:
 def read(path: Path, template: str) -> tuple[Move, ...]:
     """Return the moves of a template's tags, the newest last; lines that are none are left out."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = reading.regular(path).decode(errors="replace").splitlines()
     except OSError:
         return ()
     found = (_move(line) for line in lines)

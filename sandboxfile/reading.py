@@ -3,7 +3,9 @@
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
+LIMIT = 256 << 20  # bytes of a file that is read whole; what we keep of 100,000 files has less
 _LINKS = 40  # as many as Linux follows (path_resolution(7)); a circle has no end
 
 
@@ -16,16 +18,18 @@ def read(path: Path, root: Path) -> bytes:
     return regular(path)
 
 
-def regular(path: Path) -> bytes:
+def regular(path: Path, *, limit: int = LIMIT) -> bytes:
     """Return the content of a file, of our own state too: a checkout may have brought it along.
 
-    Never waits (a FIFO is no file). Raises OSError with the reason.
+    Never waits (a FIFO is no file), and reads none of more than `limit` bytes. Raises OSError with
+    the reason.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(0, "it is not a regular file")
-        return file.read()
+        return _whole(file, found, limit)
 
 
 def own(path: Path) -> bytes:
@@ -35,7 +39,14 @@ def own(path: Path) -> bytes:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise OSError(0, "it is not a regular file of ours")
-        return file.read()
+        return _whole(file, found, LIMIT)
+
+
+def _whole(file: BinaryIO, found: os.stat_result, limit: int) -> bytes:
+    # The size is looked at first: reading at most so much would ask for the memory at once.
+    if found.st_size > limit:
+        raise OSError(0, f"it is larger than {limit >> 20} MiB")
+    return file.read()
 
 
 def head(path: str, length: int) -> bytes:

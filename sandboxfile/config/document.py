@@ -89,7 +89,7 @@ def decode(data: bytes, file: str, *, limit: int = LIMIT) -> str:
     """Return the text of a file; raises ConfigError unless it is UTF-8 within the limit."""
     start = Position(file, 1, 1)
     if len(data) > limit:
-        message = f"this file has {len(data)} bytes, more than the {limit} allowed"
+        message = f"this file has more than the {limit} bytes allowed"
         raise ConfigError([Problem(start, message, "split it, or move data into files to copy")])
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in data[:4]:
         hint = "save it as UTF-8"

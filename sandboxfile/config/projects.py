@@ -169,14 +169,10 @@ def _lines(path: Path, node: Node, scope: Scope) -> list[str] | None:
     if _leaves(path, node, scope):
         return None
     try:
-        data = path.read_bytes()[: LIMIT + 1]
-        text = data.decode("utf-8-sig")
+        text = reading.regular(path, limit=LIMIT).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         scope.problems.add(node, f"`{shown}` cannot be read: {reason}")
-        return None
-    if len(data) > LIMIT:
-        scope.problems.add(node, f"`{shown}` has more than {LIMIT} bytes")
         return None
     return list(_logical(text))
 

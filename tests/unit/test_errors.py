@@ -69,3 +69,10 @@ def test_a_failed_build_carries_its_evidence() -> None:
     error = BuildFailed("it failed", step="RUN x", status=3, tail=("a", "b"), log=Path("x.log"))
     assert (error.step, error.status, error.tail) == ("RUN x", 3, ("a", "b"))
     assert error.log == Path("x.log")
+
+
+def test_what_the_machine_does_not_give_is_told_from_bugs() -> None:
+    assert "memory" in str(errors.shortage(MemoryError()))
+    assert "threads" in str(errors.shortage(RuntimeError("can't start new thread")))
+    assert errors.shortage(RuntimeError("dictionary changed size")) is None
+    assert errors.shortage(OSError()) is None

@@ -395,6 +395,13 @@ def test_a_record_of_another_make_is_no_record(damage: Callable[[bytes], bytes])
 
 
 @pytest.mark.usefixtures("remembered")
+def test_a_record_that_is_larger_than_any_is_not_read() -> None:
+    os.truncate(record(), 200 << 30)
+
+    assert fresh.look("1", ARGV, ENVIRON).said is None
+
+
+@pytest.mark.usefixtures("remembered")
 def test_a_record_that_cannot_be_read_is_left_alone() -> None:
     name = record()
     name.unlink()

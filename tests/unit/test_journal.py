@@ -173,6 +173,14 @@ def test_damage_in_the_middle_sets_the_file_aside(path: Path, line: bytes) -> No
     assert opened(path).pending("api") == record("trigger")
 
 
+def test_a_file_that_no_run_has_written_is_set_aside_unread(path: Path) -> None:
+    opened(path).write(record())
+    os.truncate(path, 200 << 30)
+
+    assert opened(path).pending("api") is None
+    assert path.with_name("prod.jsonl.bad").exists()
+
+
 def test_a_step_of_a_later_version_is_damage(path: Path) -> None:
     unknown = Record(template="api", content="x", step="dance")  # type: ignore[arg-type]
     journal = opened(path)

@@ -265,6 +265,32 @@ def test_a_bug_of_ours_is_one_line_and_a_file(faulty: User, tmp_path: Path) -> N
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raise MemoryError", "error: there is not enough memory\nhint: free some, or raise "),
+        (
+            'raise RuntimeError("can\'t start new thread")',
+            "error: no more threads can be started\nhint: raise the limits",
+        ),
+    ],
+)
+def test_what_the_machine_does_not_give_is_no_bug(three: User, fault: str, said: str) -> None:
+    script = (
+        "import os, sys\n"
+        "from sandboxfile import main\n"
+        "import sandboxfile.config.finding as finding\n"
+        "def find(*_):\n"
+        f"    {fault}\n"
+        "finding.find = find\n"
+        "sys.exit(main.main(['list'], dict(os.environ)))\n"
+    )
+    ran = three.command(python=("-c", script))
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(said)
+
+
 def _piped(user: User, stdout: int, *argv: str) -> tuple[int, str]:
     done = user.process([sys.executable, "-m", "sandboxfile", *argv], stdout=stdout)
     return done.returncode, done.stderr

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,21 @@ def test_a_link_to_itself_leads_nowhere_and_ends(tmp_path: Path) -> None:
 
     assert f"{tmp_path}/loop" in reading.way(f"{tmp_path}/loop")
     assert reading.way("/") == ["/"]
+
+
+@pytest.mark.parametrize("read", [reading.regular, reading.own])
+def test_a_file_that_is_too_large_is_not_read(
+    tmp_path: Path, read: Callable[[Path], bytes]
+) -> None:
+    path = tmp_path / "sparse"
+    path.touch()
+    os.truncate(path, 200 << 30)
+
+    with pytest.raises(OSError, match="it is larger than 256 MiB"):
+        read(path)
+
+    os.truncate(path, 1 << 20)
+    assert len(read(path)) == 1 << 20
+    os.truncate(path, (1 << 20) + 1)
+    with pytest.raises(OSError, match="it is larger than 1 MiB"):
+        reading.regular(path, limit=1 << 20)

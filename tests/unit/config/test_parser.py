@@ -209,7 +209,7 @@ def test_a_tag_on_a_key_or_a_collection_is_refused() -> None:
         (b"\xed\xa0\x80", "1:1: byte 0xed at offset 0 is not UTF-8"),
         ("a: 1".encode("utf-16"), "1:1: this file is not UTF-8 but UTF-16 or UTF-32"),
         ("a: 1".encode("utf-32-be"), "1:1: this file is not UTF-8 but UTF-16 or UTF-32"),
-        (b"x" * 101, "1:1: this file has 101 bytes, more than the 100 allowed"),
+        (b"x" * 101, "1:1: this file has more than the 100 bytes allowed"),
     ],
 )
 def test_bytes_that_are_no_text_of_ours_are_refused(data: bytes, message: str) -> None:
@@ -221,7 +221,7 @@ def test_bytes_that_are_no_text_of_ours_are_refused(data: bytes, message: str) -
 
 def test_a_text_over_the_limit_is_refused_and_the_limit_may_be_moved() -> None:
     text = "a: " + "x" * document.LIMIT
-    assert "more than the 1048576 allowed" in complaints(text)[0]
+    assert "more than the 1048576 bytes allowed" in complaints(text)[0]
     assert parse(text, "f", limit=1 << 21).entries
 
 

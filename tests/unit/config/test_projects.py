@@ -1,5 +1,6 @@
 """A project's own files: exactly those that exist are copied, and a lock is told from none."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,10 +147,13 @@ def test_requirements_that_cannot_be_read_are_a_problem_with_its_reason(
 ) -> None:
     write(root, "r.txt")
 
-    def fail(_: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
+    def fail(path: str | Path, *rest: int) -> int:
+        if str(path).endswith("r.txt"):
+            raise PermissionError(13, "Permission denied")
+        return allowed(path, *rest)
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    allowed = os.open
+    monkeypatch.setattr(os, "open", fail)
     assert wrong("version: 1\nbase: a\npackages: {pip: {requirements: r.txt}}\n") == [
         "3:32: `r.txt` cannot be read: Permission denied"
     ]
