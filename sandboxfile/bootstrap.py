@@ -333,20 +333,20 @@ def _step(base: BootstrapBase) -> str:
 
 # --- what went wrong -------------------------------------------------------------------------
 
-_PACKAGE = re.compile(
+# Text, which a run in which nothing fails does not compile.
+_PACKAGE = (
     r"E: (?:Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate"
     r"|Version '[^']+' for '([^']+)' was not found)"
 )
-_NO_SUITE = re.compile(r"^E: The repository .* does not have a Release file", re.MULTILINE)
-_NO_KEY = re.compile(r"NO_PUBKEY|Missing key|is not signed|no public key", re.IGNORECASE)
-_NO_MIRROR = re.compile(
-    r"^(?:E: )?(?:Failed to fetch|Err:\d|E: The repository .* does not have a Release file)"
-    r"|Could not (?:resolve|connect)|Temporary failure resolving",
-    re.MULTILINE,
+_NO_SUITE = r"(?m)^E: The repository .* does not have a Release file"
+_NO_KEY = r"(?i)NO_PUBKEY|Missing key|is not signed|no public key"
+_NO_MIRROR = (
+    r"(?m)^(?:E: )?(?:Failed to fetch|Err:\d|E: The repository .* does not have a Release file)"
+    r"|Could not (?:resolve|connect)|Temporary failure resolving"
 )
-_NO_MODE = re.compile(r"pick chroot mode|newuidmap|newgidmap|/etc/sub[ug]id|unshare\(")
+_NO_MODE = r"pick chroot mode|newuidmap|newgidmap|/etc/sub[ug]id|unshare\("
 # What mmdebstrap adds after apt has said what is wrong.
-_ECHO = re.compile(r"^E: (?:apt-get |setup failed|mmdebstrap failed|run_chroot failed)")
+_ECHO = r"E: (?:apt-get |setup failed|mmdebstrap failed|run_chroot failed)"
 
 
 def _failure(base: BootstrapBase, outcome: Outcome) -> SandboxfileError:
@@ -357,33 +357,33 @@ def _failure(base: BootstrapBase, outcome: Outcome) -> SandboxfileError:
             hint="write the distribution before the suite: `debian:` or `ubuntu:`",
             at=base.at,
         )
-    if match := _PACKAGE.search(text):
+    if match := re.search(_PACKAGE, text):
         package = next(filter(None, match.groups()))
         return SandboxfileError(
             f"package `{package}` is not in {name}",
             hint=f"look at `include`, and at `components` ({', '.join(base.components)})",
             at=base.at,
         )
-    if _NO_SUITE.search(text) and re.search(r"404 +Not Found|File not found", text):
+    if re.search(_NO_SUITE, text) and re.search(r"404 +Not Found|File not found", text):
         return SandboxfileError(
             f"suite `{base.suite}` of {base.distribution} is not at the mirror",
             hint="look at the spelling; an old suite needs a `mirror` that still has it",
             at=base.at,
         )
-    if _NO_KEY.search(text):
+    if re.search(_NO_KEY, text):
         package = f"{'debian-archive' if base.distribution == 'debian' else 'ubuntu'}-keyring"
         return Unreachable(
             f"the packages of {name} cannot be checked: this machine has no key for them",
             hint=f"`apt-get install {package} gpg` brings the keys of {base.distribution}",
             at=base.at,
         )
-    if _NO_MIRROR.search(text):
+    if re.search(_NO_MIRROR, text):
         return Unreachable(
             f"the mirror of {name} does not give its packages{_shown(outcome)}",
             hint="look at the network, or name another `mirror`",
             at=base.at,
         )
-    if _NO_MODE.search(text):
+    if re.search(_NO_MODE, text):
         return Unreachable(
             f"mmdebstrap cannot make {name} as this user{_shown(outcome)}",
             hint="install `uidmap` and give the user a range in /etc/subuid and /etc/subgid, "
@@ -402,4 +402,4 @@ def _failure(base: BootstrapBase, outcome: Outcome) -> SandboxfileError:
 def _shown(outcome: Outcome) -> str:
     """Return the last complaints of apt, each on a line of its own."""
     lines = [line for line in outcome.stderr if line.startswith("E: ")]
-    return "".join(f"\n  {line}" for line in lines if not _ECHO.match(line))
+    return "".join(f"\n  {line}" for line in lines if not re.match(_ECHO, line))

@@ -2,7 +2,6 @@
 
 import io
 import json
-import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -366,6 +365,8 @@ def _file(wire: Wire, container: str, path: str) -> bytes:
 
 def _member(archive: bytes) -> bytes:
     """Return the content of the one file in an archive, b"" when that is no whole regular file."""
+    import tarfile
+
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as members:
             first = members.next()
