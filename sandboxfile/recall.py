@@ -199,6 +199,8 @@ class Recall:
         return found, absent
 
     def _below(self, path: str) -> str:
+        if path.startswith(self._top):  # nearly all
+            return path[len(self._top) :]
         for top in self._tops:
             if path.startswith(top):
                 return path[len(top) :]

@@ -168,7 +168,7 @@ def _remember(
         printed=printed,
         read=workspace.environment,
         parts=parts,
-        contents={**_contents(it.session, surveyed.values()), **locks},
+        contents={**_contents(it.session, surveyed.values(), parts), **locks},
         earlier=args.look.record if planned and planned.settled else None,
     )
 
@@ -183,11 +183,13 @@ def _part(surveyed: Surveyed, *, is_open: bool) -> Part:
     )
 
 
-def _contents(session: Session, surveyed: Iterable[Surveyed]) -> dict[str, str]:
+def _contents(
+    session: Session, surveyed: Iterable[Surveyed], parts: Mapping[str, Part]
+) -> dict[str, str]:
     """Return the SHA-256 of files that are too young to be known by their times, as read."""
     found, digests = {}, session.digests()
     for each in surveyed:
-        marks = dict(each.seen)
+        marks = parts[each.template.name].seen
         if fresh.newest(b"".join(marks.values())) + SLACK_NS > session.args.since:
             with suppress(OSError, SandboxfileError):  # changed since
                 for entry in each.entries:
