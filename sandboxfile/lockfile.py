@@ -11,7 +11,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +71,24 @@ def read(path: Path, *, latest: Latest | None = None) -> Lock:
     return latest.lock
 
 
-@lru_cache(maxsize=2)  # a run asks for its lock several times
 def parse(text: str, file: str) -> Lock:
     """Read the text of a lock; `file` is the name in messages. Raises ConfigError."""
-    text = renewed(text)
-    return quick(text) or _careful(text, file)
+    lock = _recent.get(text)
+    if lock is None:
+        whole = renewed(text)
+        lock = quick(whole) or _careful(whole, file)
+        _keep(text, lock)
+    return lock
+
+
+_RECENT = 4
+_recent: dict[str, Lock] = {}  # by text: a run asks for its locks, and what it wrote, several times
+
+
+def _keep(text: str, lock: Lock) -> None:
+    for each in [*_recent][: 1 - _RECENT]:
+        _recent.pop(each, None)
+    _recent[text] = lock
 
 
 def content(path: Path) -> str | None:
@@ -204,6 +216,7 @@ def update(
         if new != old:
             text = render(new)
             _replace(directory, path, text)
+            _keep(text, new)
             if latest is not None:
                 latest.text, latest.lock = text, new
         return new

@@ -8,7 +8,8 @@ kept that was younger than two seconds when loading began.
 
 The file: a header with a checksum and the lengths of the parts; which run it is for; the names of
 variables of the environment with a digest of their values; the paths; their marks; and the
-workspace, as plain data in the format of `marshal`, which has the classes by number.
+workspace, as plain data in the format of `marshal`, which has the classes by number, and each
+template in a part of its own.
 """
 
 import marshal
@@ -29,10 +30,10 @@ from sandboxfile.model import InstallProject, Workspace
 from sandboxfile.places import Position
 from sandboxfile.statcache import SLACK_NS
 
-_MAGIC = b"sfwork2\n"
+_MAGIC = b"sfwork3\n"
 _HEADER = struct.Struct("<8sI5Q")  # magic, CRC-32 of the rest, lengths of the five parts
 _ABSENT = b"\0" * MARK.size
-_TUPLE, _MAP, _PATH, _POSITION = -1, -2, -3, -4
+_TUPLE, _MAP, _PATH, _POSITION, _TEMPLATES = -1, -2, -3, -4, -5
 CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.Workspace,
     model.Template,
@@ -196,6 +197,9 @@ def _packed(value: Any) -> Any:
         return (_POSITION, *value)
     if isinstance(value, tuple):
         return (_TUPLE, *map(_packed, value))
+    if isinstance(value, Mapping) and any(isinstance(v, model.Template) for v in value.values()):
+        packed = ((name, marshal.dumps(_packed(each))) for name, each in value.items())
+        return (_TEMPLATES, *(each for pair in packed for each in pair))
     if isinstance(value, Mapping):
         return (_MAP, *(_packed(each) for pair in value.items() for each in pair))
     if isinstance(value, Path):
@@ -208,6 +212,8 @@ def _unpacked(plain: tuple[Any, ...]) -> Any:
     kind = plain[0]
     if kind == _POSITION:
         return Position._make(plain[1:])
+    if kind == _TEMPLATES:
+        return _Templates(plain)
     if kind == _MAP and type(plain[-1]) is tuple and plain[-1][0] == _POSITION:
         return _Places(plain)
     # Scalars stand for themselves: no call for each of them.
@@ -219,6 +225,34 @@ def _unpacked(plain: tuple[Any, ...]) -> Any:
     if kind == _MAP:
         return dict(zip(values[::2], values[1::2], strict=True))
     return _path(*values)
+
+
+class _Templates(Mapping[str, model.Template]):
+    """The templates by name, each unpacked when it is asked for: most runs want few of a thousand.
+
+    What is asked for again is the same object.
+    """
+
+    __slots__ = ("_packed", "_templates")
+
+    def __init__(self, plain: tuple[Any, ...]) -> None:
+        self._packed: dict[str, bytes] = dict(zip(plain[1::2], plain[2::2], strict=True))
+        self._templates: dict[str, model.Template] = {}
+
+    def __getitem__(self, name: str) -> model.Template:
+        if name not in self._templates:
+            plain = marshal.loads(self._packed[name])  # as all of it  # noqa: S302
+            self._templates[name] = _unpacked(plain)
+        return self._templates[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._packed
 
 
 class _Places(Mapping[str, Position]):
