@@ -30,12 +30,11 @@ TIMES = "\0"  # stands in what goes to standard output where the seconds of the 
 _COMMANDS = frozenset({"build", "plan"})
 MAGIC = b"sffresh4"
 PARTS = (
-    "told", "printed", "read", "absent", "ways", "inodes", "contents",
-    "open", "names", "counts", "owned", "paths", "marks",
+    "told", "printed", "read", "absent", "ways", "inodes", "general", "general_marks",
+    "contents", "open", "names", "counts", "owned", "paths", "marks",
 )  # fmt: skip
-HEADER = Struct("<8s14Q")  # and how many paths are no template's own, and the lengths of the parts
+HEADER = Struct("<8s15Q")  # and the lengths of the parts
 MARK = Struct("<2q3Q")  # of an `lstat`: mtime, ctime, size, inode, mode
-CONTENT = Struct("<Q64s")  # the number of a path, and the SHA-256 of what it has
 _CHUNK = 1024  # paths compared at a time
 _LARGEST = 1 << 28  # bytes of a record that is read
 _MANY = 5_000  # paths from which on a second process is worth its start
@@ -97,17 +96,19 @@ class Record:
     absent: bytes  # paths, each ended by a zero byte, that were not there
     ways: bytes  # paths of directories, and
     inodes: bytes  # their inodes
-    contents: bytes  # `CONTENT` of what was too young to be known by its times
+    general: bytes  # paths that are no template's own, the root's file first, and
+    general_marks: bytes  # their marks
+    contents: bytes  # paths that were too young to be known by their times, and their SHA-256
     open: bytes  # names of templates that are to be looked at again, whatever has moved
     names: bytes  # of each template, and of the one it is built on
     counts: bytes  # how many paths each template owns, and
-    owned: bytes  # the numbers of these
-    paths: bytes  # what was looked at: the root's file, what no template owns, what templates do
-    marks: bytes  # of the paths
+    owned: bytes  # the numbers of these, in
+    paths: bytes  # what templates own, and
+    marks: bytes  # their marks
 
     def __init__(self, content: bytes) -> None:
         """Take a record apart. Raises ValueError, struct.error for what is none."""
-        magic, self.general, *lengths = HEADER.unpack_from(content)
+        magic, *lengths = HEADER.unpack_from(content)
         if magic != MAGIC or HEADER.size + sum(lengths) != len(content):
             raise ValueError(magic)
         at = HEADER.size
@@ -119,7 +120,7 @@ class Record:
 class Look:
     """What the first stage has found: what to `say` again, or what of a record has `moved`.
 
-    That are numbers of its paths, none of which is of no template. Without a record all may have.
+    That are numbers of the paths that templates own. Without a record all may have.
     """
 
     __slots__ = ("moved", "record", "said")
@@ -181,7 +182,7 @@ def _look(root: str, path: str, environ: "dict[str, str]") -> "Look | None":
         record = Record(_content(path, os.geteuid()))
         if record.read != values(record.read.decode().split()[1:], environ):
             return None
-        if not _is_of(root, record.paths, record.marks) or not _are_absent(record.absent):
+        if not _is_of(root, record.general, record.general_marks) or not _are_absent(record.absent):
             return None
         if not _lead(record.ways, record.inodes):
             return None
@@ -237,17 +238,16 @@ def packed(numbers: "list[int]") -> bytes:
 
 
 def _moved(record: Record) -> "tuple[int, ...]":
-    """Return the numbers of the paths that are no longer as they were.
+    """Return the numbers of the paths of templates that are no longer as they were.
 
-    Raises ValueError where that may decide more than some templates, and for what is no record.
+    Raises ValueError if others are not, if too many are not, and for what is no record.
     """
-    most = _MOST if record.names else 0
+    _compare(record.general, record.general_marks, 0)
     is_shared = len(record.marks) >= _MANY * MARK.size and _cores() > 1
-    compare = _compare_in_two if is_shared else _compare
-    moved = compare(record.paths, record.marks, most)
+    moved = (_compare_in_two if is_shared else _compare)(record.paths, record.marks, _MOST)
     moved += _rewritten(record, moved)
-    if len(moved) > most or min(moved, default=record.general) < record.general:
-        raise ValueError(moved)
+    if len(moved) > _MOST:
+        raise ValueError(len(moved))
     return tuple(moved)
 
 
@@ -319,10 +319,19 @@ def _differing(first: int, names: "list[bytes]", marks: bytes) -> "list[int]":
 
 
 def _rewritten(record: Record, moved: "list[int]") -> "list[int]":
-    """Return the numbers of the paths that were too young and have another content by now."""
-    known = [each for each in CONTENT.iter_unpack(record.contents) if each[0] not in moved]
-    names = record.paths.split(b"\0") if known else []
-    return [number for number, digest in known if digest_of(_content(names[number])) != digest]
+    """Return the numbers of the paths that have another content by now, of those with one.
+
+    Raises ValueError if one of them is no template's own.
+    """
+    if not record.contents:
+        return []
+    known, paths = record.contents.split(b"\0"), record.paths.split(b"\0")
+    gone = [paths[number] for number in moved]
+    return [
+        paths.index(path)
+        for path, digest in zip(known[:-1:2], known[1::2], strict=True)
+        if path not in gone and digest_of(_content(path)) != digest
+    ]
 
 
 def mark(stat: os.stat_result) -> bytes:

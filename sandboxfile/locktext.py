@@ -118,7 +118,10 @@ _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _IMAGE = r"(?:(?![0-9]{4}-)[A-Za-z0-9][A-Za-z0-9._:/-]{0,400}@)?sha256:[0-9a-f]{64}"
 _TAG = f"{_LETTERS}[a-z0-9._-]{{0,127}}"
 _NAMED = "base env files inherit packages pre_boot ready resources run start steps user workdir"
-_IN_ORDER = "".join(rf"(?:{name}: {_DIGITS}(?:, (?!\}})|(?=\}})))?" for name in _NAMED.split())
+_NUMBERS = '"(?=.{8}")(?:0b[0-9a-f]+|[0-9]+(?:e[0-9]+)?)"'
+_IN_ORDER = "".join(
+    rf"(?:{name}: (?:{_DIGITS}|{_NUMBERS})(?:, (?!\}})|(?=\}})))?" for name in _NAMED.split()
+)
 _USUAL = re.compile(
     rf"""    ({_TEXT}):
       build_id: (?:{_UUID}|{_TEXT})

@@ -9,13 +9,14 @@ import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from sandboxfile import fresh, settled
-from sandboxfile.fresh import CONTENT, DIRECTORY, MARK, Record, inode, mark, newest, packed
+from sandboxfile.fresh import DIRECTORY, MARK, Look, Record, inode, mark, newest, packed
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.statcache import SLACK_NS
 
 _KEPT = 16  # records, and
 _BYTES = 1 << 25  # what they may have together
-_REGULAR, _DIRECTORY, _KIND = 0o100000, 0o040000, 0o170000
+_DIRECTORY, _KIND = 0o040000, 0o170000
+SIZE = MARK.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def remember(
     read: tuple[str, ...] = (),
     parts: Mapping[str, Part] | None = None,
     contents: Mapping[str, str] | None = None,
-    earlier: Record | None = None,
+    earlier: Look | None = None,
 ) -> None:
     """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
 
@@ -57,8 +58,9 @@ def remember(
     of which only that they are the same counts. `seen` has the `mark` of what it read, from before
     it did. `read` are names of variables of the environment that it read besides those of every
     run; `told` and `printed` are what the next run is to write to standard error and standard
-    output. `parts` are what it looked at for templates, parents first, all of them or some of those
-    in the record of an `earlier` run. `contents` has the SHA-256 of files as they were read.
+    output. `parts` are what it looked at for templates, parents first: all of them, or those of
+    which something had moved when there was an `earlier` look at a record. `contents` has the
+    SHA-256 of files as they were read.
 
     Nothing is kept if some of it is too young to be trusted, its content not known, or changed
     since the run began; of a template that is looked at again.
@@ -67,8 +69,8 @@ def remember(
     try:
         made = _Making(root, here, since, contents or {})
         made.begin(config, seen or {}, paths, ways)
-        if earlier is not None:
-            made.take(earlier, parts or {})
+        if earlier is not None and earlier.record is not None:
+            made.take(earlier, earlier.record)
         for name, part in (parts or {}).items():
             made.add(name, part)
         if made.is_young:
@@ -97,9 +99,10 @@ class Shortened:
 
 def general(record: Record) -> dict[str, bytes]:
     """Return the marks of what no template owns, by paths relative to where the run was started."""
-    paths = os.fsdecode(record.paths).split("\0", record.general)[: record.general]
-    ends = range(MARK.size, record.general * MARK.size + 1, MARK.size)
-    return dict(zip(paths, [record.marks[end - MARK.size : end] for end in ends], strict=True))
+    paths = settled.paths(record.general)
+    ends = range(MARK.size, len(record.general_marks) + 1, MARK.size)
+    marks = [record.general_marks[end - MARK.size : end] for end in ends]
+    return dict(zip(paths, marks, strict=True))
 
 
 class _Making:
@@ -113,11 +116,14 @@ class _Making:
         self._short = Shortened(here, root)
         self.is_young = False
         self._general: dict[str, bytes] = {}
-        self._marks: dict[str, bytes] = {}  # of what templates own
         self._absent: dict[str, None] = {}
         self._ways: dict[str, int] = {}
         self._known: dict[str, str] = {}  # what young files have
-        self._owned: dict[str, tuple[str, Iterable[str]]] = {}
+        self._paths: list[str] = []  # that templates own, and
+        self._marks = bytearray()  # their marks, one after the other
+        self._numbers: dict[str, int] = {}  # of each path
+        self._moved: set[int] = set()  # those that have not been looked at again
+        self._owned: dict[str, tuple[str, bytes]] = {}
         self._open: set[str] = set()
         self._directories: dict[str, bytes] = {}
 
@@ -132,74 +138,91 @@ class _Making:
         self.is_young = not self._are_known(found)
         self._ways = {self._short(way): number for way, number in inodes.items()}
 
-    def take(self, earlier: Record, parts: Collection[str]) -> None:
-        """Take from the record of an earlier run what it has of all but some templates."""
-        paths = os.fsdecode(earlier.paths).split("\0")[:-1]
-        ends = range(MARK.size, len(earlier.marks) + 1, MARK.size)
-        marks = [earlier.marks[end - MARK.size : end] for end in ends]
-        count = earlier.general
-        self._general = {**dict(zip(paths[:count], marks, strict=False)), **self._general}
-        self._absent |= dict.fromkeys(os.fsdecode(earlier.absent).split("\0")[:-1])
-        ways = os.fsdecode(earlier.ways).split("\0")[:-1]
-        self._ways |= zip(ways, settled.unpacked(earlier.inodes), strict=True)
-        order, parents, owned = settled.table(earlier)
-        open_before = settled.texts(earlier.open)
-        for name, numbers in zip(order, owned, strict=True):
-            mine = () if name in parts else [paths[number] for number in numbers]
-            self._owned[name] = parents.get(name, ""), mine
-            self._marks |= {
-                path: marks[number] for path, number in zip(mine, numbers, strict=False)
-            }
-        self._open |= {name for name in open_before if name not in parts}
-        for number, digest in CONTENT.iter_unpack(earlier.contents):
-            if newest(marks[number]) + 2 * SLACK_NS > self._since:  # known a moment before `since`
-                self._known.setdefault(paths[number], digest.decode())
+    def take(self, look: Look, record: Record) -> None:
+        """Take what the record of an earlier run has; of what has moved, parts are to follow."""
+        self._general = {**general(record), **self._general}
+        self._absent |= dict.fromkeys(settled.paths(record.absent))
+        inodes = settled.unpacked(record.inodes)
+        self._ways |= zip(settled.paths(record.ways), inodes, strict=True)
+        self._paths = settled.paths(record.paths)
+        self._marks = bytearray(record.marks)
+        self._numbers = dict(zip(self._paths, range(len(self._paths)), strict=True))
+        self._moved = {*look.moved}
+        order, parents, counts = settled.order(record)
+        at = 0
+        for name, count in zip(order, counts, strict=True):
+            self._owned[name] = parents.get(name, ""), record.owned[at : at + 8 * count]
+            at += 8 * count
+        self._open = {*settled.texts(record.open)}
+        known = settled.paths(record.contents)
+        self._known = {**dict(zip(known[::2], known[1::2], strict=True)), **self._known}
 
     def add(self, name: str, part: Part) -> None:
         """Take what was looked at for a template."""
         found = dict(part.seen)
         self._look(part.looked_at, found)
-        short = {self._short(path): known for path, known in found.items()}
-        kept = [self._marks.setdefault(path, known) for path, known in short.items()]
-        self._owned[name] = part.parent, [*short]
-        if part.open or not self._are_known(found) or kept != [*short.values()]:
-            self._open.add(name)
+        for path in found:
+            self._known.pop(self._short(path), None)
+        is_sure = self._are_known(found)
+        numbers = []
+        for path, known in found.items():
+            short = self._short(path)
+            if short not in self._general:
+                numbers.append(number := self._number(short, known))
+                is_sure = is_sure and self._marks[number * SIZE : (number + 1) * SIZE] == known
+        self._owned[name] = part.parent, packed(numbers)
+        (self._open.discard if is_sure and not part.open else self._open.add)(name)
+
+    def _number(self, path: str, known: bytes) -> int:
+        """Return the number of a path, which has this mark if it is new or has moved."""
+        number = self._numbers.setdefault(path, len(self._paths))
+        if number == len(self._paths):
+            self._paths.append(path)
+            self._marks += known
+        elif number in self._moved:
+            self._moved.discard(number)
+            self._mark(number, known)
+        return number
+
+    def _mark(self, number: int, known: bytes) -> None:
+        self._marks[number * SIZE : (number + 1) * SIZE] = known
 
     def record(self, said: tuple[bytes, bytes, bytes]) -> bytes:
         """Return the whole of it."""
-        owned = {path: known for path, known in self._used() if path not in self._general}
-        everything = {**self._general, **owned}
-        index = {path: number for number, path in enumerate(everything)}
-        ways = {way: number for way, number in self._ways.items() if way not in everything}
-        numbers = [
-            [index[path] for path in mine if path in owned] for _, mine in self._owned.values()
-        ]
-        known = [
-            CONTENT.pack(index[path], digest.encode())
-            for path, digest in self._known.items()
-            if path in index
-        ]
+        first, first_mark = next(iter(self._general.items()))
+        for number in self._moved:  # no template looks at it any more: the next whole run drops it
+            self._paths[number] = first
+            self._mark(number, first_mark)
+        looked_at = self._numbers.keys() | self._general.keys()
+        ways = {way: number for way, number in self._ways.items() if way not in looked_at}
         names = [each for name, (parent, _) in self._owned.items() for each in (name, parent)]
+        numbers = [numbers for _, numbers in self._owned.values()]
         parts = (
             *said,
             _joined(self._absent),
             _joined(ways),
             packed([*ways.values()]),
-            b"".join(known),
+            _joined(self._general),
+            b"".join(self._general.values()),
+            _joined(text for pair in self._still_young() for text in pair),
             _joined(name for name in self._owned if name in self._open),
             _joined(names),
-            packed([*map(len, numbers)]),
-            packed([number for mine in numbers for number in mine]),
-            _joined(everything),
-            b"".join(everything.values()),
+            packed([len(mine) // 8 for mine in numbers]),
+            b"".join(numbers),
+            _joined(self._paths),
+            self._marks,
         )
-        header = fresh.HEADER.pack(fresh.MAGIC, len(self._general), *map(len, parts))
+        header = fresh.HEADER.pack(fresh.MAGIC, *map(len, parts))
         return b"".join([header, *parts])
 
-    def _used(self) -> Iterator[tuple[str, bytes]]:
-        for _, mine in self._owned.values():
-            for path in mine:
-                yield path, self._marks[path]
+    def _still_young(self) -> Iterator[tuple[str, str]]:
+        """Yield the files whose content is to be compared: an earlier run's may have grown old."""
+        for path, digest in self._known.items():
+            number = self._numbers.get(path, -1)
+            of_parts = bytes(self._marks[number * SIZE : (number + 1) * SIZE])
+            known = self._general.get(path, of_parts)
+            if known and newest(known) + 2 * SLACK_NS > self._since:
+                yield path, digest
 
     # --- what is there -----------------------------------------------------------------------
 

@@ -169,7 +169,7 @@ def _remember(
         read=workspace.environment,
         parts=parts,
         contents={**_contents(it.session, surveyed.values(), parts), **locks},
-        earlier=args.look.record if planned and planned.settled else None,
+        earlier=args.look if planned and planned.settled else None,
     )
 
 

@@ -4,14 +4,12 @@ That run left nothing to do for them, and since then nothing that it looked at f
 templates that they are built on, has moved, nor the configuration, the lock or the environment.
 """
 
+import os
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 from struct import Struct
 
 from sandboxfile.fresh import Look, Record
 from sandboxfile.frozen import dataclass
-
-Owned = tuple[int, ...]  # numbers of paths of a record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,27 +34,22 @@ def of(look: Look) -> Settled | None:
     record = look.record
     if record is None or not record.names:
         return None
-    order, parents, owned = table(record)
     moved = frozenset(look.moved)
-    opened = {*texts(record.open)} | {
-        name for name, numbers in zip(order, owned, strict=True) if not moved.isdisjoint(numbers)
-    }
-    for name in order:  # parents come first
-        if parents.get(name) in opened:
+    names, parents, counts = order(record)
+    numbers = unpacked(record.owned)
+    opened, at = {*texts(record.open)}, 0
+    for name, count in zip(names, counts, strict=True):  # parents come first
+        if not moved.isdisjoint(numbers[at : at + count]) or parents.get(name) in opened:
             opened.add(name)
-    return Settled(order=order, parents=parents, open=frozenset(opened))
+        at += count
+    return Settled(order=names, parents=parents, open=frozenset(opened))
 
 
-def table(record: Record) -> tuple[tuple[str, ...], dict[str, str], tuple[Owned, ...]]:
-    """Return the templates of a record, what they are built on, and which paths they own."""
+def order(record: Record) -> tuple[tuple[str, ...], dict[str, str], tuple[int, ...]]:
+    """Return the templates of a record, what they are built on, and how many paths each owns."""
     names = texts(record.names)
-    order = tuple(names[::2])
-    parents = {name: parent for name, parent in zip(order, names[1::2], strict=True) if parent}
-    counts, numbers = unpacked(record.counts), unpacked(record.owned)
-    ends = [0]
-    for count in counts:
-        ends.append(ends[-1] + count)
-    return order, parents, tuple([numbers[start:end] for start, end in pairwise(ends)])
+    parents = zip(names[::2], names[1::2], strict=True)
+    return tuple(names[::2]), {n: p for n, p in parents if p}, unpacked(record.counts)
 
 
 def unpacked(numbers: bytes) -> tuple[int, ...]:
@@ -65,3 +58,7 @@ def unpacked(numbers: bytes) -> tuple[int, ...]:
 
 def texts(joined: bytes) -> list[str]:
     return joined.decode().split("\0")[:-1]
+
+
+def paths(joined: bytes) -> list[str]:
+    return os.fsdecode(joined).split("\0")[:-1]

@@ -350,7 +350,7 @@ def _of(data: bytes, **other: bytes) -> bytes:
     """A record with other parts, rightly put together."""
     before = fresh.Record(data)
     parts = [other.get(name, getattr(before, name)) for name in fresh.PARTS]
-    header = fresh.HEADER.pack(fresh.MAGIC, before.general, *map(len, parts))
+    header = fresh.HEADER.pack(fresh.MAGIC, *map(len, parts))
     return header + b"".join(parts)
 
 
@@ -376,11 +376,14 @@ def _of(data: bytes, **other: bytes) -> bytes:
         lambda data: _of(data, absent=b"file\0"),
         lambda data: _of(data, ways=b"data\0"),
         lambda data: _of(data, ways=b"file\0", inodes=bytes(8)[1:]),
-        lambda data: _of(data, paths=b"", marks=b""),
+        lambda data: _of(data, general=b"", general_marks=b""),
+        lambda data: _of(data, general=b"file\0"),
+        lambda data: _of(data, general=b"novita.yaml\0", general_marks=bytes(40)),
+        lambda data: _of(data, general=b"x/novita.yaml\0"),
+        lambda data: _of(data, general=b"\0" * 5),
         lambda data: _of(data, paths=b"file\0"),
-        lambda data: _of(data, paths=b"novita.yaml\0", marks=bytes(40)),
-        lambda data: _of(data, paths=b"x/novita.yaml\0"),
-        lambda data: _of(data, paths=b"\0" * 5),
+        lambda data: _of(data, contents=b"file\0"),
+        lambda data: _of(data, contents=b"file\0" + bytes(64) + b"\0"),
         lambda data: data.replace(b"\0file\0", b"\0fil\0\0"),
         lambda data: data.replace(b"\0file\0", b"\0link\0"),
     ],
@@ -488,7 +491,7 @@ def test_of_a_directory_below_the_names_it_has_not_got_are_not_looked_for_one_by
     remember(paths=[str(Path(name).absolute()) for name in absent])
 
     made = fresh.Record(record().read_bytes())
-    left, paths = made.absent, made.paths
+    left, paths = made.absent, made.general
     assert (left, paths) == (b"three\0link/four\0", b"novita.yaml\0data\0")
     Path("data/other").touch()
     assert fresh.look("1", ARGV, ENVIRON).said is None
