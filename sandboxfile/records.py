@@ -161,20 +161,20 @@ class _Making:
         """Take what was looked at for a template."""
         found = dict(part.seen)
         self._look(part.looked_at, found)
-        for path in found:
-            self._known.pop(self._short(path), None)
-        is_sure = self._are_known(found)
-        numbers = []
-        for path, known in found.items():
-            short = self._short(path)
-            if short not in self._general:
-                numbers.append(number := self._number(short, known))
-                is_sure = is_sure and self._marks[number * SIZE : (number + 1) * SIZE] == known
+        short = {self._short(path): known for path, known in found.items()}
+        for path in short:
+            self._known.pop(path, None)
+        is_open = part.open or not self._are_known(found)
+        numbers = [self._number(p, known) for p, known in short.items() if p not in self._general]
         self._owned[name] = part.parent, packed(numbers)
-        (self._open.discard if is_sure and not part.open else self._open.add)(name)
+        (self._open.add if is_open else self._open.discard)(name)
 
     def _number(self, path: str, known: bytes) -> int:
-        """Return the number of a path, which has this mark if it is new or has moved."""
+        """Return the number of a path, which has this mark if it is new or has moved.
+
+        Where another template has looked at the same before, and it has changed since, the mark is
+        from before: so it has moved for both.
+        """
         number = self._numbers.setdefault(path, len(self._paths))
         if number == len(self._paths):
             self._paths.append(path)
