@@ -1,6 +1,7 @@
 """A container that only waits, to run commands in: what `run`, `shell` and snapshots need."""
 
 import json
+import re
 import struct
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from sandboxfile.engines import Executed
 from sandboxfile.engines.quirks import Quirks
 from sandboxfile.engines.terminal import interact
 from sandboxfile.engines.transfer import split
+from sandboxfile.engines.transport import Response
 from sandboxfile.engines.wire import Refused, Wire, segment
 from sandboxfile.errors import BuildFailed, SandboxfileError
 from sandboxfile.model import Resources
@@ -22,6 +24,10 @@ from sandboxfile.process import LineSplitter
 MIB = 1024 * 1024
 SETTLE_S = 10.0  # a start takes a tenth of a second
 OUTPUT_LIMIT = 1 << 20  # bytes of a command's output that are kept, the last ones
+# Newer engines refuse to start what older ones start, and end with this status, for a user who is
+# not there.
+_NOBODY = re.compile("unable to find (user|group) ")
+NOT_RUN = 126
 STDERR, HEADER = 2, 8  # of a multiplexed stream: its number, its header's size
 # Works with every shell, reaps nothing (init does), and ends at once when told to.
 IDLE = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"]
@@ -144,16 +150,12 @@ class DockerBox:
         tell = {1: on_line, STDERR: on_error or on_line}
         splitters = {1: LineSplitter(), STDERR: LineSplitter()}
         with ExitStack() as stack:
-            with self._gate:
-                exec_id = self._prepared(argv, user, workdir, env)
-                self._begun.add(exec_id)
-                stack.callback(self._begun.discard, exec_id)
-                started = self._wire.open(
-                    f"/exec/{exec_id}/start",
-                    body=json.dumps({"Detach": False, "Tty": False}).encode(),
-                    headers={"Content-Type": "application/json"},
-                )
-                response = stack.enter_context(started)
+            try:
+                exec_id, response = self._started(stack, argv, user, workdir, env)
+            except Refused as refused:
+                if not _NOBODY.match(refused.reason):
+                    raise
+                return Executed(status=NOT_RUN, output=refused.reason)
             for stream, data in frames(response.read):
                 output.add(data)
                 for line in splitters[stream].feed(data):
@@ -162,6 +164,25 @@ class DockerBox:
             for line in splitter.flush():
                 _tell(tell[stream], line)
         return Executed(status=self._status(exec_id), output=output.text)
+
+    def _started(
+        self,
+        stack: ExitStack,
+        argv: tuple[str, ...],
+        user: str | None,
+        workdir: str | None,
+        env: Mapping[str, str] | None,
+    ) -> tuple[str, Response]:
+        with self._gate:
+            exec_id = self._prepared(argv, user, workdir, env)
+            self._begun.add(exec_id)
+            stack.callback(self._begun.discard, exec_id)
+            started = self._wire.open(
+                f"/exec/{exec_id}/start",
+                body=json.dumps({"Detach": False, "Tty": False}).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            return exec_id, stack.enter_context(started)
 
     def spawn(
         self,
