@@ -82,9 +82,17 @@ class Buildx:
 
 
 def buildx(directory: Path, path: str) -> Buildx:
-    """Put a docker-buildx in front of a PATH."""
+    """Put a docker-buildx among the user's plug-ins, which come before the machine's.
+
+    It is in front of the PATH, too.
+    """
+    (directory / "cli-plugins").symlink_to(".")
     program = directory / "docker-buildx"
-    environ = {"PATH": f"{directory}:{path}", "BUILDX_CONFIG": str(directory / "config")}
+    environ = {
+        "PATH": f"{directory}:{path}",
+        "DOCKER_CONFIG": str(directory),
+        "BUILDX_CONFIG": str(directory / "config"),
+    }
     real, address = os.environ.get("SF_TEST_BUILDX"), os.environ.get("SF_TEST_BUILDKIT")
     if not real or not address:
         program.write_text(PROGRAM.format(python=sys.executable, builder=BUILDER))

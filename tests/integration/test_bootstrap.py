@@ -76,6 +76,8 @@ def check(tar: tarfile.TarFile) -> None:
     mine = {"etc/hostname", "etc/resolv.conf", "etc/ssh", "var/lib/dbus/machine-id"}
     logs = {"var/log/dpkg.log", "var/log/apt/history.log", "var/cache/ldconfig/aux-cache"}
     assert not (mine | logs) & members.keys()
+    # Newer versions of mmdebstrap take back a diversion of theirs behind all of our hooks.
+    members.pop("var/lib/dpkg/diversions-old", None)
     assert not [name for name in members if name.endswith((".deb", "-old"))]
     assert members["etc/passwd"].uname in {"", "root"}
     assert (members["etc/passwd"].uid, members["etc/passwd"].mode) == (0, 0o644)
@@ -96,7 +98,7 @@ def test_a_suite_that_does_not_exist_is_an_error_at_its_place(tmp_path: Path) ->
 
 def test_a_mirror_that_does_not_answer_is_unreachable(tmp_path: Path) -> None:
     base = replace(BASE, mirror="http://127.0.0.1:1/debian")
-    with pytest.raises(Unreachable, match="Connection refused") as caught:
+    with pytest.raises(Unreachable, match=r"Connection refused|Unable to connect") as caught:
         bootstrap.archive(base, cache=tmp_path / "cache", emit=ignore, cancel=Cancel())
     assert caught.value.message.startswith("the mirror of `debian: bookworm` does not give")
 

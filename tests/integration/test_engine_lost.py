@@ -46,7 +46,8 @@ def test_doctor_hears_what_was_found_and_why(engine: Engine, docker_host: str) -
     info = engine.info()
     assert info.address == docker_host
     assert info.why == f"DOCKER_HOST: {docker_host}"
-    ((what, verdict),) = describe(EngineChoice(), environ={"DOCKER_HOST": docker_host})
+    environ = {"DOCKER_HOST": docker_host}
+    (what, verdict), *_clients = describe(EngineChoice(), environ=environ)
     assert what == f"DOCKER_HOST ({docker_host})"
     assert verdict.startswith(f"chosen: {info.kind} {info.version}, API {info.api}, builds by ")
 

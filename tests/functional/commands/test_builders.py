@@ -125,6 +125,7 @@ def test_without_buildx_a_builder_and_a_cache_are_one_error_at_their_place(
     client: User, user: User, removed: str, said: str
 ) -> None:
     environ = {**client.environ, "PATH": user.environ["PATH"]}
+    del environ["DOCKER_CONFIG"]  # where the plug-in is
     if any(each.is_buildx for each in clients({**environ, "HOME": str(client.home)})):
         pytest.skip("docker-buildx is installed here")
     client.edit("novita.yaml", lambda text: re.sub(rf"{removed}:.*\n", "", text))

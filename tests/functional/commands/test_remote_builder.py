@@ -109,7 +109,7 @@ COPY one.txt .
 COPY --chown=app:app ./one.txt renamed
 COPY one.txt /old
 COPY one.txt two.txt tree ./several/
-COPY --chown=12:34 --chmod=750 tree/s* /srv/sub/
+COPY --chown=12:34 --chmod=755 one.txt tree/s* /srv/sub/
 ADD run.sh d-$TAKEN/
 EXPOSE 80
 LABEL a=b
