@@ -7,6 +7,7 @@ wait for each other: most of the time of reading many small files is Python's.
 """
 
 import os
+import select
 import signal
 import struct
 import sys
@@ -17,6 +18,7 @@ from typing import NoReturn
 
 _LENGTH = struct.Struct("<Q")
 _PART = 1 << 20  # bytes read at a time
+PATIENCE_MS = 10_000  # with work that takes a tenth of a second for a thousand templates
 
 
 def is_possible() -> bool:
@@ -36,13 +38,25 @@ class Beside:
     """
 
     def __init__(self, work: Callable[[], None]) -> None:
-        self._child = _forked(work)
+        self._end, other = os.pipe()  # which has an end when the process has one
+        try:
+            self._child = _forked(work)
+        except BaseException:
+            os.close(self._end)
+            raise
+        finally:
+            os.close(other)
 
     def close(self) -> None:
-        """Wait until it has ended. May be called again."""
+        """Wait until it has ended, not for ever. May be called again."""
         if self._child:
-            os.waitpid(self._child, 0)
-            self._child = 0
+            child, self._child = self._child, 0
+            ending = select.poll()
+            ending.register(self._end, 0)
+            if not ending.poll(PATIENCE_MS):
+                os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            os.close(self._end)
 
 
 class Ahead:

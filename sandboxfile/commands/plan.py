@@ -6,6 +6,7 @@ import sys
 
 from sandboxfile import (
     app,
+    collector,
     console,
     errors,
     estimate,
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         printed = described(it.session, planned, jobs=args.jobs, as_json=args.json)
         if not planned.stale:
             remembering.remember(args, it, before, planned=planned, told="", printed=printed)
+            collector.leave(it, planned)
     sys.stdout.write(printed)
     if args.detailed_exitcode and planned.stale:
         return errors.DIFFERENCES

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile import ahead
 from sandboxfile.ahead import Ahead, Beside, is_possible
 from tests.fakes.shell import User
 
@@ -183,6 +184,17 @@ def test_who_works_beside_ends_its_work(tmp_path: Path, capfd: pytest.CaptureFix
     assert capfd.readouterr() == ("", ""), "without a word"
 
 
+def test_who_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "PATIENCE_MS", 50)
+    other = Beside(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    child = other._child
+
+    other.close()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
 def test_none_is_started_beside_a_thread_or_without_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
@@ -205,5 +217,7 @@ def test_none_can_be_had_where_there_are_too_many(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(BlockingIOError):
         Ahead([])
+    with pytest.raises(BlockingIOError):
+        Beside(lambda: None)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
