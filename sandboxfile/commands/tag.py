@@ -30,14 +30,15 @@ def run(args: argparse.Namespace) -> int:
     with opened(args) as it:
         name = one(app.select(it.session.workspace, [args.template]), args.template)
         releases = Releases(it.session)
-        published = releases.published(name)
         if not args.tags and not args.remove:
-            _show(args, it, releases, published)
+            _show(args, it, releases, releases.published(name))
             return errors.DONE
+        with leaving(it, lambda: "no tag is moved"):
+            published = releases.published(name)
+            build = _ready(args, releases, published) if args.tags else ""
         moved: list[Move] = []
         with leaving(it, lambda: "perhaps not everything is done: run the same command again"):
             if args.tags:
-                build = releases.ready(published, _build(args, releases, published)).build_id
                 moved += releases.move(published, args.tags, build, "tag")
             if args.remove:
                 moved += _remove(args.remove, it, releases, published)
@@ -90,6 +91,10 @@ def _check(args: argparse.Namespace) -> None:
             "the service does not take `default` away",
             hint="move it: `sandboxfile rollback`, or `sandboxfile tag NAME default --build ID`",
         )
+
+
+def _ready(args: argparse.Namespace, releases: Releases, published: Published) -> str:
+    return releases.ready(published, _build(args, releases, published)).build_id
 
 
 def _build(args: argparse.Namespace, releases: Releases, published: Published) -> str:

@@ -105,3 +105,28 @@ def test_rollback_is_finished_by_the_command_that_it_names(place: Place) -> None
         return stopped is not None
 
     assert moments(attempt) >= 5
+
+
+def test_tag_says_what_is_moved_and_is_finished_by_the_same_command(place: Place) -> None:
+    made = place.ready("a", "default", "blue")
+    place.keep("a", made)
+    turn = count(1)
+
+    def attempt(method: str, moment: Moment, nth: int) -> bool:
+        number = next(turn)
+        given, taken = (f"one-{number}", f"two-{number}"), f"old-{number}"
+        place.client.assign_tags(f"a:{made.build_id}", (taken,))
+        argv = ("a", *given, "--remove", taken)
+        stopped = place.interrupted("tag", *argv, method=method, moment=moment, nth=nth)
+        if stopped is not None:
+            if "no tag is moved" in stopped.stderr:
+                assert [place.on("a", tag) for tag in given] == [None] * 2
+                assert place.on("a", taken) == made.build_id
+            else:
+                assert "run the same command again" in stopped.stderr
+            place.run("tag", *argv)
+        assert [place.on("a", tag) for tag in given] == [made.build_id] * 2
+        assert place.on("a", taken) is None
+        return stopped is not None
+
+    assert moments(attempt) >= 5
