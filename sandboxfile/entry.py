@@ -19,6 +19,7 @@ def run() -> None:
         os.write(2, b"interrupted\n")
         os._exit(130)
     import signal
+    from contextlib import suppress
 
     from sandboxfile import collector
     from sandboxfile.main import main
@@ -31,7 +32,9 @@ def run() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     code = main(argv, environ, look)
     if collector.is_left():
-        os._exit(code)  # all is said: `main` has flushed what it wrote
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            sys.stderr.flush()
+        os._exit(code)  # `main` has flushed the other
     raise SystemExit(code)
 
 

@@ -201,6 +201,8 @@ def _build(run: Run) -> int:
     elif is_quiet:
         told = run.heading + run.it.show.heard(_idle(len(planned.names)))
         remembering.remember_built(args, run.it, before, planned=planned, told=told)
+    if ended.code == errors.DONE and session.target.provider != "local":
+        collector.leave(run, planned, ended)  # a service inside this process ends in its own time
     return ended.code
 
 
