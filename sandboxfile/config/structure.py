@@ -8,7 +8,7 @@ refuses to read a schema with any other.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sandboxfile.config.document import Node
@@ -135,12 +135,19 @@ def _finds(pattern: str) -> Callable[[str], object]:
     if literal is not None:
         start = literal[1]
         return lambda text: text.startswith(start)
-    return partial(re.search, pattern) if pattern else lambda _: True
+    return partial(_search, pattern) if pattern else lambda _: True
+
+
+_compiled = cache(re.compile)  # `re.search` takes as long to find a pattern again as to use it
+
+
+def _search(pattern: str, text: str) -> object:
+    return _compiled(pattern).search(text)
 
 
 def _pattern(pattern: str, node: Node) -> bool:
     text = node.text
-    return text is None or re.search(pattern, text) is not None
+    return text is None or _search(pattern, text) is not None
 
 
 def _number(node: Node) -> int | float | None:
