@@ -261,7 +261,10 @@ class _Run:
 def _make(run: _Run, entry: Path) -> Archive:
     step = _step(run.base)
     started = time.monotonic()
-    partial = entry.with_suffix(".partial")
+    for left in entry.parent.glob(f"{entry.name}*.partial"):
+        left.unlink(missing_ok=True)
+    # A mmdebstrap whose run was killed goes on, and must not write into what this one makes.
+    partial = entry.with_name(f"{entry.name}.{os.urandom(4).hex()}.partial")
     run.emit(StepStarted(job=run.job, step=step))
     try:
         with _workplace() as workplace:

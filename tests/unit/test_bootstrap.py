@@ -429,6 +429,22 @@ def test_an_archive_is_made_after_a_run_that_was_killed(
     assert len(tool.calls) == 2
 
 
+def test_a_mmdebstrap_that_outlives_its_run_writes_into_no_other_archive(
+    make: Make, cache: Path
+) -> None:
+    make()
+    [record] = cache.glob("*.json")
+    record.unlink()
+    with record.with_suffix(".partial").open("wb", buffering=0) as orphan:
+        orphan.write(b"half")
+
+        made = make()
+
+        orphan.write(b"the rest of it")
+    assert made.path.read_bytes() == CONTENT
+    assert not [*cache.glob("*.partial")]
+
+
 # --- what went wrong -------------------------------------------------------------------------
 
 REFUSED = """\
