@@ -16,7 +16,7 @@ from sandboxfile.statcache import SLACK_NS
 _KEPT = 16  # records, and
 _BYTES = 1 << 25  # what they may have together
 _DIRECTORY, _KIND = 0o040000, 0o170000
-SIZE = MARK.size
+_SIZE = MARK.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,6 @@ class _Making:
     """A record that is being made. Its paths are as the first stage has them, from `here`."""
 
     def __init__(self, root: str, here: str, since: int, contents: Mapping[str, str]) -> None:
-        self._root = root
         self._since = since
         self._contents = contents
         self._above = f"{root.rstrip('/')}/"
@@ -185,7 +184,7 @@ class _Making:
         return number
 
     def _mark(self, number: int, known: bytes) -> None:
-        self._marks[number * SIZE : (number + 1) * SIZE] = known
+        self._marks[number * _SIZE : (number + 1) * _SIZE] = known
 
     def record(self, said: tuple[bytes, bytes, bytes]) -> bytes:
         """Return the whole of it."""
@@ -219,7 +218,7 @@ class _Making:
         """Yield the files whose content is to be compared: an earlier run's may have grown old."""
         for path, digest in self._known.items():
             number = self._numbers.get(path, -1)
-            of_parts = bytes(self._marks[number * SIZE : (number + 1) * SIZE])
+            of_parts = bytes(self._marks[number * _SIZE : (number + 1) * _SIZE])
             known = self._general.get(path, of_parts)
             if known and newest(known) + 2 * SLACK_NS > self._since:
                 yield path, digest
