@@ -22,7 +22,7 @@ from sandboxfile import (
 )
 from sandboxfile.app import Session
 from sandboxfile.config import finding
-from sandboxfile.errors import SandboxfileError
+from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.model import Workspace
 from sandboxfile.opening import Opened
 from sandboxfile.planning import Planned
@@ -99,6 +99,13 @@ def remember_built(
 
     Templates that are not up to date are looked at by the next run in any case.
     """
+    with suppress(ConfigError):  # somebody is at work on the lock: the build is done all the same
+        _remember_built(args, it, before, planned=planned, told=told)
+
+
+def _remember_built(
+    args: argparse.Namespace, it: Opened, before: Held, *, planned: Planned, told: str
+) -> None:
     session = it.session
     now = {**before, **_held_locks(session.workspace)}
     locks = _locks_as_planned(session, planned, but=[d.template for d in planned.stale])
