@@ -92,9 +92,19 @@ class Shortened:
         self._up = up if is_below else self._above
 
     def __call__(self, path: str) -> str:
-        if path.startswith(self._inside):
-            return path[len(self._inside) :] or "."
-        return self._up + path[len(self._above) :] if path.startswith(self._above) else path
+        return self.each([path])[0]
+
+    def each(self, paths: Iterable[str]) -> list[str]:
+        inside, above, up = self._inside, self._above, self._up
+        within, below = len(inside), len(above)
+        return [
+            (path[within:] or ".")
+            if path.startswith(inside)
+            else up + path[below:]
+            if path.startswith(above)
+            else path
+            for path in paths
+        ]
 
 
 def general(record: Record) -> dict[str, bytes]:
@@ -133,7 +143,7 @@ class _Making:
         found = {config: mark(os.lstat(config)), **seen}
         inodes = {way: number for way in ways if (number := inode(_stat(way)))}
         self._look([*paths, *(way for way in ways if way not in inodes)], found)
-        self._general = {self._short(path): known for path, known in found.items()}
+        self._general = dict(zip(self._short.each(found), found.values(), strict=True))
         self.is_young = not self._are_known(found)
         self._ways = {self._short(way): number for way, number in inodes.items()}
 
@@ -160,13 +170,25 @@ class _Making:
         """Take what was looked at for a template."""
         found = dict(part.seen)
         self._look(part.looked_at, found)
-        short = {self._short(path): known for path, known in found.items()}
-        for path in short:
-            self._known.pop(path, None)
+        short = self._short.each(found)
+        if self._known:
+            for path in short:
+                self._known.pop(path, None)
         is_open = part.open or not self._are_known(found)
-        numbers = [self._number(p, known) for p, known in short.items() if p not in self._general]
-        self._owned[name] = part.parent, packed(numbers)
+        self._owned[name] = part.parent, packed(self._numbered(short, found.values()))
         (self._open.add if is_open else self._open.discard)(name)
+
+    def _numbered(self, paths: list[str], marks: Collection[bytes]) -> list[int]:
+        """Return the numbers of paths, which have these marks."""
+        are_new = self._numbers.keys().isdisjoint(paths) and self._general.keys().isdisjoint(paths)
+        if not are_new:
+            pairs = zip(paths, marks, strict=True)
+            return [self._number(path, known) for path, known in pairs if path not in self._general]
+        numbers = [*range(len(self._paths), len(self._paths) + len(paths))]
+        self._numbers.update(zip(paths, numbers, strict=True))
+        self._paths += paths
+        self._marks += b"".join(marks)
+        return numbers
 
     def _number(self, path: str, known: bytes) -> int:
         """Return the number of a path, which has this mark if it is new or has moved.
