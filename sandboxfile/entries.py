@@ -42,24 +42,27 @@ class Entry:
 class Entries(Mapping[str, Entry]):
     """The entries of one target by template, each as it is or as text that `read` understands.
 
-    A run asks a lock of a thousand for few: only these are read, and the others written as they
-    stand.
+    A run asks a lock of a thousand for few: only these are read, once, and all that is not changed
+    is written as it stands.
     """
 
-    __slots__ = ("_entries", "_read")
+    __slots__ = ("_entries", "_read", "_understood")
 
     def __init__(
         self, entries: Mapping[str, Entry | str], read: Callable[[str], Entry] | None = None
     ) -> None:
         self._entries = dict(entries)
         self._read = read
+        self._understood: dict[str, Entry] = {}
 
     def __getitem__(self, name: str) -> Entry:
         found = self._entries[name]
         if isinstance(found, Entry):
             return found
-        assert self._read is not None
-        return self._read(found)
+        if name not in self._understood:
+            assert self._read is not None
+            self._understood[name] = self._read(found)
+        return self._understood[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -5,6 +5,8 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
                 it.show.say(f"shard {args.shard}: {', '.join(names)}\n")
         run = Run(args=args, it=it, names=names, began=began, heading=heading)
         if args.shard and not names:
-            return _nothing(run, {}, [], None)
+            return _nothing(run, {}, 0, list, None)
         if args.frozen:
             return _frozen(run)
         if args.dry_run:
@@ -144,7 +146,8 @@ def duration(text: str) -> float:
 def _frozen(run: Run) -> int:
     before = remembering.held(run.it.session.workspace)
     entries = planning.frozen(run.it.session, run.names)
-    return _nothing(run, before, results.of_lock(run.it.session.target.name, entries), None)
+    found = partial(results.of_lock, run.it.session.target.name, entries)
+    return _nothing(run, before, len(entries), found, None)
 
 
 def _dry_run(run: Run) -> int:
@@ -177,7 +180,7 @@ def _build(run: Run) -> int:
         planning.check_locked(session, planned)
     planning.record_pins(session, planned.pins)
     if not planned.stale:
-        return _nothing(run, before, results.of(planned.listed, session.entries()), planned)
+        return _nothing(run, before, len(planned.names), lambda: _as_locked(run, planned), planned)
     from sandboxfile import running
 
     is_first = not (session.workspace.root / app.LOCAL_LOCK).exists()
@@ -229,11 +232,21 @@ def _tell_own(run: Run) -> None:
         run.it.show.say(text)
 
 
-def _nothing(run: Run, before: Held, found: list[results.Result], planned: Planned | None) -> int:
-    """End a run in which nothing was to be done, without opening anything."""
-    printed = _print(found, run.began) if run.args.json else ""
+def _as_locked(run: Run, planned: Planned) -> list[results.Result]:
+    return results.of(planned.listed, run.it.session.entries())
+
+
+def _nothing(
+    run: Run,
+    before: Held,
+    count: int,
+    found: Callable[[], list[results.Result]],
+    planned: Planned | None,
+) -> int:
+    """End a run in which nothing was to be done to so many templates, without opening anything."""
+    printed = _print(found(), run.began) if run.args.json else ""
     empty = run.args.shard and not run.names
-    told = run.it.show.say(sharding.nothing_in(run.args.shard) if empty else _idle(len(found)))
+    told = run.it.show.say(sharding.nothing_in(run.args.shard) if empty else _idle(count))
     if run.args.profile:
         _profile(run.args.profile)  # which the first stage could not write
         return errors.DONE
