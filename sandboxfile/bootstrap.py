@@ -34,6 +34,8 @@ TAIL = 20  # lines
 _IS_DISTRIBUTION = (
     'grep -qx "ID={0}" "$1/usr/lib/os-release" || {{ echo "sandboxfile: not {0}" >&2; exit 1; }}'
 )
+# The line in which mmdebstrap repeats such a script: code of ours, which tells a user nothing.
+_HOOK = "I: running --"
 # The key file is named there only if apt on *this* machine does not trust the key anyway.
 _SOURCES = (
     'if ls "$1"/etc/apt/trusted.gpg.d/*.* >/dev/null 2>&1; then '
@@ -270,9 +272,7 @@ def _make(run: _Run, entry: Path) -> Archive:
         with _workplace() as workplace:
             outcome = process.run(
                 _command(run, partial, workplace),
-                on_line=lambda line: run.emit(
-                    Log(job=run.job, text=line, stream="stderr", step=step)
-                ),
+                on_line=lambda line: _tell(run, step, line),
                 cancel=run.cancel,
             )
         if outcome.status:
@@ -282,6 +282,11 @@ def _make(run: _Run, entry: Path) -> Archive:
         partial.unlink(missing_ok=True)
     run.emit(StepDone(job=run.job, step=step, seconds=time.monotonic() - started))
     return made
+
+
+def _tell(run: _Run, step: str, line: str) -> None:
+    if not line.startswith(_HOOK):
+        run.emit(Log(job=run.job, text=line, stream="stderr", step=step))
 
 
 def _command(run: _Run, target: Path, workplace: Path) -> Command:

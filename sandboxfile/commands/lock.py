@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--base", metavar="FILE", help="with --merge: what the locks began with, told by git")
     add("-o", "--output", metavar="FILE", help="with --merge: write here instead")
     add("--upgrade", action="store_true", help="pin bases to what their names mean now")
-    add("--check", action="store_true", help="exit 2 if a build would change the lock")
+    add("--check", action="store_true", help="exit 2 if building everything would change the lock")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,12 @@ while [ "$1" != -- ]; do shift; done
 target=$3
 {body}
 """
-WRITE = f"printf '%s\\n' '{CONTENT.decode().strip()}' > \"$target\"; echo 'I: done' >&2"
+# mmdebstrap repeats the scripts given to it.
+HOOK = "I: running --extract-hook in shell: sh -c true"
+WRITE = (
+    f"echo '{HOOK}' >&2; "
+    f"printf '%s\\n' '{CONTENT.decode().strip()}' > \"$target\"; echo 'I: done' >&2"
+)
 
 
 class Tool:

@@ -289,7 +289,7 @@ def test_a_cache_that_cannot_be_made_is_an_error(make: Make, tmp_path: Path) -> 
 # --- making it -------------------------------------------------------------------------------
 
 
-def test_what_happens_is_told(make: Make, events: list[Event]) -> None:
+def test_what_happens_is_told_without_the_hooks_of_ours(make: Make, events: list[Event]) -> None:
     make(job="build:api")
     started, log, done = events
     assert started == StepStarted(job="build:api", step="debian bookworm")
