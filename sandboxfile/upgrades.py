@@ -35,11 +35,12 @@ class Upgrade:
         return self.base.locked is not None and self.current not in {None, self.base.locked}
 
 
-def find(session: Session, words: Sequence[str]) -> tuple[Upgrade, ...]:
+def find(session: Session, words: Sequence[str], *, pinning: bool) -> tuple[Upgrade, ...]:
     """Ask what bases are now: those named, those that the templates named are built on, or all.
 
-    One that cannot be asked is among them, with its error. Raises UsageError for a word that is
-    neither, Cancelled.
+    Unless they are to be pinned, none is made from packages that the lock does not have: it takes
+    minutes, and there is nothing from which it could have moved. One that cannot be asked is among
+    them, with its error. Raises UsageError for a word that is neither, Cancelled.
     """
     names = session.workspace.templates
     planned = planning.make(session, names, resolve=False)
@@ -48,7 +49,16 @@ def find(session: Session, words: Sequence[str]) -> tuple[Upgrade, ...]:
     asked = [base for base in known if not words or base.pin in wanted]
     resolver = Parts(session).resolver()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return tuple(pool.map(lambda base: _asked(resolver, base), asked))
+        return tuple(
+            pool.map(
+                lambda base: (
+                    _asked(resolver, base)
+                    if pinning or base.locked is not None or isinstance(base.source, str)
+                    else Upgrade(base=base)
+                ),
+                asked,
+            )
+        )
 
 
 def _meant(session: Session, known: Iterable[Base], word: str) -> Iterable[Base]:

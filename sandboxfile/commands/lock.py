@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sandboxfile import app, counts, errors, git, lockfile, lockmerge, planning, process
@@ -62,7 +62,7 @@ def _check(args: argparse.Namespace) -> int:
 def _upgrade(args: argparse.Namespace) -> int:
     """Pin bases to what they are now, all that were asked for or none."""
     with opened(args) as it:
-        found = outdated.asked(it.session, args.files)
+        found = outdated.asked(it.session, args.files, pinning=True)
         outdated.raise_unknown(it.session, found)
         changed = [each for each in found if each.current != each.base.locked]
         planning.record_pins(
@@ -94,7 +94,10 @@ def _merge(args: argparse.Namespace) -> int:
     seen = lockfile.content(output)  # before anything else: what comes later must not be lost
     if args.files:
         base = lockfile.read(path)
-        sides = [lockmerge.over(base, _named(file)) for file in args.files]
+        named = [_named(file) for file in args.files]
+        if output.name != app.LOCAL_LOCK:
+            _check_shared(args.files, named)
+        sides = [lockmerge.over(base, lock) for lock in named]
     else:
         found = _conflict(path)
         if found is None:
@@ -130,6 +133,22 @@ def _named(file: str) -> Lock:
     if not Path(file).exists():
         raise UsageError(f"there is no lock `{file}`")
     return lockfile.read(Path(file))
+
+
+def _check_shared(files: Sequence[str], locks: Sequence[Lock]) -> None:
+    """Refuse locks of one machine: images of its engine are at no other."""
+    problems = [
+        Problem(
+            Position(file, 1, 1),
+            "this lock is about one machine, its engine and its local templates",
+            f"only what is in `{app.LOCK}` is shared: join the locks of a target that all reach",
+        )
+        for file, lock in zip(files, locks, strict=True)
+        if Path(file).name == app.LOCAL_LOCK
+        or any(pin.startswith(lockfile.ENGINE_PREFIX) for pin in lock.resolved)
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _undecided(merged: Merged, file: str) -> ConfigError:

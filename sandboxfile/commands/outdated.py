@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with opened(args) as it:
-        found = asked(it.session, args.names)
+        found = asked(it.session, args.names, pinning=False)
         moved = [each for each in found if each.has_moved]
         show(args, found, moved)
         if not args.quiet:
@@ -36,11 +36,11 @@ def run(args: argparse.Namespace) -> int:
     return errors.DIFFERENCES if args.exit_code and moved else errors.DONE
 
 
-def asked(session: Session, names: Sequence[str]) -> tuple[Upgrade, ...]:
+def asked(session: Session, names: Sequence[str], *, pinning: bool) -> tuple[Upgrade, ...]:
     """Ask what bases are now. Raises UsageError as `upgrades.find`, and for `--offline`."""
     if session.args.offline:
         raise UsageError("what bases are now is asked of registries, and `--offline` is given")
-    return upgrades.find(session, names)
+    return upgrades.find(session, names, pinning=pinning)
 
 
 def show(args: argparse.Namespace, found: Sequence[Upgrade], rows: Sequence[Upgrade]) -> None:

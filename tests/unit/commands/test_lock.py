@@ -237,6 +237,24 @@ def test_what_cannot_be_merged_is_said(
     assert said in ran.err
 
 
+def test_a_lock_of_one_machine_does_not_get_into_the_shared_one(branches: Branches) -> None:
+    user, before = branches.user, branches.lock.read_bytes()
+    name = f"{lockfile.ENGINE_PREFIX}docker.io/library/mine:dev linux/amd64"
+    image = f"sha256:{'0' * 64}"
+    for file in ("other/novita.local.lock", "renamed.lock"):
+        path = user.write(file, "")
+        path.unlink()
+        lockfile.update(path, lambda old: old.with_resolved({name: image}))
+
+        ran = user.run("lock", "--merge", file)
+
+        assert (ran.code, branches.lock.read_bytes()) == (3, before)
+        assert f"{file}:1:1: error: this lock is about one machine" in ran.err
+    merge = ("lock", "--merge", "other/novita.local.lock", "--output", "novita.local.lock")
+    assert user.run(*merge).code == 0
+    assert dict(lockfile.read(user.root / "novita.local.lock").resolved)[name] == image
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -323,7 +323,11 @@ def test_packages_are_put_together_anew_and_both_results_are_kept(
     monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
     tool = Tool(directory)
     user.write("novita.yaml", "version: 1\nname: x\nbase: {debian: bookworm}\n")
-    (first,) = (client := user).run("lock", "--upgrade", "--json").data["bases"]
+    ran = (client := user).run("outdated")
+    assert (ran.code, list(user.home.rglob("*.tar"))) == (0, [])
+    assert "not in the lock" not in ran.out
+    assert "the lock has none of these bases yet" in ran.err
+    (first,) = client.run("lock", "--upgrade", "--json").data["bases"]
     assert first["locked"] is None
     assert client.run("outdated", "--exit-code", "debian:bookworm").code == 0
     tool.does(WRITE.replace("a root", "a newer root"))
