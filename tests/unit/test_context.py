@@ -360,6 +360,9 @@ def test_devices_are_an_error(tree: Tree) -> None:
 def test_whiteouts_are_an_error(tree: Tree) -> None:
     assert "its name begins with `.wh.`" in complaint(tree("d/.wh.a"), "d")
     assert "its name begins with `.wh.`" in complaint(tree("d/.wh.a"), "d/.wh.a")
+    root = tree("below/.wh.d/kept")
+    (root / ".dockerignore").write_text("below/.wh.d\n!below/.wh.d/kept\n")
+    assert "`below/.wh.d` cannot be copied: its name begins with `.wh.`" in complaint(root, "below")
 
 
 def test_names_are_shown_without_control_characters(tree: Tree) -> None:

@@ -62,6 +62,13 @@ def forks(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: No
     return found
 
 
+def assert_ended(children: list[int]) -> None:
+    """Look whether processes have ended and been waited for; the tests have others, too."""
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
+
+
 def test_it_makes_no_difference_how_many_processes_read(
     clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,8 +86,7 @@ def test_it_makes_no_difference_how_many_processes_read(
     assert several.data["templates"] == alone.data["templates"]
     assert several.err == alone.err
     assert kept(clone) == kept_alone
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert_ended(started)
 
 
 def test_other_processes_that_die_are_not_missed(
@@ -126,9 +132,8 @@ def test_what_is_wrong_is_told_and_nobody_goes_on_reading(
     clone: User, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     cores(monkeypatch, 2)
-    forks(monkeypatch)
+    started = forks(monkeypatch)
 
     assert clone.run("build", *words).code in {3, 64}
 
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert_ended(started)

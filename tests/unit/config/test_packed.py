@@ -205,6 +205,8 @@ def test_places_are_found_by_name_in_what_was_kept(config: Path, tmp_path: Path)
     found = keep(config, NOTHING_SAID, tmp_path / "kept")
     again = packed.read(tmp_path / "kept", config, NOTHING_SAID)
     assert again is not None
+    assert "two" in again.templates
+    assert "nobody" not in again.templates
     template, known = again.templates["two"], found.templates["two"]
     assert template.places
     assert list(template.places.items()) == list(known.places.items())
