@@ -24,7 +24,6 @@ import sys
 from struct import Struct, error, unpack
 
 DIRECTORY = ".sandboxfile/fresh"
-SLACK_NS = 2_000_000_000
 TIMES = "\0"  # stands in what goes to standard output where the seconds of the run belong
 
 _COMMANDS = frozenset({"build", "plan"})

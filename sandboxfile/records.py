@@ -5,6 +5,7 @@ before it: what it did not look at stays as it was there.
 """
 
 import os
+import stat as filemode
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -15,7 +16,6 @@ from sandboxfile.statcache import SLACK_NS
 
 _KEPT = 16  # records, and
 _BYTES = 1 << 25  # what they may have together
-_DIRECTORY, _KIND = 0o040000, 0o170000
 _SIZE = MARK.size
 
 
@@ -264,7 +264,7 @@ class _Making:
         for path in dict.fromkeys(absent):
             above = os.path.dirname(path)  # noqa: PTH120
             known = found.get(above) or self._directory(above)
-            if known and MARK.unpack(known)[-1] & _KIND == _DIRECTORY:
+            if known and filemode.S_ISDIR(MARK.unpack(known)[-1]):
                 found[above] = known
             else:
                 self._absent[self._short(path)] = None
@@ -302,10 +302,10 @@ def _joined(texts: Iterable[str]) -> bytes:
 
 def _keep(directory: str, name: str, content: bytes) -> None:
     """Write a record, whole or not at all, and drop the oldest of too many. Raises OSError."""
-    if os.lstat(os.path.dirname(directory)).st_mode & _KIND != _DIRECTORY:  # noqa: PTH120
+    if not filemode.S_ISDIR(os.lstat(os.path.dirname(directory)).st_mode):  # noqa: PTH120
         return  # a link that was brought along
     stat = _stat(directory)
-    if stat is not None and stat.st_mode & _KIND != _DIRECTORY:
+    if stat is not None and not filemode.S_ISDIR(stat.st_mode):
         os.unlink(directory)  # noqa: PTH108 - of an older version, or brought along
         stat = None
     if stat is None:
