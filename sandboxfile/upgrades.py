@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from sandboxfile import app, planning, resolve, survey
 from sandboxfile.app import Session
@@ -49,16 +50,7 @@ def find(session: Session, words: Sequence[str], *, pinning: bool) -> tuple[Upgr
     asked = [base for base in known if not words or base.pin in wanted]
     resolver = Parts(session).resolver()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return tuple(
-            pool.map(
-                lambda base: (
-                    _asked(resolver, base)
-                    if pinning or base.locked is not None or isinstance(base.source, str)
-                    else Upgrade(base=base)
-                ),
-                asked,
-            )
-        )
+        return tuple(pool.map(partial(_asked, resolver, pinning=pinning), asked))
 
 
 def _meant(session: Session, known: Iterable[Base], word: str) -> Iterable[Base]:
@@ -84,7 +76,9 @@ def _is_named(base: Base, word: str) -> bool:
     return False
 
 
-def _asked(resolver: Resolver, base: Base) -> Upgrade:
+def _asked(resolver: Resolver, base: Base, *, pinning: bool) -> Upgrade:
+    if not (pinning or base.locked is not None or isinstance(base.source, str)):
+        return Upgrade(base=base)
     try:
         return Upgrade(base=base, pins=resolver.current(base))
     except Cancelled:
