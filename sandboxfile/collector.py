@@ -8,23 +8,31 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_OFTEN = 50_000  # objects made, until it looks: a run makes few that it cannot free by counting
+
 
 @contextmanager
 def paused() -> Iterator[None]:
     """Keep the collector from working inside the block, unless `resume` is called there."""
-    was_enabled = gc.isenabled()
+    was_enabled, usual = gc.isenabled(), gc.get_threshold()
     gc.disable()
     try:
         yield
     finally:
+        gc.set_threshold(*usual)
         if was_enabled:
             gc.enable()
 
 
 def resume() -> None:
-    """Let the collector work for the rest of a run that may take long, on what is new from here."""
+    """Let the collector work for the rest of a run that may take long, on what is new from here.
+
+    Seldom, as what is to come first is modules: at Python's own threshold it walks them a hundred
+    times while they are imported.
+    """
     if not gc.isenabled():
         gc.freeze()
+        gc.set_threshold(_OFTEN)
         gc.enable()
 
 

@@ -22,15 +22,17 @@ def test_the_collector_rests_inside_the_block_whatever_happens() -> None:
 
 
 def test_a_run_that_may_take_long_has_its_collector_back() -> None:
-    frozen = gc.get_freeze_count()
+    frozen, usual = gc.get_freeze_count(), gc.get_threshold()
     collector.resume()  # it works: nothing to do
     assert gc.get_freeze_count() == frozen
     with collector.paused():
         collector.resume()
         assert gc.isenabled()
         assert gc.get_freeze_count() > frozen
+        assert gc.get_threshold()[0] > usual[0], "it walks the modules again and again"
     gc.unfreeze()
     assert gc.isenabled()
+    assert gc.get_threshold() == usual
 
 
 def test_what_a_run_has_read_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
