@@ -1,15 +1,15 @@
 """Read what a template service answers as coming from a stranger; errors name the address."""
 
-import re
 from collections.abc import Mapping
 from typing import cast
 
 from sandboxfile.errors import Unreachable
 from sandboxfile.model import UUID
+from sandboxfile.patterns import regex
 from sandboxfile.redact import sanitise
 from sandboxfile.web import Reply, shown
 
-TEMPLATE_ID = re.compile(r"[a-z0-9]{1,64}")
+TEMPLATE_ID = regex(r"[a-z0-9]{1,64}")
 MAX_TEXT = 2048
 
 

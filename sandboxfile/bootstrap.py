@@ -21,6 +21,7 @@ from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError, Unrea
 from sandboxfile.events import Emit, Log, Notice, StepDone, StepStarted
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import BootstrapBase
+from sandboxfile.patterns import regex
 from sandboxfile.places import Problem
 from sandboxfile.process import Command, Outcome
 
@@ -134,12 +135,12 @@ def _arguments(base: BootstrapBase, mirror: str | None) -> tuple[str, ...]:
 
 _WORDS = (
     # One package of `include` is a name, with `=version` or `/suite`; never an option or a path.
-    ("include", re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?(?:[=/][A-Za-z0-9.+:~-]+)?")),
-    ("components", re.compile(r"[a-z0-9][a-z0-9/-]*")),
-    ("suite", re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")),
-    ("snapshot", re.compile(r"[0-9]{8}T[0-9]{6}Z")),
+    ("include", regex(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?(?:[=/][A-Za-z0-9.+:~-]+)?")),
+    ("components", regex(r"[a-z0-9][a-z0-9/-]*")),
+    ("suite", regex(r"[A-Za-z0-9][A-Za-z0-9._/-]*")),
+    ("snapshot", regex(r"[0-9]{8}T[0-9]{6}Z")),
 )
-_MIRROR = re.compile(r"(?:https?|file)://[^\s\[\]@]+")
+_MIRROR = regex(r"(?:https?|file)://[^\s\[\]@]+")
 
 
 def _address(base: BootstrapBase, operators: str | None) -> str | None:

@@ -13,7 +13,6 @@ where no checkout puts anything, by the image's id, which never comes to mean so
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,11 +25,12 @@ from sandboxfile.frozen import dataclass, field
 from sandboxfile.imageconfig import Documents
 from sandboxfile.model import DIGEST, ImageConfig
 from sandboxfile.once import Once
+from sandboxfile.patterns import regex
 from sandboxfile.reference import ImageReference
 from sandboxfile.registry import Registry
 
 OS_RELEASE = ("/usr/lib/os-release", "/etc/os-release")
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")  # Podman writes it without the algorithm
+_ID = regex(r"(?:sha256:)?([0-9a-f]{64})")  # Podman writes it without the algorithm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ host, `credsStore` one for all. Nothing here ever shows what it read, only where
 
 import base64
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from sandboxfile import process
 from sandboxfile.errors import ConfigError, NotAllowed, SandboxfileError
 from sandboxfile.model import TOKEN_USER, Login, Secret
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem
 
 HUB = "docker.io"
@@ -21,7 +21,7 @@ HUB_KEY = "https://index.docker.io/v1/"  # under which Docker keeps the login of
 HELPER_S = 10.0
 
 _ALIASES = {"index.docker.io": HUB, "registry-1.docker.io": HUB}
-_HELPER = re.compile(r"[A-Za-z0-9._-]+")
+_HELPER = regex(r"[A-Za-z0-9._-]+")
 _NOT_FOUND = "credentials not found"  # docker-credential-helpers: errCredentialsNotFoundMessage
 
 

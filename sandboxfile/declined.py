@@ -8,10 +8,11 @@ from urllib.parse import urljoin, urlsplit
 
 from sandboxfile import answers
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
+from sandboxfile.patterns import regex
 from sandboxfile.redact import sanitise
 from sandboxfile.web import REDIRECTS, Reply, shown
 
-_THING = re.compile(r"\b(template|tag|build|alias)\b", re.IGNORECASE)
+_THING = regex(r"\b(template|tag|build|alias)\b", re.IGNORECASE)
 
 
 class Answered(SandboxfileError):  # noqa: N818 - named for what it says

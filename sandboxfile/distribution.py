@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import ImageConfig
+from sandboxfile.patterns import regex
 from sandboxfile.reference import ImageReference
 
 DEBIAN = "Debian"
@@ -110,7 +111,7 @@ _REPOSITORIES: tuple[tuple[str, str], ...] = (
     (r"cgr\.dev/.+", "Wolfi"),
     (r"docker\.io/nixos/.+", "NixOS"),
 )
-_ALPINE_TAG = re.compile(r"(?:^|[-_.])alpine(?:$|[-_.\d])")
+_ALPINE_TAG = regex(r"(?:^|[-_.])alpine(?:$|[-_.\d])")
 
 
 def _of_name(image: str) -> Distribution | None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.frozen import dataclass
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position
 
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_DIRECTIVE = regex(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
 BLANKS = " \t\v\f\r\ufeff"
 
 
@@ -127,7 +128,7 @@ def words(line: Line, escape: str) -> list[Word]:
     return [Word(line, found.start(), found.end()) for found in re.finditer(word, line.text)]
 
 
-_HEREDOC = re.compile(r"\d*<<(-?)([^<]+)")
+_HEREDOC = regex(r"\d*<<(-?)([^<]+)")
 
 
 def heredocs(words: list[Word]) -> Iterator[tuple[str, bool]]:

@@ -5,12 +5,12 @@ for it, and so that no builder's own variables (proxies, with passwords in them)
 service's builder runs instead is `scripts.environment`, which writes the same bytes.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from posixpath import relpath
 
 from sandboxfile import scripts
 from sandboxfile.model import VARIABLE
+from sandboxfile.patterns import regex
 
 ROOT = "/etc"  # where the files are, and what is copied to
 DIRECTORY = "environment"  # in the context
@@ -18,7 +18,7 @@ PLAIN, PROFILE = (relpath(path, ROOT) for path in (scripts.ENVIRONMENT, scripts.
 # What Docker gives to commands of an image that sets no PATH (moby, `system.DefaultPathEnv`).
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_LEFT_OUT = re.compile(scripts.LEFT_OUT)
+_LEFT_OUT = regex(scripts.LEFT_OUT)
 
 
 def files(variables: Mapping[str, str]) -> Mapping[str, bytes]:

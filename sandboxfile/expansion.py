@@ -1,9 +1,10 @@
 """Variables in a Dockerfile's text, replaced by the rules of Docker (Dockerfile reference)."""
 
-import re
 from collections.abc import Callable
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#]")
+from sandboxfile.patterns import regex
+
+_NAME = regex(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#]")
 
 
 def expanded(text: str, value: Callable[[str], str | None], escape: str) -> str:

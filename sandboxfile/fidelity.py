@@ -23,6 +23,7 @@ from sandboxfile.model import (
     Template,
     TemplateBase,
 )
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position
 from sandboxfile.userdockerfile import UserDockerfile
 
@@ -267,7 +268,7 @@ _TOOLS: Mapping[str, tuple[str, str]] = {
     "curl": ("curl", "{url: URL}"),
     "wget": ("wget", "{url: URL}"),
 }
-_CALLED = re.compile(
+_CALLED = regex(
     r"(?:^|[|&;(!`]|\b(?:until|while|if|then|do|sudo)\s)\s*(" + "|".join(_TOOLS) + r")(?=\s|$)"
 )
 _PROVISIONED = frozenset({"curl"})  # by the service itself (docs/protocol.md, 3.10)

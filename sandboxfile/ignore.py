@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from sandboxfile.errors import ConfigError
 from sandboxfile.frozen import dataclass
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem, excerpt
 
 # Go's unicode.IsSpace; Python's own idea of white space is wider.
@@ -21,7 +22,7 @@ _SPACE = (
     "\u2028\u2029\u202f\u205f\u3000"
 )
 # The grammar of Go's filepath.Match; a character that is no UTF-8 may not stand in a class.
-_SYNTAX = re.compile(
+_SYNTAX = regex(
     # `[^]` is open: a `^` that comes first is never one of the characters of the class.
     r"(?:[^\\\[]|\\.|\[(?:\^|(?!\^))(?:(?:[^\\\]\-\udc80-\udcff]|\\[^\udc80-\udcff])"
     r"(?:-(?:[^\\\]\-\udc80-\udcff]|\\[^\udc80-\udcff]))?)+\])*",

@@ -5,7 +5,6 @@ The service looks at nothing of an image but its files and, in build steps, its 
 service by us: environment, user, working directory, and what it starts.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from posixpath import basename
@@ -13,16 +12,17 @@ from shlex import join
 
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import VARIABLE, Env, ImageConfig, Template
+from sandboxfile.patterns import regex
 
 # Each machine, shell or session has its own.
 SESSION = frozenset({"HOSTNAME", "HOME", "PWD", "OLDPWD", "SHLVL", "_", "TERM"})
 _TAKEN = frozenset({"ready", "start", "user", "workdir"})
 ROOT = frozenset({"", "root", "0"})
 
-_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_VERSION = re.compile(r"[-0-9.]+$")
+_USER = regex(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_VERSION = regex(r"[-0-9.]+$")
 # What an image runs when it is asked for nothing in particular: waiting for somebody to type.
-_INTERACTIVE = re.compile(
+_INTERACTIVE = regex(
     r"ash|bash|busybox|csh|dash|fish|ksh|mksh|pwsh|sh|tcsh|zsh|bun|clisp|"
     r"clojure|deno|elixir|erl|ghci|groovysh|guile|iex|ipython|irb|jjs|jshell|"
     r"julia|lua|luajit|node|nodejs|ocaml|perl|php|psysh|pypy|python|r|racket|"

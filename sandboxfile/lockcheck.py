@@ -7,13 +7,14 @@ from typing import Any
 from sandboxfile.entries import VERSION
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import DIGEST, NAME, TAG
+from sandboxfile.patterns import regex
 
-KEY = re.compile(r"sf[0-9]+:[0-9a-f]{64}")
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-IMAGE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]{0,511}")
-PART = re.compile(r"[0-9a-f]{8}")
-PART_NAME = re.compile(r"[a-z][a-z_]{0,31}")
-RESOLVED = re.compile(r"[!-~]+( [!-~]+)*")
+KEY = regex(r"sf[0-9]+:[0-9a-f]{64}")
+ID = regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+IMAGE = regex(r"[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]{0,511}")
+PART = regex(r"[0-9a-f]{8}")
+PART_NAME = regex(r"[a-z][a-z_]{0,31}")
+RESOLVED = regex(r"[!-~]+( [!-~]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockcheck import Complaint, complaints
 from sandboxfile.locktext import HEADER, quick, render, renewed
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem
 
 __all__ = [
@@ -142,7 +143,7 @@ def _shown(path: Path) -> str:
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
 
 
-_CONFLICT = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: .*)?$", re.MULTILINE)
+_CONFLICT = regex(r"^(?:<{7}|\|{7}|>{7})(?: .*)?$", re.MULTILINE)
 
 
 def _careful(text: str, file: str) -> Lock:

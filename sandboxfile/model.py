@@ -1,11 +1,11 @@
 """The nouns: what a `novita.yaml` means once read, merged and checked. Frozen, no I/O."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from sandboxfile.frozen import dataclass, field
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position
 
 PLATFORM = "linux/amd64"  # the service boots nothing else (docs/protocol.md, 3.10)
@@ -451,8 +451,8 @@ LEGACY_DOMAINS = frozenset(
     }
 )
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
-TAG = re.compile(r"[a-z0-9._-]{1,128}")
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # as shells can have it (POSIX, 2.5)
+NAME = regex(r"[a-z0-9][a-z0-9_-]{0,127}")
+TAG = regex(r"[a-z0-9._-]{1,128}")
+UUID = regex(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+DIGEST = regex(r"sha256:[0-9a-f]{64}")
+VARIABLE = regex(r"[A-Za-z_][A-Za-z0-9_]*")  # as shells can have it (POSIX, 2.5)

@@ -7,7 +7,6 @@ what it read, only of which kind it is and where it was found.
 
 import base64
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, assert_never
@@ -23,15 +22,16 @@ from sandboxfile.model import (
     RegistryCredentials,
     Secret,
 )
+from sandboxfile.patterns import regex
 
 Kind = Literal["registry", "aws", "gcp", "oci", "huawei"]
 
-_AWS = re.compile(
+_AWS = regex(
     r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.([a-z]{2}(?:-[a-z]+)+-[0-9])\.amazonaws\.com(?:\.cn)?"
 )
-_GCP = re.compile(r"(?:[a-z0-9-]+\.)?gcr\.io|[a-z0-9-]+-docker\.pkg\.dev")
-_OCI = re.compile(r"([a-z0-9-]+)\.ocir\.io|ocir\.([a-z0-9-]+)\.oci\.oraclecloud\.com")
-_HUAWEI = re.compile(r"swr\.([a-z]{2}(?:-[a-z0-9]+)+)\.myhuaweicloud\.com")
+_GCP = regex(r"(?:[a-z0-9-]+\.)?gcr\.io|[a-z0-9-]+-docker\.pkg\.dev")
+_OCI = regex(r"([a-z0-9-]+)\.ocir\.io|ocir\.([a-z0-9-]+)\.oci\.oraclecloud\.com")
+_HUAWEI = regex(r"swr\.([a-z]{2}(?:-[a-z0-9]+)+)\.myhuaweicloud\.com")
 _OCI_FIELDS = {
     "user": "OCI_CLI_USER",
     "tenancy": "OCI_CLI_TENANCY",

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from sandboxfile.model import Secret
+from sandboxfile.patterns import regex
 
 MIN_LENGTH = 6  # a shorter secret would blank out ordinary words
 MAX_LINE = 4096  # characters of one shown line
 MASK = "***"
 _SECRET = ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET")  # how names of secret variables end
 
-_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # SGR, by far the most common: dropped, not shown
-_UNSAFE = re.compile(
+_COLOURS = regex(r"\x1b\[[0-9;:]*m")  # SGR, by far the most common: dropped, not shown
+_UNSAFE = regex(
     "[\x00-\x08\x0a-\x1f\x7f-\x9f"  # C0 but the tab, DEL, C1
     "\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # unseen, bidi
     "\ud800-\udfff\ue000-\uf8ff\U000e0000-\U000e0fff\U000f0000-\U0010ffff]"  # private, tags

@@ -1,22 +1,22 @@
 """Image references (`host/repository:tag@digest`), read by the grammar of the container tools."""
 
-import re
 from dataclasses import replace
 
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import DIGEST
+from sandboxfile.patterns import regex
 
 DOCKER_HUB = "docker.io"
 DEFAULT_TAG = "latest"
 NAME_LIMIT = 255  # characters of registry and repository together
 
 _DOMAIN = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_HOST = re.compile(
+_HOST = regex(
     rf"(?:{_DOMAIN}(?:\.{_DOMAIN})*|\[(?P<ipv6>[0-9a-fA-F:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?"
 )
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+_COMPONENT = regex(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IDENTIFIER = regex(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from sandboxfile.credentials import HUB
 from sandboxfile.errors import NotAllowed, Unreachable
 from sandboxfile.loopback import is_loopback, leads_inside
 from sandboxfile.model import TOKEN_USER, Login
+from sandboxfile.patterns import regex
 from sandboxfile.reference import ImageReference
 from sandboxfile.registryanswers import (
     FORBIDDEN,
@@ -137,8 +138,8 @@ def _is_safe(realm: str, registry: str) -> bool:
     return parts.scheme == "https" and (is_ours or not leads_inside(host))
 
 
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)\s+")
-_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_SCHEME = regex(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)\s+")
+_PARAMETER = regex(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 def _challenges(header: str) -> Mapping[str, Mapping[str, str]]:

@@ -1,10 +1,10 @@
 """The shell scripts that carry out instructions, whoever runs them: POSIX sh, all of it quoted."""
 
-import re
 from collections.abc import Mapping
 from shlex import join, quote
 
 from sandboxfile.model import VARIABLE, Install, InstallProject, Manager
+from sandboxfile.patterns import regex
 
 
 def _script(*commands: str) -> str:
@@ -125,7 +125,7 @@ ENVIRONMENT = "/etc/environment"
 LEFT_OUT = "HOSTNAME|HOME|PWD|OLDPWD|SHLVL|_|TERM|SF_E[0-9]+|SOURCE_DATE_EPOCH"
 # bash complains about these at each login.
 READ_ONLY = "BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID"
-_READ_ONLY = re.compile(READ_ONLY)
+_READ_ONLY = regex(READ_ONLY)
 
 # Takes every variable from the environment of the shell that runs it, as `env -i` would, which some
 # images lack. Of values with newlines, what looks like a name is no variable, or is one to go too.

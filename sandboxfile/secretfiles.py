@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from sandboxfile.contents import Entry, Selection, shown
 from sandboxfile.ignore import Ignore
+from sandboxfile.patterns import regex
 from sandboxfile.places import Problem
 
 _HEAD = 8 << 10  # bytes that are looked at
@@ -19,7 +20,7 @@ _LISTED = 20
 # What is kept in version control on purpose: a form to fill in.
 _FORMS = r"\.(?:dist|defaults?|example|sample|schema|template|tpl)$"
 _BY_PATH = tuple(
-    (re.compile(rf"(?:^|/)(?:{pattern})$"), kind)
+    (regex(rf"(?:^|/)(?:{pattern})$"), kind)
     for pattern, kind in (
         (r"\.env(?:\.[^/]+)?|[^/]+\.env\.(?:local|production)|\.envrc", "an environment file"),
         (r"id_(?:rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk)", "a private key"),
@@ -34,7 +35,7 @@ _BY_PATH = tuple(
     )
 )
 _BY_CONTENT = tuple(
-    (re.compile(f"(?:^|/)(?:{path})$"), re.compile(content, re.MULTILINE), kind)
+    (regex(f"(?:^|/)(?:{path})$"), regex(content, re.MULTILINE), kind)
     for path, content, kind in (
         (r".*", rb"^[ \t]*-----BEGIN [A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)?-----", "a private key"),
         (r".*", rb"\APuTTY-User-Key-File-", "a private key"),

@@ -6,11 +6,11 @@ registry would have two of them build a template, or none.
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import Copy, Env, Install, InstallProject, Instruction, Run, Template
+from sandboxfile.patterns import regex
 from sandboxfile.plan import Decision
 from sandboxfile.survey import Survey
 
@@ -27,7 +27,7 @@ _INSTRUCTION_S: Mapping[type[Instruction], int] = {
     Copy: 1,
     Env: 0,
 }
-_FORM = re.compile(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})")
+_FORM = regex(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

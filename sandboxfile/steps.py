@@ -25,6 +25,7 @@ from sandboxfile.model import (
     Template,
     Workdir,
 )
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem
 
 Type = Literal["RUN", "COPY", "USER", "WORKDIR"]
@@ -35,10 +36,10 @@ USER, HOME = "user", "/home/user"
 _ARGUMENT_LIMIT = 131_071  # bytes of one argument of a program (Linux, MAX_ARG_STRLEN)
 _CHUNK = 32 << 10  # characters of values in one step, while there is more than one value
 # These are pasted as they are into scripts that run as root (docs/protocol.md, 3.6).
-_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_OWNER = re.compile(rf"(?:{_NAME.pattern}|[0-9]+)(?::(?:{_NAME.pattern}|[0-9]+))?")
-_PATH = re.compile(r"/[A-Za-z0-9._/@+ -]*")
-_MODE = re.compile(r"0?[0-7]{3,4}")
+_NAME = regex(r"[a-z_][a-z0-9_-]{0,31}")
+_OWNER = regex(rf"(?:{_NAME.pattern}|[0-9]+)(?::(?:{_NAME.pattern}|[0-9]+))?")
+_PATH = regex(r"/[A-Za-z0-9._/@+ -]*")
+_MODE = regex(r"0?[0-7]{3,4}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 import marshal
 import os
-import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +29,7 @@ from sandboxfile.model import (
     TemplateBase,
     Workspace,
 )
+from sandboxfile.patterns import regex
 from sandboxfile.pins import Identity
 from sandboxfile.places import Problem
 from sandboxfile.recall import Known, Recall, Seen
@@ -39,7 +39,7 @@ from sandboxfile.translation import Translation
 from sandboxfile.userdockerfile import UserDockerfile
 
 # A value on one line of YAML, from its first character: in quotes, or up to what ends it.
-_VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\s)#)*""")
+_VALUE = regex(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\s)#)*""")
 
 _MANY = 200  # files read, from which on a second process is worth its start, and
 _FEW = 4  # templates that have to be left for it

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import TAG, UUID
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem
 
-_REFERENCE = re.compile(r"\$(?:(\$)|\{([^{}]*)\}|)")
+_REFERENCE = regex(r"\$(?:(\$)|\{([^{}]*)\}|)")
 _KNOWN = ("git.sha", "key")
 _CONTENT = "sf-"
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from sandboxfile.events import Event, Sent, StepDone, StepStarted
 from sandboxfile.frozen import dataclass
 from sandboxfile.graph import Outcome
+from sandboxfile.patterns import regex
 
 # An instruction as BuildKit and the older builders number it; bases are no work of a build.
-_INSTRUCTION = re.compile(
-    r"(?:\[[^]]*\d+/\d+\]|(?:Step|STEP) \d+/\d+ ?:)(?! *FROM )", re.IGNORECASE
-)
+_INSTRUCTION = regex(r"(?:\[[^]]*\d+/\d+\]|(?:Step|STEP) \d+/\d+ ?:)(?! *FROM )", re.IGNORECASE)
 _LIMIT = 100_000  # parts: a run of a thousand templates has a tenth of that
 
 

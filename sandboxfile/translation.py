@@ -20,6 +20,7 @@ from sandboxfile import environment, expansion, inherit, scripts
 from sandboxfile.errors import ConfigError
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.model import Copy, DockerfileBase, Env, ImageConfig, Instruction, Run, Workdir
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem
 from sandboxfile.reference import ImageReference
 from sandboxfile.userdockerfile import Instruction as Written
@@ -42,8 +43,8 @@ _PROXIES = frozenset(
 )
 _FRONTENDS = frozenset({"docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream"})
 _PLATFORMS = frozenset({"linux/amd64", "linux/x86_64"})
-_FLAG = re.compile(r"--([a-z][a-z-]*)(?:=(\S*))?(?:\s+|$)")
-_CACHE = re.compile(r"(?:.*,)?type=cache(?:,.*)?")
+_FLAG = regex(r"--([a-z][a-z-]*)(?:=(\S*))?(?:\s+|$)")
+_CACHE = regex(r"(?:.*,)?type=cache(?:,.*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from sandboxfile.dockerfile import Need, StepName
 from sandboxfile.dockerfiletext import BLANKS, Line, Source, Word
 from sandboxfile.errors import SandboxfileError, Unsupported
 from sandboxfile.frozen import dataclass, field
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
 
@@ -23,7 +24,7 @@ _PLATFORM = {"PLATFORM": "linux/amd64", "OS": "linux", "ARCH": "amd64", "VARIANT
 _PREDEFINED = {
     f"{of}{name}": value for of in ("BUILD", "TARGET") for name, value in _PLATFORM.items()
 }
-_NUMBER = re.compile(r"[0-9]{1,9}")  # of a stage; other digits are none to a builder
+_NUMBER = regex(r"[0-9]{1,9}")  # of a stage; other digits are none to a builder
 _COUNTED = frozenset({"ADD", "COPY", "RUN", "WORKDIR"})
 
 

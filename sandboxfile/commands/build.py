@@ -28,10 +28,11 @@ from sandboxfile.events import Notice
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import Target
 from sandboxfile.opening import Opened, opened
+from sandboxfile.patterns import regex
 from sandboxfile.planning import Planned
 from sandboxfile.remembering import Held
 
-_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
+_DURATION = regex(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

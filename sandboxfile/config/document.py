@@ -1,11 +1,11 @@
 """A tree of values, each of which remembers where it was written; text as people are shown it."""
 
-import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from sandboxfile.errors import ConfigError
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem, excerpt
 
 LIMIT = 1 << 20  # bytes of one file
@@ -79,7 +79,7 @@ class Node(NamedTuple):
 
 # Nothing that a terminal obeys, a reader cannot see, or YAML takes for a line break; also in
 # comments, where it could make a reviewer see another text than we do (Trojan Source).
-INVISIBLE = re.compile(
+INVISIBLE = regex(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]|\r(?!\n)"
 )

@@ -1,14 +1,14 @@
 """What looks like a secret: found before it is built into an image, masked before it is shown."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 
 from sandboxfile.frozen import dataclass
+from sandboxfile.patterns import regex
 
 # Formats that issuers publish, so that a leaked key can be recognised.
-_KNOWN = re.compile(
+_KNOWN = regex(
     r"(?P<aws>\b(?:AKIA|ASIA)[0-9A-Z]{16}\b)"
     r"|(?P<github>\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,})"
     r"|(?P<gitlab>\bglpat-[A-Za-z0-9_-]{16,})"
@@ -35,19 +35,19 @@ _KINDS = {
     "jwt": "a JSON web token",
 }
 # A password from a shell variable (`$`) is not in the file.
-_USERINFO = re.compile(r"://([^\s/:@\"'$]*:[^\s/@\"'$]+)@")
+_USERINFO = regex(r"://([^\s/:@\"'$]*:[^\s/@\"'$]+)@")
 # What database drivers take besides URLs: `me:pw@tcp(host)/db`, `host=db user=me password=pw`.
-_DSN = re.compile(r"[^\s:@/\"'$]{0,64}:([^\s@\"'$]{1,200})@(?:tcp|udp|unix)\(")
-_PAIRS = re.compile(
+_DSN = regex(r"[^\s:@/\"'$]{0,64}:([^\s@\"'$]{1,200})@(?:tcp|udp|unix)\(")
+_PAIRS = regex(
     r"(?i)(?=.{0,999}\b(?:host|server|data source|dbname|database|user(?: id)?|uid) ?=)"
     r".{0,999}?\b(?:password|pwd) ?= ?([^\s;'\"$][^\s;]{0,200})"
 )
-_ASSIGNED = re.compile(r"(?:=|: ?|[Bb]earer )[\"']?([A-Za-z0-9+_-]{20,}={0,2})(?![A-Za-z0-9/.])")
-_WHOLE = re.compile(r"(?![./])[A-Za-z0-9+/_-]{20,}={0,2}")
+_ASSIGNED = regex(r"(?:=|: ?|[Bb]earer )[\"']?([A-Za-z0-9+_-]{20,}={0,2})(?![A-Za-z0-9/.])")
+_WHOLE = regex(r"(?![./])[A-Za-z0-9+/_-]{20,}={0,2}")
 # Only for masking: where a password or a random text may stand in a file that is otherwise wrong.
-_BARE = re.compile(r"[\w.+-]{1,64}:([^\s/@\"'$,{}]{1,200})@(?!sha256:)[\w.-]")
-_VALUE = re.compile(r"(?:=|: ?)[\"']?((?![./])[A-Za-z0-9+/_-]{20,}={0,2})")
-_NAMED = re.compile(
+_BARE = regex(r"[\w.+-]{1,64}:([^\s/@\"'$,{}]{1,200})@(?!sha256:)[\w.-]")
+_VALUE = regex(r"(?:=|: ?)[\"']?((?![./])[A-Za-z0-9+/_-]{20,}={0,2})")
+_NAMED = regex(
     r"(?i)\b\w*(?:password|passwd|token|secret|api_?key|credentials)[\"']?[:=] *([^\s,{}]+)"
 )
 _BITS = 4.0  # per character, over at least 20 characters: hexadecimal digests stay below

@@ -1,7 +1,6 @@
 """A container that only waits, to run commands in: what `run`, `shell` and snapshots need."""
 
 import json
-import re
 import struct
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from sandboxfile.engines.transport import Response
 from sandboxfile.engines.wire import Refused, Wire, segment
 from sandboxfile.errors import BuildFailed, SandboxfileError
 from sandboxfile.model import Resources
+from sandboxfile.patterns import regex
 from sandboxfile.process import LineSplitter
 
 MIB = 1024 * 1024
@@ -26,7 +26,7 @@ SETTLE_S = 10.0  # a start takes a tenth of a second
 OUTPUT_LIMIT = 1 << 20  # bytes of a command's output that are kept, the last ones
 # Newer engines refuse to start what older ones start, and end with this status, for a user who is
 # not there.
-_NOBODY = re.compile("unable to find (user|group) ")
+_NOBODY = regex("unable to find (user|group) ")
 NOT_RUN = 126
 STDERR, HEADER = 2, 8  # of a multiplexed stream: its number, its header's size
 # Works with every shell, reaps nothing (init does), and ends at once when told to.

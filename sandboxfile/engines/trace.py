@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from sandboxfile.errors import BuildFailed
 from sandboxfile.events import Emit, Log, StepDone, StepStarted, Stream
 from sandboxfile.frozen import dataclass, field
+from sandboxfile.patterns import regex
 from sandboxfile.process import LineSplitter
 
 TAIL = 20
@@ -261,22 +262,22 @@ class Narrator:
 
 # BuildKit's own errands: reading the Dockerfile, unpacking the context.
 INTERNAL = ("[internal]", "copy /context /")
-TEXT_STEP = re.compile(r"(?:Step|STEP) \d+/\d+ ?:")
-_CHATTER = re.compile(
+TEXT_STEP = regex(r"(?:Step|STEP) \d+/\d+ ?:")
+_CHATTER = regex(
     r" ---> |Removing intermediate container |Successfully (?:built|tagged) "
     # Podman's
     r"|--> |COMMIT |[0-9a-f]{64}$|\[Warning\] one or more build args were not consumed"
 )
-_EXIT = re.compile(r"(?:exit (?:code|status):? |returned a non-zero code: )(\d+)")
+_EXIT = regex(r"(?:exit (?:code|status):? |returned a non-zero code: )(\d+)")
 
 
-_WRAPPING = re.compile(
+_WRAPPING = regex(
     r"^(?:failed to solve(?: with frontend [\w.]+)?: |failed to create LLB definition: "
     r"|rpc error: code = \w+ desc = )+"
 )
 
 
-_EXEC = re.compile(r'(.*?\bRUN (?:--\S+ )*)\["/bin/sh", ?"-c", ?"(.*)"\]', re.DOTALL)
+_EXEC = regex(r'(.*?\bRUN (?:--\S+ )*)\["/bin/sh", ?"-c", ?"(.*)"\]', re.DOTALL)
 
 
 def as_written(step: str) -> str:

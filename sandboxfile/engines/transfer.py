@@ -13,10 +13,11 @@ from sandboxfile.errors import BuildFailed, NotAllowed, Unreachable
 from sandboxfile.events import Emit, Log, Notice, Sent
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import PLATFORM, TOKEN_USER, Login
+from sandboxfile.patterns import regex
 
 DELAYS_S = (1.0, 4.0, 10.0)
 
-_DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64}) size")
+_DIGEST = regex(r"digest: (sha256:[0-9a-f]{64}) size")
 # What engines say of failures, which differs by engine, image store and registry; each was seen.
 # Written as text: a run in which nothing fails compiles none of it.
 _DENIED = (

@@ -8,12 +8,13 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.declined import Busy, Failing, Rejected
 from sandboxfile.errors import Left, SandboxfileError, Unreachable, Unsupported
 from sandboxfile.events import Emit, Log, Notice
+from sandboxfile.patterns import regex
 from sandboxfile.service import PAGE, TemplateService
 from sandboxfile.targets.patience import Patience
 
 TAIL = 20
 # What a shell says of a program that is not there, or may not be run (POSIX, sh 2.8.2).
-_CANNOT_RUN = re.compile(r"not ready: exit status (12[67])\b\s*(.*)", re.IGNORECASE)
+_CANNOT_RUN = regex(r"not ready: exit status (12[67])\b\s*(.*)", re.IGNORECASE)
 _SAID = 200  # characters of it
 _TRIES = 2  # the start command may be about to install it
 RESUME = "run the same command again to pick it up where it is"

@@ -47,7 +47,7 @@ def names(directory: Path) -> list[str]:
 
 
 def pattern(regex: re.Pattern[str]) -> st.SearchStrategy[str]:
-    return st.from_regex(regex, fullmatch=True, alphabet=None)
+    return st.from_regex(re.compile(regex.pattern, regex.flags), fullmatch=True, alphabet=None)
 
 
 def split(path: Path) -> tuple[str, str]:
