@@ -4,7 +4,6 @@ Sections named here are those of `docs/protocol.md`; every answer is read as
 coming from a stranger: an ID that does not look like one never reaches a URL, a file or a terminal.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from urllib.parse import quote, urlsplit
@@ -17,13 +16,14 @@ from sandboxfile.frozen import dataclass
 from sandboxfile.listing import ListedTemplate, TemplateBuilds
 from sandboxfile.loopback import is_loopback, leads_inside
 from sandboxfile.model import UUID, Secret
+from sandboxfile.patterns import regex
 from sandboxfile.redact import sanitise
 from sandboxfile.triggers import Start, given
 from sandboxfile.web import Body, Reply, Retry, Web
 
 USER_AGENT = f"sandboxfile/{__version__}"
 GET_TIMEOUT_S = 60.0
-_FILES_HASH = re.compile(r"[0-9a-f]{64}")
+_FILES_HASH = regex(r"[0-9a-f]{64}")
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build
 POST_GRACE_S = 1.0  # how long a cancelled run waits for an answer that may hold IDs
 PAGE = 100
