@@ -15,15 +15,14 @@ def run() -> None:
         look = fresh.look(__version__, argv, environ)
         if look.said is not None and _is_written(*look.said, began):
             os._exit(0)  # nothing was opened: skip the interpreter's own tidying up
+        import signal
+        from contextlib import suppress
+
+        from sandboxfile import collector
+        from sandboxfile.main import main
     except KeyboardInterrupt:  # as the second stage ends then
         os.write(2, b"interrupted\n")
         os._exit(130)
-    import signal
-    from contextlib import suppress
-
-    from sandboxfile import collector
-    from sandboxfile.main import main
-
     # Who started us may ignore it, and the system then forgets how our children end (POSIX, wait).
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A stream that was closed when we were started is None.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TextIO
 
 from sandboxfile import __version__, collector, errors
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "schema": "print the JSON Schema of novita.yaml or of the lock",
     "clean": "remove caches and logs of this workspace",
 }
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no bug, wherever it happens
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}  # no bug, wherever it happens
 
 
 class Command(Protocol):
@@ -216,17 +216,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str], look: Look | None = No
     except SandboxfileError as error:
         return _fail(error, environ)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        _tell("interrupted\n")
         return errors.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody to tell (Python's own documentation,
         # `signal`, note on SIGPIPE).
-        _discard_output()
+        _discard(sys.stdout)
         return errors.FAILED
     except OSError as error:
         if error.errno not in _NO_ROOM:
             return _bug(error, environ)
-        _discard_output()
+        _discard(sys.stdout)
         return _fail(SandboxfileError(f"no more can be written: {error.strerror}"), environ)
     except Exception as error:  # noqa: BLE001 - the boundary: what is left is our own bug
         short = errors.shortage(error)
@@ -259,12 +259,21 @@ def _here() -> str:
         return ""
 
 
-def _discard_output() -> None:
-    """Let what is still buffered for standard output go nowhere."""
+def _discard(stream: TextIO) -> None:
+    """Let what is still buffered for a stream go nowhere."""
     with suppress(OSError):  # not a real file
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def _tell(text: str) -> None:
+    """Write to standard error; where that cannot be, the exit code has to say it alone."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
 
 
 def _change_directory(directory: str) -> None:
@@ -279,9 +288,10 @@ def _fail(error: SandboxfileError, environ: Mapping[str, str]) -> int:
     from sandboxfile.redact import Redactor, secrets_in
 
     redactor = Redactor(secrets_in(environ))
-    sys.stderr.write(error_text(error, redactor=redactor, ci=in_github(environ)) + "\n")
+    text = error_text(error, redactor=redactor, ci=in_github(environ)) + "\n"
     if isinstance(error, ConfigError) and len(error.problems) > 1:
-        sys.stderr.write(f"{len(error.problems)} problems\n")
+        text += f"{len(error.problems)} problems\n"
+    _tell(text)
     return error.exit_code
 
 
@@ -297,7 +307,7 @@ def _bug(error: Exception, environ: Mapping[str, str]) -> int:
         "w", prefix="sandboxfile-bug-", suffix=".txt", delete=False
     ) as file:
         file.write(f"sandboxfile {__version__}, Python {sys.version}\n\n{text}")
-    sys.stderr.write(
+    _tell(
         f"error: this is a bug in sandboxfile ({type(error).__name__}); "
         f"please report it with {file.name}\n"
     )

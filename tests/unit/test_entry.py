@@ -85,6 +85,22 @@ def test_an_interrupt_ends_the_first_stage_in_one_word(user: User, tmp_path: Pat
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
 
 
+def test_an_interrupt_while_the_second_stage_is_loaded_ends_in_one_word(
+    user: User, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'sandboxfile.main': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Loading())\n"
+    )
+
+    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+
+
 def test_what_the_first_stage_does_not_know_is_for_the_second(without_second_stage: User) -> None:
     ran = without_second_stage.command("build")
 

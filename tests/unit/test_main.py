@@ -320,6 +320,17 @@ def test_a_full_disk_is_told_and_is_no_bug(three: User, command: str) -> None:
     assert (code, said) == (1, "error: no more can be written: No space left on device\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize(("command", "code"), [("plan none", 64), ("--none", 64), ("show", 64)])
+def test_an_error_that_cannot_be_told_ends_with_its_code(
+    three: User, command: str, code: int
+) -> None:
+    script = f'exec "$@" {command} 2>/dev/full'
+    done = three.process(["/bin/sh", "-c", script, "sh", sys.executable, "-m", "sandboxfile"])
+
+    assert (done.returncode, done.stdout) == (code, "")
+
+
 @pytest.mark.parametrize("closed", ["1", "2"])
 def test_a_closed_stream_is_no_bug(three: User, closed: str) -> None:
     script = f'exec "$@" {closed}>&-'
