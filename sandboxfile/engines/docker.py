@@ -326,11 +326,13 @@ class DockerEngine:
 
     def _inspected(self, name: str) -> Mapping[str, Any] | None:
         try:
-            image: Mapping[str, Any] = self._ready().ask("GET", f"/images/{segment(name)}/json")
+            image: Any = self._ready().ask("GET", f"/images/{segment(name)}/json")
         except Refused as refused:
             if refused.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
+        if not isinstance(image, dict) or "Id" not in image:
+            raise self._wire.nonsense()
         return image
 
     def _confirmed(self, name: str) -> Mapping[str, Any]:

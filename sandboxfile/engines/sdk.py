@@ -13,7 +13,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import TimeoutError as Late
 
-from sandboxfile.engines.transport import PIECE, POOL, UNIX, Address, Body, Limits, Response
+from sandboxfile.engines.transport import PIECE, POOL, UNIX, Address, Body, Limits, Response, plain
 from sandboxfile.errors import Unreachable
 
 API = "1.41"  # given, it saves the SDK's own question for it: ours has a short time-out
@@ -107,8 +107,9 @@ class _Answer:
 def _plain() -> Iterator[None]:
     """Turn errors of the HTTP library into those of connections."""
     try:
-        yield
-    except Late as error:
-        raise TimeoutError(str(error)) from error
-    except HTTPError as error:
-        raise ConnectionError(str(error)) from error
+        with plain(HTTPError):
+            yield
+    except ConnectionError as error:
+        if isinstance(error.__cause__, Late):
+            raise TimeoutError(str(error.__cause__)) from error
+        raise

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from threading import Lock
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from sandboxfile import __version__
 from sandboxfile.frozen import dataclass
@@ -90,14 +90,23 @@ class UnixSocket:
     def send(
         self, method: str, target: str, *, headers: Mapping[str, str], body: Body, limits: Limits
     ) -> Response:
-        connection = self._taken()
         own = {"User-Agent": f"sandboxfile/{__version__}", **headers}
-        try:
-            response = connection.exchange(method, target, own, body, limits)
-        except BaseException:
-            connection.close()
-            raise
-        return _Answer(connection, response, self._keep)
+        while True:
+            connection = self._taken()
+            was_kept = connection.sock is not None
+            try:
+                response = connection.exchange(method, target, own, body, limits)
+            except ConnectionError:
+                connection.close()
+                # The engine may leave a connection that it kept at the moment we use it: what it
+                # cannot have begun, or what changes nothing, is asked anew (RFC 9110, 9.2.2).
+                if not was_kept or (connection.has_sent and method != "GET"):
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return _Answer(connection, response, self._keep)
 
     def close(self) -> None:
         with self._lock:
@@ -131,6 +140,11 @@ class _Connection(HTTPConnection):
     def __init__(self, path: str) -> None:
         super().__init__("localhost")
         self._path = path
+        self.has_sent = False  # anything of the request at hand
+
+    def send(self, data: Any) -> None:
+        super().send(data)
+        self.has_sent = True
 
     def connect(self) -> None:
         self.line = self.sock = socket.socket(socket.AF_UNIX)
@@ -148,13 +162,15 @@ class _Connection(HTTPConnection):
     ) -> HTTPResponse:
         """Send a request, and return the response once its head is there."""
         writing, reading = limits
+        self.has_sent = False
         self.timeout = writing
         if self.sock is not None:
             self.sock.settimeout(writing)
-        with _plain():
-            with suppress(BrokenPipeError):  # a refusal comes before everything was sent
-                self.request(method, target, body=body, headers=headers)
-            self.line.settimeout(reading)
+        # A refusal may come before everything was sent.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.request(method, target, body=body, headers=headers)
+        self.line.settimeout(reading)
+        with plain(HTTPException):
             return self.getresponse()
 
 
@@ -186,11 +202,11 @@ class _Answer:
             self._connection.close()
 
     def read(self, amount: int | None = None) -> bytes:
-        with _plain():
+        with plain(HTTPException):
             return self._response.read(amount)
 
     def pieces(self) -> Iterator[bytes]:
-        with _plain():
+        with plain(HTTPException):
             while piece := self._response.read1(PIECE):
                 yield piece
 
@@ -200,9 +216,12 @@ class _Answer:
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
-    """Turn what HTTP finds wrong with an answer into an error of the connection."""
+def plain(kind: type[Exception]) -> Iterator[None]:
+    """Turn what an HTTP library finds wrong with an answer into an error of the connection.
+
+    That are errors of its own `kind`, and those of lengths that are no lengths.
+    """
     try:
         yield
-    except HTTPException as error:
+    except (kind, ValueError, OverflowError) as error:
         raise ConnectionError(f"no whole answer: {error!r}") from error

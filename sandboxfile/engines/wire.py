@@ -54,11 +54,12 @@ class Wire:
         """Ask for the version, fast; calls are made in the engine's own API version after it."""
         answer: Message = self._ask("GET", "/version", timeout=PROBE_TIMEOUT)
         if not isinstance(answer, dict) or "ApiVersion" not in answer:
-            raise self._nonsense()
+            raise self.nonsense()
         self.version = f"/v{answer['ApiVersion']}"
         return answer
 
-    def _nonsense(self) -> Unreachable:
+    def nonsense(self) -> Unreachable:
+        """Return the error for an answer that no engine gives."""
         return Unreachable(
             f"what listens at `{self.address}` does not answer like a container engine",
             hint=f"it was named by {self.address.source}" if self.address.source else "",
@@ -97,8 +98,8 @@ class Wire:
             raise lost(self.address, error) from error
         try:
             return json.loads(said) if said else None
-        except ValueError as error:
-            raise self._nonsense() from error
+        except (ValueError, RecursionError) as error:
+            raise self.nonsense() from error
 
     @contextmanager
     def open(
@@ -161,7 +162,7 @@ class Wire:
     def _message(self, line: str) -> Message:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
             raise Unreachable(f"the engine at `{self.address}` broke off in mid-message")
@@ -199,7 +200,8 @@ def _guarded(body: Iterable[bytes], cancel: Cancel) -> Iterator[bytes]:
 
 
 def _check(response: Response) -> None:
-    if response.status < HTTPStatus.BAD_REQUEST:
+    # A container that runs is started with 304; any other redirect would be somebody else's answer.
+    if response.status < HTTPStatus.MULTIPLE_CHOICES or response.status == HTTPStatus.NOT_MODIFIED:
         return
     said = response.read()
     try:
@@ -208,6 +210,7 @@ def _check(response: Response) -> None:
         text = answer["message"] or answer["cause"]
     except (ValueError, KeyError, TypeError):
         text = said[:500].decode("utf-8", "replace").strip() or response.reason
+        text = text or f"HTTP {response.status}"
     raise Refused(response.status, str(text))
 
 

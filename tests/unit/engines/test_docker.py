@@ -664,6 +664,21 @@ def test_a_refused_call_says_the_engines_reason(
         engine.find("t:1")
 
 
+@pytest.mark.parametrize("body", [[], {"some": "API"}, b"", b"[" * 100_000])
+def test_an_answer_about_an_image_that_is_none_is_nobodys_bug(
+    fake: FakeEngine, engine: DockerEngine, body: object
+) -> None:
+    fake.answers["GET /images/t:1/json"] = Answer(body=body)
+    with pytest.raises(Unreachable, match="does not answer like a container engine"):
+        engine.find("t:1")
+
+
+def test_a_redirect_is_no_answer(fake: FakeEngine, engine: DockerEngine) -> None:
+    fake.answers["GET /images/t:1/json"] = Answer(status=307, body=b"")
+    with pytest.raises(SandboxfileError, match="the engine refused: Temporary Redirect"):
+        engine.find("t:1")
+
+
 def test_untag_passes_other_refusals_on(fake: FakeEngine, engine: DockerEngine) -> None:
     fake.answers["DELETE /images/t:1"] = Answer(status=409, body={"message": "in use"})
     with pytest.raises(SandboxfileError, match="in use"):

@@ -142,7 +142,48 @@ def test_pieces_come_as_they_are_sent(make: Make) -> None:
         assert list(pieces) == [b"two"]
 
 
-@pytest.mark.parametrize("rest", [b"", b"9\r\nhalf", b"nonsense\r\n"])
+def _leaving(requests: list[bytes]) -> Serve:
+    """Answer the first request of each connection, and hang up when the second one is there."""
+
+    def serve(connection: socket.socket) -> None:
+        requests.append(asked(connection)[:4])
+        connection.sendall(WHOLE)
+        requests.append(asked(connection)[:4])
+
+    return serve
+
+
+def test_what_changes_nothing_is_asked_anew_when_the_engine_leaves_a_kept_connection() -> None:
+    requests: list[bytes] = []
+    with tempfile.TemporaryDirectory(prefix="sf-", dir="/tmp") as directory:
+        server = Server(Path(directory), _leaving(requests))
+        transport = UnixSocket(str(server.path))
+        for _ in range(2):
+            with transport.send("GET", "/x", headers={}, body=None, limits=LIMITS) as response:
+                assert response.read() == b"hi"
+        assert requests == [b"GET "] * 3
+
+        with pytest.raises(OSError), sent(transport):  # noqa: PT011 - any of them
+            pass
+        assert requests.count(b"POST") == 1, "an engine may have begun what it was told to do"
+        transport.close()
+        server.close()
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 9" + b"9" * 30, b"Content-Length: 30"])
+def test_a_length_that_nothing_has_is_an_error_of_the_connection(make: Make, length: bytes) -> None:
+    def serve(connection: socket.socket) -> None:
+        asked(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\nhi")
+
+    _, transport = make(serve)
+    with sent(transport) as response, pytest.raises(OSError):  # noqa: PT011 - any of them
+        response.read()
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"9\r\nhalf", b"nonsense\r\n", b"-7\r\nx", b"f" * 20 + b"\r\nx"]
+)
 def test_an_answer_that_breaks_off_is_an_error_of_the_connection(make: Make, rest: bytes) -> None:
     def serve(connection: socket.socket) -> None:
         asked(connection)
