@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from sandboxfile import account, lockfile, reading, recall
-from sandboxfile.ahead import Ahead, Beside, is_possible
+from sandboxfile.ahead import Beside, is_possible
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import finding, names, packed
 from sandboxfile.config.given import Given
 from sandboxfile.config.names import Named, Names
+from sandboxfile.copied import Copies
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.frozen import dataclass, field
@@ -97,8 +98,8 @@ def lock_path(workspace: Workspace, target: Target) -> Path:
     return workspace.root / (LOCAL_LOCK if target.provider == "local" else LOCK)
 
 
-def digests(root: Path, ahead: Ahead | None = None) -> StatCache:
-    """Return the content hashes of files, what is read `ahead` too.
+def digests(root: Path, copies: Copies | None = None) -> StatCache:
+    """Return the content hashes of files, those read for `copies` too.
 
     A checkout that cannot be written keeps none.
     """
@@ -106,11 +107,11 @@ def digests(root: Path, ahead: Ahead | None = None) -> StatCache:
         state(root)
     else:
         check_own(root / STATE)
-    return StatCache.open(root / STATE / HASHES, root=root, ahead=ahead)
+    return StatCache.open(root / STATE / HASHES, root=root, helper=copies)
 
 
-def read_ahead(args: argparse.Namespace) -> Ahead | None:
-    """Begin to read what all templates copy, before they are known, where no hashes are kept."""
+def copies(args: argparse.Namespace) -> Copies | None:
+    """Begin to find what all templates copy, before they are known, where no hashes are kept."""
     try:
         path = finding.find(Path.cwd(), args.file)
         root = Path(os.path.abspath(path)).parent.resolve()  # noqa: PTH100 - keeps the last link
@@ -370,7 +371,7 @@ class Session:
     target: Target
     emit: Emit
     redactor: Redactor
-    ahead: Ahead | None = None
+    copies: Copies | None = None
     cancel: Cancel = field(default_factory=Cancel)
     _open: dict[str, object] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -414,7 +415,7 @@ class Session:
         return own, resolved
 
     def digests(self) -> StatCache:
-        return self.once("digests", lambda: digests(self.workspace.root, self.ahead))
+        return self.once("digests", lambda: digests(self.workspace.root, self.copies))
 
     def recall(self, resolved: Mapping[str, str]) -> Recall | None:
         """Return what is known of earlier surveys with the same bases, None where nothing can be.

@@ -2,7 +2,7 @@
 
 import os
 import stat as filemode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from sandboxfile import reading
@@ -197,21 +197,23 @@ class Gathered:
                 relative = above + text
                 dropped = judging and self._is_dropped(top.ignore, relative, name)
                 if found.is_dir(follow_symlinks=False):
-                    if not dropped or self._may_stay(top.ignore, relative, name):
-                        stack.append((path, f"{relative}/", f"{name}/"))
-                        self._add_found(found, path, name, waits=dropped)
-                elif not dropped:
-                    self._add_found(found, path, name)
+                    if dropped and not self._may_stay(top.ignore, relative, name):
+                        continue
+                    stack.append((path, f"{relative}/", f"{name}/"))
+                elif dropped:
+                    continue
+                self._add_found(found, path, name, waits=dropped)
         return top.rule if len(self._entries) == before else None
 
-    def listed(self, directory: str) -> Iterator["os.DirEntry[str]"]:
-        """Yield what is in a directory; unreadable ones are noted."""
+    def listed(self, directory: str) -> Iterable["os.DirEntry[str]"]:
+        """Return what is in a directory; unreadable ones are noted."""
         self._looked_at.add(directory)
         try:
             with os.scandir(directory) as found:
-                yield from found
+                return list(found)
         except OSError as error:
             self.unreadable(directory, error)
+            return ()
 
     def _is_dropped(self, ignore: Ignore, relative: str, name: str) -> bool:
         return ignore.excludes(relative) or self._names.excludes(name)
@@ -223,9 +225,7 @@ class Gathered:
             for patterns, path in ((ignore, relative), (self._names, name))
         )
 
-    def _add_found(
-        self, found: "os.DirEntry[str]", path: str, name: str, *, waits: bool = False
-    ) -> None:
+    def _add_found(self, found: "os.DirEntry[str]", path: str, name: str, *, waits: bool) -> None:
         try:
             stat = found.stat(follow_symlinks=False)
             entry = self._entry(path, name, stat)
@@ -236,7 +236,9 @@ class Gathered:
             if entry:
                 self._waiting[name] = entry
         elif entry:
-            self._add(entry)
+            other = self._entries.setdefault(name, entry)
+            if other is not entry or self._waiting:
+                self._add(entry)
 
     def _add(self, entry: Entry) -> None:
         """Take one thing, and the directories that lead to it and were left out themselves."""
@@ -265,17 +267,18 @@ class Gathered:
     def _entry(self, path: str, name: str, stat: os.stat_result) -> Entry | None:
         """Return the entry for one thing; None with a problem for what no image can have."""
         mode = stat.st_mode
+        kind = filemode.S_IFMT(mode)
         if _WHITEOUT in name and (name.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in name):
             what = "its name begins with `.wh.`, which deletes files in an image"
-        elif filemode.S_ISREG(mode):
+        elif kind == filemode.S_IFREG:
             return Entry(name, path, "file", stat, bool(mode & filemode.S_IXUSR))
-        elif filemode.S_ISDIR(mode):
+        elif kind == filemode.S_IFDIR:
             return Entry(name, path, "directory", stat)
-        elif filemode.S_ISLNK(mode):
+        elif kind == filemode.S_IFLNK:
             link = os.readlink(path)  # noqa: PTH115 - a Path would tidy the text up
             return Entry(name, path, "link", stat, link=utf8(link))
         else:
-            what = f"it is {_SPECIAL.get(filemode.S_IFMT(mode), 'special')}"
+            what = f"it is {_SPECIAL.get(kind, 'special')}"
         self.problem(
             f"`{self.shown(path)}` cannot be copied: {what}", "leave it out in `.dockerignore`"
         )

@@ -20,7 +20,7 @@ The template key covers the image key, and start, ready, resources and the pre-b
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from sandboxfile.contents import FileRecord, Manifest, Selection, shown
 from sandboxfile.errors import ConfigError
@@ -34,7 +34,6 @@ from sandboxfile.model import (
     Env,
     Install,
     InstallProject,
-    Instruction,
     Run,
     Template,
     Workdir,
@@ -48,6 +47,13 @@ FORMAT = "sf1"
 _LISTED = 20  # unreadable files named in one error
 
 Record = Mapping[str, object]  # what JSON can hold, without fractions; keys are text
+
+
+class Content(NamedTuple):
+    """What a copy brings, as it stands in a key: `files` is the canonical JSON of them all."""
+
+    files: str
+    single: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,11 @@ def _map(**texts: str) -> str:
     return f"{{{','.join(members)}}}"
 
 
+def _before(name: str, text: str, rest: str) -> str:
+    """Put a member first into the text of a map, all of whose names come after it."""
+    return f'{{"{name}":{text},{rest[1:]}'
+
+
 def _key(text: str) -> str:
     return f"{FORMAT}:{sha256(text.encode('ascii')).hexdigest()}"
 
@@ -106,13 +117,13 @@ def short(value: object) -> str:
     return digest(value)[4:12]
 
 
-def of(template: Template, *, base: Record, manifests: Mapping[int, Manifest]) -> Keys:
+def of(template: Template, *, base: Record, contents: Mapping[int, Content]) -> Keys:
     """Compute the keys of a template.
 
-    `base` is one of the records below; `manifests` has what each Copy and InstallProject brings,
+    `base` is one of the records below; `contents` has what each Copy and InstallProject brings,
     by its number among them, from 1.
     """
-    records = tuple((part, _text(each)) for part, each in _records(template, manifests))
+    records = tuple(_records(template, contents))
     written = _text(base)
     image_key = _key(
         _map(
@@ -177,18 +188,33 @@ def _grouped(template: Template, records: tuple[tuple[str, str], ...]) -> dict[s
     return {part: _list(texts) for part, texts in parts.items()}
 
 
-def _records(template: Template, manifests: Mapping[int, Manifest]) -> Iterator[tuple[str, Record]]:
-    """Yield each instruction as data, with the part of the template that it belongs to."""
+def _records(template: Template, contents: Mapping[int, Content]) -> Iterator[tuple[str, str]]:
+    """Yield each instruction as text, with the part of the template that it belongs to."""
     number = 0
     for instruction in template.instructions:
         if isinstance(instruction, Copy | InstallProject):
             number += 1
-            yield _record(instruction, manifests[number])
+            yield _with_files(instruction, contents[number])
         else:
-            yield _record(instruction, None)
+            part, record = _record(instruction)
+            yield part, _text(record)
 
 
-def _record(instruction: Instruction, content: Manifest | None) -> tuple[str, Record]:
+def _with_files(instruction: Copy | InstallProject, content: Content) -> tuple[str, str]:
+    if isinstance(instruction, Copy):
+        return "files", _map(copy=_copy(instruction, content))
+    project = _text(
+        {
+            "install": instruction.manager,
+            "files": instruction.files,
+            "locked": instruction.locked,
+            "to": instruction.to,
+        }
+    )
+    return "packages", _before("copy", _copy(instruction.copy, content), project)
+
+
+def _record(instruction: Env | Account | Install | Run | Workdir) -> tuple[str, Record]:
     match instruction:
         case Env(values=values):
             return "env", {"env": list(values.items())}
@@ -196,12 +222,6 @@ def _record(instruction: Instruction, content: Manifest | None) -> tuple[str, Re
             return "user", {"account": user}
         case Install(manager=manager, packages=packages):
             return "packages", {"install": manager, "packages": packages}
-        case InstallProject():
-            assert content is not None
-            return "packages", _project(instruction, content)
-        case Copy():
-            assert content is not None
-            return "files", {"copy": _copy(instruction, content)}
         case Run(command=command, user=user, secrets=secrets):
             return "run", {"run": command, "user": user, "secrets": secrets}
         case Workdir(path=path, owner=owner):
@@ -210,24 +230,9 @@ def _record(instruction: Instruction, content: Manifest | None) -> tuple[str, Re
             assert_never(instruction)
 
 
-def _project(project: InstallProject, content: Manifest) -> Record:
-    return {
-        "install": project.manager,
-        "copy": _copy(project.copy, content),
-        "files": project.files,
-        "locked": project.locked,
-        "to": project.to,
-    }
-
-
-def _copy(copy: Copy, content: Manifest) -> Record:
-    return {
-        "to": copy.to,
-        "owner": copy.owner,
-        "mode": copy.mode,
-        "single": content.single,
-        "files": _files(content),
-    }
+def _copy(copy: Copy, content: Content) -> str:
+    record = {"to": copy.to, "owner": copy.owner, "mode": copy.mode, "single": content.single}
+    return _before("files", content.files, _text(record))
 
 
 # --- content ---------------------------------------------------------------------------------
@@ -254,6 +259,11 @@ def manifest(selection: Selection, digests: Digests) -> Manifest:
         message = f"cannot read {', '.join(unreadable[:_LISTED])}{more}"
         raise ConfigError([Problem(selection.at, message)])
     return Manifest(files=tuple(files), single=selection.single)
+
+
+def content(found: Manifest) -> Content:
+    """Return the content of a selection as it stands in a key."""
+    return Content(_text(_files(found)), found.single)
 
 
 def _files(content: Manifest) -> list[list[object]]:

@@ -30,9 +30,9 @@ def opened(args: argparse.Namespace, *, reads_all: bool = False) -> Iterator[Ope
     block stops what works in other threads before anything is closed.
     """
     with ExitStack() as stack:
-        ahead = app.read_ahead(args) if reads_all else None
-        if ahead is not None:
-            stack.callback(ahead.close)
+        copies = app.copies(args) if reads_all else None
+        if copies is not None:
+            stack.callback(copies.close)
         workspace = app.workspace(args)
         target, why = app.target(args, workspace)
         show = Show(args, workspace)
@@ -42,7 +42,7 @@ def opened(args: argparse.Namespace, *, reads_all: bool = False) -> Iterator[Ope
             target=target,
             emit=show.emit,
             redactor=show.redactor,
-            ahead=ahead,
+            copies=copies,
         )
         stack.enter_context(interrupting(session.cancel))
         stack.callback(session.close)

@@ -276,6 +276,7 @@ def _survey(
         digests=session.digests(),
         builder=session.target.builder,
         recall=session.recall(resolved) if recalling else None,
+        copies=session.copies,
     )
 
 

@@ -16,42 +16,40 @@ import marshal
 import os
 import stat as filemode
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from sandboxfile import fresh, reading, writing
-from sandboxfile.fresh import MARK
+from sandboxfile import fresh, looks, reading, writing
 from sandboxfile.frozen import dataclass
 from sandboxfile.keys import Keys
+from sandboxfile.looks import Looked, Seen, Tops
 from sandboxfile.statcache import SLACK_NS
 
 _MAGIC = b"sfsurv1\n"
 _HEADER = struct.Struct("<8sI32s")  # magic, CRC-32 of the rest, the name it goes under
 
-Seen = tuple[str, bytes]  # a path, and the mark of its `lstat`
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a survey found of a template, and the `lstat` of what shows that it is still true.
-
-    `paths` are absolute, `marks` what is compared of their `lstat`; `absent` are the paths, looked
-    for, that are not there.
-    """
+    """What a survey found of a template below `top`, and what shows that it is still true."""
 
     keys: Keys
-    paths: tuple[str, ...]
-    marks: bytes
-    absent: frozenset[str]
+    looked: Looked
+    top: str
 
     @property
     def seen(self) -> Iterator[Seen]:
-        ends = range(MARK.size, len(self.marks) + 1, MARK.size)
-        return zip(self.paths, [self.marks[end - MARK.size : end] for end in ends], strict=True)
+        """The mark of what is there, by absolute path."""
+        return ((self.top + path, mark) for path, mark in looks.pairs(self.looked))
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """The paths (absolute) that were looked for and are not there."""
+        return frozenset([self.top + path for path in looks.split(self.looked.absent)])
 
 
 class _Kept(NamedTuple):
@@ -86,8 +84,7 @@ class Recall:
         self._file = file
         self._name = name
         self._since = since
-        self._top = _slashed(os.fspath(root))
-        self._tops = {self._top: None, _slashed(os.path.realpath(root)): None}
+        self._top = Tops(os.fspath(root)).first
         self._kept = _load(file, name)
         self._changed = False
         self._inodes: dict[str, int] = {}
@@ -98,25 +95,24 @@ class Recall:
         kept = self._kept.get(template)
         if kept is None or kept.parent != parent:
             return None
-        known = self._known(kept)
+        paths = [self._top + path for path in looks.split(kept.paths)]
         try:
-            marks = b"".join(map(fresh.mark, map(os.lstat, known.paths)))
+            marks = b"".join(map(fresh.mark, map(os.lstat, paths)))
         except (OSError, struct.error):
             return None
-        return known if marks == kept.marks and self._leads(kept) else None
+        return self._known(kept) if marks == kept.marks and self._leads(kept) else None
 
     def _known(self, kept: _Kept) -> Known:
         return Known(
             keys=Keys(image_key=kept.image_key, template_key=kept.template_key, parts=kept.parts),
-            paths=tuple([self._top + path for path in _split(kept.paths)]),
-            marks=kept.marks,
-            absent=frozenset([self._top + path for path in _split(kept.absent)]),
+            looked=Looked(paths=kept.paths, marks=kept.marks, absent=kept.absent),
+            top=self._top,
         )
 
     def _leads(self, kept: _Kept) -> bool:
         """Say whether the ways are the same, and what was not there is not there."""
         same_ways = all(self._inode(way) == inode for way, inode in kept.ways)
-        return same_ways and all(map(self._is_absent, _split(kept.absent)))
+        return same_ways and all(map(self._is_absent, looks.split(kept.absent)))
 
     def _inode(self, way: str) -> int:
         """Return the inode of a directory, 0 for what is none; each is looked at once."""
@@ -129,35 +125,24 @@ class Recall:
             self._absent[path] = not os.path.lexists(self._top + path)
         return self._absent[path]
 
-    def add(
-        self,
-        template: str,
-        keys: Keys,
-        *,
-        parent: str,
-        seen: Iterable[Seen],
-        looked_at: Iterable[str],
-    ) -> Known | None:
+    def add(self, template: str, keys: Keys, *, parent: str, looked: Looked) -> Known | None:
         """Take what was found of a template, if it can be trusted; else nothing is known of it.
 
-        `seen` has the mark of what was read, from before it was; `looked_at` are other paths,
-        there or not. All are absolute. Returns what is known from now on.
+        Returns what is known from now on.
         """
         self._changed = self._kept.pop(template, None) is not None or self._changed
-        with suppress(OSError, ValueError, struct.error):  # a file of the year 2300 has no mark
-            found, absent = self._looked_at(seen, looked_at)
-            marks = b"".join(found.values())
-            if fresh.newest(marks) + SLACK_NS > self._since:
-                return None
+        if fresh.newest(looked.marks) + SLACK_NS > self._since:
+            return None
+        with suppress(ValueError):
             self._kept[template] = kept = _Kept(
                 parent=parent,
                 image_key=keys.image_key,
                 template_key=keys.template_key,
                 parts=dict(keys.parts),
-                paths=_joined(found),
-                marks=marks,
-                absent=_joined(absent),
-                ways=self._ways([*found, *absent], found),
+                paths=looked.paths,
+                marks=looked.marks,
+                absent=looked.absent,
+                ways=self._ways(looked.above),
             )
             self._changed = True
             return self._known(kept)
@@ -180,50 +165,19 @@ class Recall:
         self._changed = True
         return self._known(kept)
 
-    def _looked_at(
-        self, seen: Iterable[Seen], looked_at: Iterable[str]
-    ) -> tuple[dict[str, bytes], list[str]]:
-        """Return the mark of what is there, by its path from the root, and what is not there.
-
-        Raises ValueError for a path that is outside.
-        """
-        found = {self._below(path): mark for path, mark in seen}
-        absent = []
-        for each in looked_at:
-            path = self._below(each)
-            if path not in found:
-                try:
-                    found[path] = fresh.mark(os.lstat(each))
-                except FileNotFoundError:
-                    absent.append(path)
-        return found, absent
-
-    def _below(self, path: str) -> str:
-        if path.startswith(self._top):  # nearly all
-            return path[len(self._top) :]
-        for top in self._tops:
-            if path.startswith(top):
-                return path[len(top) :]
-            if f"{path}/" == top:
-                return "."
-        raise ValueError(path)
-
-    def _ways(
-        self, paths: Iterable[str], found: Mapping[str, bytes]
-    ) -> tuple[tuple[str, int], ...]:
-        """Return all directories above the paths, with their inodes.
+    def _ways(self, above: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+        """Return directories and all that lead to them, with their inodes.
 
         Raises ValueError for one that is a link: it may lead elsewhere without a change here.
         """
         ways: dict[str, int] = {}
-        for path in {path.rpartition("/")[0] for path in paths}:
-            way = path
+        for way in above:
             while way and way not in ways:
                 ways[way] = inode = self._inode(way)
                 if not inode:
                     raise ValueError(way)
-                way = way.rpartition("/")[0]
-        return tuple((way, inode) for way, inode in ways.items() if way not in found)
+                way = way.rpartition("/")[0]  # noqa: PLW2901 - upwards
+        return tuple(ways.items())
 
     def save(self) -> None:
         """Write what is known, atomically; what cannot be written is left as it was."""
@@ -246,18 +200,6 @@ def _load(file: Path, name: bytes) -> dict[str, _Kept]:
         return {template: _Kept(*each) for template, each in kept.items()}
     except (OSError, ValueError, TypeError, EOFError, AttributeError, struct.error):
         return {}
-
-
-def _slashed(path: str) -> str:
-    return path.rstrip("/") + "/"
-
-
-def _joined(paths: Iterable[str]) -> bytes:
-    return os.fsencode("\0".join(paths))
-
-
-def _split(paths: bytes) -> list[str]:
-    return os.fsdecode(paths).split("\0") if paths else []
 
 
 def _directory(path: str) -> int:

@@ -11,7 +11,6 @@ index was written, which is later and so trusts more. Within one run, what was r
 stands: the run sees each file as of one moment, and the archive writer compares what it sends.
 """
 
-import marshal
 import os
 import stat as filemode
 import struct
@@ -21,11 +20,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from sandboxfile import reading, writing
-from sandboxfile.ahead import Ahead
 from sandboxfile.errors import SandboxfileError
 
 SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
@@ -39,7 +37,22 @@ _ATTEMPTS = 3
 _UNSIGNED = (1 << 64) - 1
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-Noted = tuple[str, bytes, bytes, bool]  # name, signature, hash, and whether later runs may trust it
+
+class Hashes(NamedTuple):
+    """Signatures with hashes of files, by name; those of `young` ones are for this run alone."""
+
+    old: dict[str, bytes]
+    young: dict[str, bytes]
+
+
+class Helper(Protocol):
+    """Another process that reads files of the same workspace, in the same run."""
+
+    def hashes(self) -> Iterable[Hashes]:
+        """Return what it has read since the last time, without waiting."""
+
+    def close(self) -> None:
+        """End it. May be called again."""
 
 
 class Digests(Protocol):
@@ -71,17 +84,18 @@ class StatCache:
     """The cache of one workspace, in one file; safe to use from several threads."""
 
     def __init__(
-        self, path: Path, root: Path, clock: Callable[[], int], ahead: Ahead | None
+        self, path: Path, root: Path, clock: Callable[[], int], helper: Helper | None
     ) -> None:
         self._path = path
         self._root = os.fspath(root).rstrip("/") + "/"
         self._clock = clock
-        self._ahead = ahead
+        self._helper = helper
         self._lock = threading.Lock()
         self._kept = _load(path)
         self._used: dict[str, bytes] = {}
-        self._seen: dict[tuple[str, bytes], bytes] = {}
-        self._noted: list[Noted] | None = None
+        self._seen: dict[str, bytes] = {}
+        self._noted: Hashes | None = None
+        self._count = 0
 
     @classmethod
     def open(
@@ -90,14 +104,14 @@ class StatCache:
         *,
         root: Path,
         clock: Callable[[], int] | None = None,
-        ahead: Ahead | None = None,
+        helper: Helper | None = None,
     ) -> "StatCache":
         """Read the cache at `path`; keys are paths relative to the workspace `root`.
 
         `clock` tells the time in nanoseconds since the epoch, as the file system stamps files
-        (default: the system's). `ahead` answers what it has read here, each time as `told`.
+        (default: the system's). What `helper` has read is not read here.
         """
-        return cls(path, root, clock or time.time_ns, ahead)
+        return cls(path, root, clock or time.time_ns, helper)
 
     def digest(self, path: str, stat: os.stat_result) -> str:
         """Return the SHA-256 (hex) of a file's content; see `Digests`."""
@@ -111,59 +125,54 @@ class StatCache:
             content = self._learned(name, mark) or self._read(name, path, stat, mark)
         if self._noted is not None:
             is_kept = self._used.get(name, b"")[: _STAT.size] == mark
-            self._noted.append((name, mark, content, is_kept))
+            (self._noted.old if is_kept else self._noted.young)[name] = mark + content
         return content.hex()
 
     def _learned(self, name: str, mark: bytes) -> bytes | None:
-        """Return the hash of what was read in this run, here or ahead."""
-        if self._ahead is not None and (name, mark) not in self._seen:
-            with self._lock:
-                for told in self._ahead.answered():
-                    self._learn(marshal.loads(told))  # of our own process  # noqa: S302
-        return self._seen.get((name, mark))
+        """Return the hash of what was read in this run, here or elsewhere."""
+        known = self._seen.get(name, b"")
+        if self._helper is not None and known[: _STAT.size] != mark:
+            for told in self._helper.hashes():
+                self.learn(told)
+            known = self._seen.get(name, b"")
+        return known[_STAT.size :] if known[: _STAT.size] == mark else None
 
     def _read(self, name: str, path: str, stat: os.stat_result, mark: bytes) -> bytes:
         now = self._clock()
-        found, content, own = _read_as(path, stat, mark) or _read(path)
+        content, found, own = _read_as(path, stat), stat, mark
+        if content is None:
+            found, content, own = _read(path)
         with self._lock:
-            self._seen[name, mark] = content
+            self._count += 1
+            self._seen[name] = mark + content
             if _is_old(found, now):
                 self._used[name] = own + content
             else:
                 self._used.pop(name, None)
         return content
 
-    @property
-    def is_read_ahead(self) -> bool:
-        """Say whether another process reads files before they are asked for here."""
-        return self._ahead is not None
-
     def alone(self) -> None:
         """Read without help from here on: what is not read by now was not needed."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.close()
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            helper.close()
 
     @property
     def count(self) -> int:
-        """How many files were read in this run."""
-        return len(self._seen)
+        """How many files were read in this process."""
+        return self._count
 
-    def noted(self) -> list[Noted]:
+    def noted(self) -> Hashes:
         """Return what was asked for since the last call; the first one begins to take notes."""
-        found, self._noted = self._noted or [], []
+        found, self._noted = self._noted or Hashes({}, {}), Hashes({}, {})
         return found
 
-    def learn(self, noted: Iterable[Noted]) -> None:
+    def learn(self, told: Hashes) -> None:
         """Take what another process of this run was told here."""
         with self._lock:
-            self._learn(noted)
-
-    def _learn(self, noted: Iterable[Noted]) -> None:
-        for name, mark, content, is_kept in noted:
-            self._seen.setdefault((name, mark), content)
-            if is_kept:
-                self._used[name] = mark + content
+            self._used |= told.old
+            for name, record in (*told.old.items(), *told.young.items()):
+                self._seen.setdefault(name, record)
 
     def save(self, *, whole: bool = False) -> None:
         """Write the cache, atomically; a cache that cannot be written is left as it was.
@@ -176,26 +185,6 @@ class StatCache:
             with suppress(OSError):
                 _store(self._path, records)
                 self._kept = records
-
-
-def told(
-    files: Iterable[tuple[str, os.stat_result]],
-    root: Path,
-    clock: Callable[[], int] | None = None,
-) -> bytes:
-    """Read files, each with its lstat, for a cache of this workspace in another process.
-
-    What cannot be read, or is another file by then, is left to whoever asks for it.
-    """
-    below = len(os.fspath(root).rstrip("/")) + 1
-    clock = clock or time.time_ns
-    found: list[Noted] = []
-    for path, stat in files:
-        now, mark = clock(), signature(stat)
-        with suppress(OSError):
-            if read := _read_as(path, stat, mark):
-                found.append((path[below:], mark, read[1], _is_old(stat, now)))
-    return marshal.dumps(found)
 
 
 def _is_old(stat: os.stat_result, now: int) -> bool:
@@ -222,10 +211,8 @@ def read(path: str) -> tuple[os.stat_result, bytes]:
     return found, content
 
 
-def _read_as(
-    path: str, stat: os.stat_result, mark: bytes
-) -> tuple[os.stat_result, bytes, bytes] | None:
-    """Return what `_read` does if the file is still as its `lstat` said before, which has `mark`.
+def _read_as(path: str, stat: os.stat_result) -> bytes | None:
+    """Return the SHA-256 of a file if it is as its `lstat` said before, and is so afterwards.
 
     Nearly all are: the stat from before the reading is at hand, and only the one after is asked.
     """
@@ -234,10 +221,16 @@ def _read_as(
     descriptor = os.open(path, _READING)
     try:
         content = _hash(descriptor, stat.st_size)
-        same = content and signature(os.fstat(descriptor)) == mark
+        after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    return (stat, content, mark) if content and same else None
+    is_same = (
+        after.st_mtime_ns == stat.st_mtime_ns
+        and after.st_ctime_ns == stat.st_ctime_ns
+        and after.st_ino == stat.st_ino
+        and after.st_size == stat.st_size
+    )
+    return content if is_same else None
 
 
 def _read(path: str) -> tuple[os.stat_result, bytes, bytes]:

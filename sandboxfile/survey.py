@@ -11,15 +11,17 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandboxfile import inherit, keys, pins, reading, taking
+from sandboxfile import dockerfile, inherit, keys, looks, pins, reading, taking
 from sandboxfile.ahead import Ahead, is_possible
 from sandboxfile.config.document import complaint
 from sandboxfile.contents import Entry, Manifest, Selection
+from sandboxfile.copied import Copied, Copies
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.fresh import mark
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.gathering import Ground
-from sandboxfile.keys import Keys
+from sandboxfile.keys import Content, Keys
+from sandboxfile.looks import Looked, Seen, Tops
 from sandboxfile.model import (
     Builder,
     DockerfileBase,
@@ -32,8 +34,8 @@ from sandboxfile.model import (
 from sandboxfile.patterns import regex
 from sandboxfile.pins import Identity
 from sandboxfile.places import Problem
-from sandboxfile.recall import Known, Recall, Seen
-from sandboxfile.statcache import Digests, Noted, StatCache
+from sandboxfile.recall import Known, Recall
+from sandboxfile.statcache import Digests, Hashes, StatCache
 from sandboxfile.taking import Taken
 from sandboxfile.translation import Translation
 from sandboxfile.userdockerfile import UserDockerfile
@@ -183,12 +185,13 @@ def survey(
     digests: Digests,
     builder: Builder = "docker",
     recall: Recall | None = None,
+    copies: Copies | None = None,
 ) -> Survey:
     """Find the files of every template and compute its keys, for a target with this builder.
 
     What `recall` has of this workspace, for the same `resolved` and builder, is not looked for
-    again, and what is found anew is added to it. Raises ConfigError with the problems of all
-    templates at once.
+    again, and what is found anew is added to it. What `copies` are told of is not looked for here
+    either. Raises ConfigError with the problems of all templates at once.
     """
     surveyor = _Surveyor(
         workspace=workspace,
@@ -197,6 +200,8 @@ def survey(
         digests=digests,
         builder=builder,
         recall=recall,
+        copies=copies,
+        tops=Tops(os.fspath(workspace.root)),
     )
     surveyor.all(ordered(workspace, names))
     if surveyor.problems:
@@ -228,8 +233,8 @@ def _text(file: str, workspace: Workspace) -> str | None:
 class _Told(NamedTuple):
     """What one process tells another of a template that it has surveyed, in plain data.
 
-    What is in `kept`, which `Recall` understands, is nowhere else; without it `paths`, `marks` and
-    `absent` are those of a `Known`. `noted` are the hashes of files that it needed.
+    What is in `kept`, which `Recall` understands, is nowhere else; without it there is `looked`.
+    `hashes` are of the files that it needed.
     """
 
     name: str
@@ -238,44 +243,15 @@ class _Told(NamedTuple):
     template_key: str
     parts: dict[str, str]
     kept: tuple[Any, ...] | None
-    noted: list[Noted]
-    paths: tuple[str, ...] = ()
-    marks: bytes = b""
-    absent: tuple[str, ...] = ()
+    looked: tuple[Any, ...]
+    hashes: tuple[Any, ...]
 
-    @property
-    def known(self) -> Known:
+    def known(self, top: str) -> Known:
         return Known(
             keys=Keys(image_key=self.image_key, template_key=self.template_key, parts=self.parts),
-            paths=self.paths,
-            marks=self.marks,
-            absent=frozenset(self.absent),
+            looked=Looked(*self.looked),
+            top=top,
         )
-
-
-def _told(
-    made: Surveyed,
-    keys: Keys,
-    parent: str,
-    kept: tuple[Any, ...] | None,
-    noted: list[Noted],
-) -> bytes:
-    """Return what is told of a template. Raises struct.error for a file of the year 2300."""
-    told = _Told(
-        name=made.template.name,
-        parent=parent,
-        image_key=keys.image_key,
-        template_key=keys.template_key,
-        parts=dict(keys.parts),
-        kept=kept,
-        noted=noted,
-    )
-    if kept is None:
-        seen = dict(made.seen)
-        told = told._replace(
-            paths=tuple(seen), marks=b"".join(seen.values()), absent=tuple(made.looked_at)
-        )
-    return marshal.dumps(tuple(told))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -288,6 +264,8 @@ class _Surveyor:
     digests: Digests
     builder: Builder
     recall: Recall | None
+    copies: Copies | None
+    tops: Tops
     done: dict[str, Surveyed] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     told: dict[str, _Told] = field(default_factory=dict)
@@ -296,12 +274,11 @@ class _Surveyor:
         """Survey all; where much has to be read, with a second process that begins at the end."""
         second: Ahead | None = None
         is_alone = not isinstance(self.digests, StatCache) or not is_possible()
-        enough = self._count + (0 if self._is_read_ahead else _MANY)
         try:
             for number, name in enumerate(names):
                 if second is not None:
                     self.listen(second)
-                elif not is_alone and self._count >= enough and len(names) - number > _FEW:
+                elif not is_alone and self._is_much and len(names) - number > _FEW:
                     is_alone = True
                     with suppress(OSError):  # there may be too many processes
                         second = Ahead(self.backwards(names[number:]))
@@ -313,13 +290,10 @@ class _Surveyor:
                 self.digests.alone()
 
     @property
-    def _is_read_ahead(self) -> bool:
-        """Say whether so much has to be read that this began before the survey."""
-        return isinstance(self.digests, StatCache) and self.digests.is_read_ahead
-
-    @property
-    def _count(self) -> int:
-        return self.digests.count if isinstance(self.digests, StatCache) else 0
+    def _is_much(self) -> bool:
+        """Say whether much was read here, and there is no second process that does."""
+        is_helped = self.copies is not None and not self.copies.is_done
+        return isinstance(self.digests, StatCache) and self.digests.count >= _MANY and not is_helped
 
     def one(self, name: str) -> None:
         """Survey one template, or note its problems."""
@@ -334,13 +308,13 @@ class _Surveyor:
             self.problems.extend(error.problems)
 
     def _surveyed(self, template: Template) -> Surveyed:
-        base = template.base
+        above = self._above(template)
         take = partial(
             taking.take,
             self.workspace,
             self.ground,
             template,
-            self.done[base.template].template if isinstance(base, TemplateBase) else None,
+            above,
             digests=self.digests,
             builder=self.builder,
         )
@@ -353,26 +327,76 @@ class _Surveyor:
             return Surveyed(
                 template=template, keys=known.keys, take=later, known=known, recalled=not told
             )
+        copied = self._copied(template)
+        if copied is not None:
+            taking.check(template, above, self.builder)
+            return self._of_copied(template, parent, copied, take)
         taken = take()
-        found, missing = identify(taken)
+        found, missing = identify(taken, _contents(taken))
         made = Surveyed(template=template, keys=found, take=lambda: taken, unresolved=missing)
-        if self.recall and found and parent:
-            known = self.recall.add(
-                name, found, parent=parent, seen=made.seen, looked_at=made.looked_at
-            )
-            return replace(made, known=known)
-        return made
+        known = self._kept(made, parent)
+        return replace(made, known=known) if known else made
+
+    def _kept(self, made: Surveyed, parent: str) -> Known | None:
+        """Keep what was found for later runs, if that can be; return it then."""
+        if self.recall is None or made.keys is None or not parent:
+            return None
+        with suppress(OSError, ValueError, struct.error):  # a file of the year 2300 has no mark
+            looked = looks.of(made.seen, made.looked_at, self.tops)
+            return self.recall.add(made.template.name, made.keys, parent=parent, looked=looked)
+        return None
+
+    def _copied(self, template: Template) -> Mapping[int, Copied] | None:
+        """Return what the second process has told of all that a template takes."""
+        if self.copies is None or isinstance(template.base, DockerfileBase):
+            return None
+        if any(isinstance(each, InstallProject) for each in template.instructions):
+            return None  # it looks for lock files, too
+        assert isinstance(self.digests, StatCache)
+        for hashes in self.copies.hashes():
+            self.digests.learn(hashes)
+        found = {}
+        for number, copy in dockerfile.copies(template):
+            told = self.copies.find(copy, self.ground)
+            if told is None:
+                return None
+            found[number] = told
+        return found
+
+    def _of_copied(
+        self,
+        template: Template,
+        parent: str,
+        copied: Mapping[int, Copied],
+        take: Callable[[], Taken],
+    ) -> Surveyed:
+        """Survey a template that takes nothing else than what the second process has told of."""
+        identify = partial(_identified, template, self.done, self.resolved)
+        found, missing = identify(Taken(), {n: each.content for n, each in copied.items()})
+        if found is None:
+            return Surveyed(template=template, keys=None, take=cache(take), unresolved=missing)
+        looked = looks.together(each.looked for each in copied.values())
+        if self.recall and parent:
+            self.recall.add(template.name, found, parent=parent, looked=looked)
+        known = Known(keys=found, looked=looked, top=self.tops.first)
+        later = cache(partial(self._retaken, template.name, take, identify, found))
+        return Surveyed(template=template, keys=found, take=later, known=known)
+
+    def _above(self, template: Template) -> Template | None:
+        """Return the template that one is based on, if it is based on one."""
+        base = template.base
+        return self.done[base.template].template if isinstance(base, TemplateBase) else None
 
     def _retaken(
         self,
         name: str,
         take: Callable[[], Taken],
-        identify: Callable[[Taken], Identity],
+        identify: Callable[[Taken, Mapping[int, Content]], Identity],
         known: Keys,
     ) -> Taken:
         """Look for the files of a template whose keys were known. Raises Changed."""
         taken = take()
-        if identify(taken)[0] != known:
+        if identify(taken, _contents(taken))[0] != known:
             if self.recall:
                 self.recall.forget(name)
             text = f"the files of `{name}` changed while they were being read"
@@ -390,10 +414,30 @@ class _Surveyor:
                 self.one(name)
                 made = self.done.get(name)
                 if made is not None and made.keys is not None and not made.recalled:
-                    kept = self.recall.told(name) if self.recall else None
-                    parent = _parent_key(made.template, self.done)
-                    with suppress(struct.error):  # a file of the year 2300 has no mark
-                        yield _told(made, made.keys, parent, kept, self.digests.noted())
+                    told = self._telling(made, made.keys)
+                    if told is not None:
+                        yield marshal.dumps(tuple(told))
+
+    def _telling(self, made: Surveyed, keys: Keys) -> _Told | None:
+        """Return what the other process is told of a template; None if nothing can be."""
+        assert isinstance(self.digests, StatCache)
+        kept = self.recall.told(made.template.name) if self.recall else None
+        looked = Looked()
+        if kept is None:
+            try:
+                looked = looks.of(made.seen, made.looked_at, self.tops)
+            except (OSError, ValueError, struct.error):  # a file of the year 2300 has no mark
+                return None
+        return _Told(
+            name=made.template.name,
+            parent=_parent_key(made.template, self.done),
+            image_key=keys.image_key,
+            template_key=keys.template_key,
+            parts=dict(keys.parts),
+            kept=kept,
+            looked=tuple(looked),
+            hashes=tuple(self.digests.noted()),
+        )
 
     def listen(self, second: Ahead) -> None:
         """Take what the second process tells, from `backwards`."""
@@ -407,10 +451,10 @@ class _Surveyor:
         if told is None or told.parent != parent:
             return None
         assert isinstance(self.digests, StatCache)
-        self.digests.learn(told.noted)
+        self.digests.learn(Hashes(*told.hashes))
         if told.kept is not None and self.recall:
             return self.recall.learn(name, told.kept)
-        return told.known
+        return told.known(self.tops.first)
 
 
 def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str:
@@ -421,16 +465,21 @@ def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str:
     return found.image_key if found else ""
 
 
+def _contents(taken: Taken) -> Mapping[int, Content]:
+    return {number: keys.content(each) for number, each in taken.manifests.items()}
+
+
 def _identified(
     template: Template,
     done: Mapping[str, Surveyed],
     resolved: Mapping[str, str],
     taken: Taken,
+    contents: Mapping[int, Content],
 ) -> Identity:
     parent: Identity = None, ()
     if isinstance(template.base, TemplateBase):
         based_on = done[template.base.template]
         parent = based_on.keys, based_on.unresolved
     base, missing = pins.record(template, taken, resolved, parent)
-    found = None if base is None else keys.of(template, base=base, manifests=taken.manifests)
+    found = None if base is None else keys.of(template, base=base, contents=contents)
     return found, missing

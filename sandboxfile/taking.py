@@ -62,7 +62,7 @@ def take(
     builder: Builder,
 ) -> Taken:
     """Find and read what a template takes that is based on `parent`. Raises ConfigError."""
-    _check(template, parent, builder)
+    check(template, parent, builder)
     selections = {
         number: context.select(copy, ground) for number, copy in dockerfile.copies(template)
     }
@@ -77,7 +77,7 @@ def take(
     )
 
 
-def _check(template: Template, parent: Template | None, builder: Builder) -> None:
+def check(template: Template, parent: Template | None, builder: Builder) -> None:
     """Refuse what the target's builder cannot do. Raises ConfigError."""
     if builder == "docker":
         _check_remote(template, parent)

@@ -28,7 +28,7 @@ LAYERS = (
         "durations",
         "failures",
     ),
-    ("answers", "contents", "moves", "journal", "timeline", "records"),
+    ("answers", "contents", "moves", "journal", "timeline", "records", "looks"),
     ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),
@@ -47,6 +47,7 @@ LAYERS = (
         "summary",
         "logfiles",
     ),
+    ("copied",),
     (
         "userdockerfile",
         "recall",

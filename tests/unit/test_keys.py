@@ -90,7 +90,7 @@ BOOTSTRAP = BootstrapBase(distribution="debian", suite="bookworm", include=("cur
 
 
 def of(template: Template, base: Mapping[str, object] = IMAGE) -> keys.Keys:
-    return keys.of(template, base=base, manifests={1: LOCK, 2: CONTENT})
+    return keys.of(template, base=base, contents={1: keys.content(LOCK), 2: keys.content(CONTENT)})
 
 
 def swapped(template: Template, index: int, **changes: object) -> Template:
@@ -302,7 +302,7 @@ def manifest(root: Path, *sources: str) -> Manifest:
 
 def canonical(content: Manifest) -> bytes:
     template = replace(BARE, instructions=(COPY,))
-    return keys.of(template, base=IMAGE, manifests={1: content}).image_key.encode()
+    return keys.of(template, base=IMAGE, contents={1: keys.content(content)}).image_key.encode()
 
 
 def test_a_manifest_has_all_that_decides(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What is read ahead is what copies take, and never anything else."""
 
-import marshal
 import os
 import threading
 from hashlib import sha256
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import prefetch
-from sandboxfile.ahead import Ahead
+from sandboxfile.copied import Copies
 from tests.fakes.shell import User
 
 LARGE = "# " + "x" * (1 << 15) + "\n"
@@ -21,21 +20,29 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
 
 
-def begun(root: Path, config: str = "novita.yaml") -> Ahead | None:
+def begun(root: Path, config: str = "novita.yaml") -> Copies | None:
     return prefetch.begun(root / config, root)
+
+
+def finished(root: Path) -> Copies:
+    """Return what a second process tells that has come to its end."""
+    second = begun(root)
+    assert second is not None
+    os.waitid(os.P_PID, second._ahead._child, os.WEXITED | os.WNOWAIT)
+    return second
 
 
 def read(root: Path) -> list[str]:
     """Return the files that are read ahead, in the order in which they are."""
     (root / "novita.yaml").write_text((root / "novita.yaml").read_text() + LARGE)
-    second = begun(root)
-    assert second is not None
-    os.waitid(os.P_PID, second._child, os.WEXITED | os.WNOWAIT)
+    second = finished(root)
     told: list[str] = []
-    for answer in second.answered():
-        for name, _, content, _ in marshal.loads(answer):
-            assert content == sha256((root / name).read_bytes()).digest()
+    for hashes in second.hashes():
+        assert not hashes.old, "what was written just now cannot be trusted later"
+        for name, record in hashes.young.items():
+            assert record[-32:] == sha256((root / name).read_bytes()).digest()
             told.append(name)
+    assert second.is_done
     second.close()
     return told
 
@@ -94,9 +101,11 @@ def test_what_no_copy_would_take_is_not_read(user: User, tmp_path: Path) -> None
     user.write(".dockerignore", "**/left-out\nnot-this\n")
     user.write("not-this/file", "4")
     (user.root / "data/link").symlink_to(outside / "file")
-    os.mkfifo(user.root / "pipe")
 
     assert set(read(user.root)) == {"data/one", ".dockerignore"}
+
+    os.mkfifo(user.root / "pipe")
+    assert set(read(user.root)) == {"data/one"}, "a copy of `.` is refused where it is asked for"
 
 
 def test_what_is_no_pattern_keeps_nothing_else_from_being_read(user: User) -> None:
@@ -140,8 +149,6 @@ def test_too_many_processes_are_no_error(user: User, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("config", [LARGE.encode() + b"\xff", b"x" * (2 << 20)])
 def test_what_is_no_configuration_names_nothing(user: User, config: bytes) -> None:
     (user.root / "novita.yaml").write_bytes(config)
-    second = begun(user.root)
-    assert second is not None
-    os.waitid(os.P_PID, second._child, os.WEXITED | os.WNOWAIT)
-    assert not list(second.answered())
+    second = finished(user.root)
+    assert not list(second.hashes())
     second.close()

@@ -1,4 +1,3 @@
-import marshal
 import os
 import threading
 import time
@@ -9,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import statcache
-from sandboxfile.ahead import Ahead
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.statcache import SLACK_NS, NoCache, StatCache
+from sandboxfile.statcache import SLACK_NS, Hashes, NoCache, StatCache
 
 Later = Callable[[], int]
 
@@ -358,64 +356,71 @@ def test_a_fifo_in_place_of_the_cache_is_not_waited_for(tmp_path: Path, file: Pa
     assert digest(StatCache.open(tmp_path / "cache", root=tmp_path), file) == sha(file.read_bytes())
 
 
-# --- read ahead ------------------------------------------------------------------------------
+# --- with help -------------------------------------------------------------------------------
 
 
-def ahead(root: Path, *paths: Path, clock: Later = later) -> Ahead:
-    """Return another process that reads these files, and has done so."""
+class Helping:
+    """Another process that has read files, and says so once."""
 
-    def answers() -> Iterator[bytes]:
+    def __init__(self, root: Path, *paths: Path, clock: Later = later) -> None:
+        other = StatCache.open(Path(os.devnull), root=root, clock=clock)
+        other.noted()
         for path in paths:
-            yield statcache.told([(os.fspath(path), path.lstat())], root, clock)
+            digest(other, path)
+        self.told = [other.noted()]
+        self.is_ended = False
 
-    other = Ahead(answers())
-    os.waitid(os.P_PID, other._child, os.WEXITED | os.WNOWAIT)
-    return other
+    def hashes(self) -> Iterator[Hashes]:
+        while self.told:
+            yield self.told.pop()
+
+    def close(self) -> None:
+        self.is_ended = True
 
 
 @pytest.mark.parametrize(("clock", "is_kept"), [(later, True), (time.time_ns, False)])
-def test_what_was_read_ahead_counts_as_read_here(
+def test_what_another_process_has_read_counts_as_read_here(
     tmp_path: Path, file: Path, clock: Later, *, is_kept: bool
 ) -> None:
-    other = ahead(tmp_path, file, clock=clock)
-    cache = StatCache.open(tmp_path / "cache", root=tmp_path, ahead=other)
+    other = Helping(tmp_path, file, clock=clock)
+    cache = StatCache.open(tmp_path / "cache", root=tmp_path, helper=other)
     stat = file.lstat()
     file.unlink()
 
-    assert cache.is_read_ahead
     assert cache.digest(os.fspath(file), stat) == sha(b"one")
-    assert cache.count == 1
+    assert cache.digest(os.fspath(file), stat) == sha(b"one"), "it is told once"
+    assert cache.count == 0
     cache.save()
     assert (tmp_path / "cache").exists() is is_kept, "if it was old when it was read"
 
 
-def test_what_cannot_be_read_ahead_is_left_out(tmp_path: Path, file: Path) -> None:
-    stat = file.lstat()
-    file.write_text("longer")
-    other = ahead(tmp_path, tmp_path / "nowhere")
-    assert not list(other.answered()), "it did not come so far"
-    other.close()
-
-    files = [("/nowhere", stat), (os.fspath(tmp_path), tmp_path.lstat()), (os.fspath(file), stat)]
-    assert marshal.loads(statcache.told(files, tmp_path)) == []
-
-
-def test_a_file_that_changed_since_it_was_read_ahead_is_read_here(
+def test_a_file_that_changed_since_it_was_read_elsewhere_is_read_here(
     tmp_path: Path, file: Path
 ) -> None:
-    other = ahead(tmp_path, file)
-    cache = StatCache.open(tmp_path / "cache", root=tmp_path, ahead=other)
+    cache = StatCache.open(tmp_path / "cache", root=tmp_path, helper=Helping(tmp_path, file))
     rewrite(file, b"two")
 
     assert digest(cache, file) == sha(b"two")
+    assert cache.count == 1
+
+
+def test_what_was_read_here_stands_whatever_another_process_says(
+    tmp_path: Path, file: Path
+) -> None:
+    cache = opened(tmp_path)
+    first = digest(cache, file)
+    record = next(iter(Helping(tmp_path, file).told[0].old.values()))
+    cache.learn(Hashes({}, {"file": record[:-32] + bytes(32)}))
+
+    assert digest(cache, file) == first
 
 
 def test_who_reads_alone_from_some_time_on_keeps_what_was_learned(
     tmp_path: Path, file: Path
 ) -> None:
     (tmp_path / "second").write_text("2")
-    other = ahead(tmp_path, file, tmp_path / "second")
-    cache = StatCache.open(tmp_path / "cache", root=tmp_path, ahead=other)
+    other = Helping(tmp_path, file, tmp_path / "second")
+    cache = StatCache.open(tmp_path / "cache", root=tmp_path, helper=other)
     digest(cache, file)
     stat = (tmp_path / "second").lstat()
     (tmp_path / "second").unlink()
@@ -423,6 +428,5 @@ def test_who_reads_alone_from_some_time_on_keeps_what_was_learned(
     cache.alone()
     cache.alone()
 
-    assert not cache.is_read_ahead
+    assert other.is_ended
     assert cache.digest(os.fspath(tmp_path / "second"), stat) == sha(b"2")
-    assert not Path(f"/proc/self/fd/{other._file}").exists()

@@ -1,0 +1,118 @@
+"""What shows that a survey is still true: the `lstat` of all that it looked at.
+
+Tens of thousands of paths are told from process to process and kept for later runs, so they lie
+in one piece: paths from the root of the workspace, between zero bytes, and their marks.
+"""
+
+import os
+import stat as filemode
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from sandboxfile import fresh
+from sandboxfile.fresh import MARK
+
+Seen = tuple[str, bytes]  # a path, and the mark of its `lstat`
+
+
+class Looked(NamedTuple):
+    """What was looked at, in plain data; `marks` are those of `paths`, one after the other.
+
+    `absent` are paths that are not there; `above` are the directories in which all these are, but
+    for those whose own mark is among `marks`.
+    """
+
+    paths: bytes = b""
+    marks: bytes = b""
+    absent: bytes = b""
+    above: tuple[str, ...] = ()
+
+
+class Tops:
+    """The root of a workspace, as it is named and with all links resolved."""
+
+    def __init__(self, root: str) -> None:
+        self.first = _slashed(root)
+        self._all = {self.first: None, _slashed(os.path.realpath(root)): None}
+
+    def below(self, path: str) -> str:
+        """Return a path from the root. Raises ValueError for one that is outside."""
+        if path.startswith(self.first):  # nearly all
+            return path[len(self.first) :]
+        for top in self._all:
+            if path.startswith(top):
+                return path[len(top) :]
+            if f"{path}/" == top:
+                return "."
+        raise ValueError(path)
+
+
+def of(seen: Iterable[Seen], looked_at: Iterable[str], tops: Tops) -> Looked:
+    """Return in one piece what was looked at.
+
+    `seen` has the mark of what was read, from before it was; `looked_at` are other paths, there or
+    not. All are absolute. Raises ValueError for a path that is outside of the workspace, OSError,
+    and struct.error for a file of the year 2300.
+    """
+    found = {}
+    top, length = tops.first, len(tops.first)
+    for path, mark in seen:  # thousands, nearly all below the first top
+        found[path[length:] if path.startswith(top) else tops.below(path)] = mark
+    absent = []
+    for each in looked_at:
+        path = tops.below(each)
+        if path not in found:
+            try:
+                found[path] = fresh.mark(os.lstat(each))
+            except FileNotFoundError:
+                absent.append(path)
+    return _joined(found, absent)
+
+
+def together(several: Iterable[Looked]) -> Looked:
+    """Return what was looked at in several places, each path once."""
+    several = tuple(several)
+    if len(several) == 1:  # nearly always
+        return several[0]
+    found: dict[str, bytes] = {}
+    absent: dict[str, None] = {}
+    for each in several:
+        found |= pairs(each)
+        absent |= dict.fromkeys(split(each.absent))
+    return _joined(found, absent)
+
+
+def _joined(found: dict[str, bytes], absent: Iterable[str]) -> Looked:
+    absent = tuple(absent)
+    parents = {path.rpartition("/")[0] for path in (*found, *absent)}
+    return Looked(
+        paths=_packed(found),
+        marks=b"".join(found.values()),
+        absent=_packed(absent),
+        above=tuple([path for path in parents if not _is_directory(found.get(path))]),
+    )
+
+
+def _is_directory(mark: bytes | None) -> bool:
+    """Say whether a mark is of a directory, not of a link to one."""
+    return mark is not None and filemode.S_ISDIR(MARK.unpack(mark)[-1])
+
+
+def pairs(looked: Looked) -> Iterator[Seen]:
+    """Yield what is there, each path from the root with its mark."""
+    marks = looked.marks
+    ends = range(MARK.size, len(marks) + 1, MARK.size)
+    return zip(split(looked.paths), [marks[end - MARK.size : end] for end in ends], strict=True)
+
+
+def split(paths: bytes) -> list[str]:
+    """Return the paths that lie between zero bytes."""
+    return os.fsdecode(paths).split("\0") if paths else []
+
+
+def _packed(paths: Iterable[str]) -> bytes:
+    return os.fsencode("\0".join(paths))
+
+
+def _slashed(path: str) -> str:
+    return path.rstrip("/") + "/"
