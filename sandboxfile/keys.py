@@ -88,6 +88,12 @@ _text = json.JSONEncoder(
 
 # What occurs several times is encoded once: these put texts together as the encoder would.
 
+_RECIPE, _PLATFORM, _INHERIT = _text(RECIPE), _text(PLATFORM), _text(INHERIT)
+
+
+def _word(text: str | None) -> str:
+    return "null" if text is None else _text(text)
+
 
 def _list(texts: Iterable[str]) -> str:
     return f"[{','.join(texts)}]"
@@ -125,15 +131,16 @@ def of(template: Template, *, base: Record, contents: Mapping[int, Content]) -> 
     """
     records = tuple(_records(template, contents))
     written = _text(base)
+    inherit = template.inherit
     image_key = _key(
         _map(
-            recipe=_text(RECIPE),
-            platform=_text(PLATFORM),
+            recipe=_RECIPE,
+            platform=_PLATFORM,
             base=written,
             instructions=_list(text for _, text in records),
-            user=_text(template.user),
-            workdir=_text(template.workdir),
-            inherit=_text(template.inherit),
+            user=_word(template.user),
+            workdir=_word(template.workdir),
+            inherit=_INHERIT if inherit == INHERIT else _text(inherit),
         )
     )
     snapshot = {name: _text(each) for name, each in _snapshot(template).items()}

@@ -98,11 +98,11 @@ def _is_directory(mark: bytes | None) -> bool:
     return mark is not None and filemode.S_ISDIR(MARK.unpack(mark)[-1])
 
 
-def pairs(looked: Looked) -> Iterator[Seen]:
-    """Yield what is there, each path from the root with its mark."""
-    marks = looked.marks
-    ends = range(MARK.size, len(marks) + 1, MARK.size)
-    return zip(split(looked.paths), [marks[end - MARK.size : end] for end in ends], strict=True)
+def pairs(looked: Looked, top: str = "") -> Iterator[Seen]:
+    """Yield what is there, each path from the root, behind `top`, with its mark."""
+    marks, size = looked.marks, MARK.size
+    cut = [marks[at : at + size] for at in range(0, len(marks), size)]
+    return zip([top + path for path in split(looked.paths)], cut, strict=True)
 
 
 def split(paths: bytes) -> list[str]:

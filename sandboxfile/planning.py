@@ -111,6 +111,8 @@ def _made(
 
         pins |= asking.pins(session, surveyed)
         surveyed = look({**resolved, **pins})
+    save = partial(_save, session, recalling=settled is None)
+    save(surveyed, {**resolved, **pins})  # others may do it while this one goes on
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
     if resolve:
         _check_secrets(session, surveyed, decisions, tell=building)
@@ -124,12 +126,12 @@ def _made(
         if new:
             pins |= new
             surveyed = look({**resolved, **pins})
+            save(surveyed, {**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
             decisions = asking.refined(session, surveyed, decisions, strict=True)
     if building:
         _check_recalled(surveyed, decisions)
     resolved = {**resolved, **pins}
-    _save(session, surveyed, resolved, recalling=settled is None)
     return Planned(
         survey=surveyed,
         decisions=decisions,

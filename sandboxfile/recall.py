@@ -44,12 +44,17 @@ class Known:
     @property
     def seen(self) -> Iterator[Seen]:
         """The mark of what is there, by absolute path."""
-        return ((self.top + path, mark) for path, mark in looks.pairs(self.looked))
+        return looks.pairs(self.looked, self.top)
 
     @property
     def absent(self) -> frozenset[str]:
         """The paths (absolute) that were looked for and are not there."""
         return frozenset([self.top + path for path in looks.split(self.looked.absent)])
+
+    @property
+    def above(self) -> Iterator[str]:
+        """The directories (absolute) of all these paths, but for those that were `seen`."""
+        return ((self.top + path).rstrip("/") for path in self.looked.above)
 
 
 class _Kept(NamedTuple):
@@ -105,7 +110,12 @@ class Recall:
     def _known(self, kept: _Kept) -> Known:
         return Known(
             keys=Keys(image_key=kept.image_key, template_key=kept.template_key, parts=kept.parts),
-            looked=Looked(paths=kept.paths, marks=kept.marks, absent=kept.absent),
+            looked=Looked(
+                paths=kept.paths,
+                marks=kept.marks,
+                absent=kept.absent,
+                above=("", *(way for way, _ in kept.ways)),
+            ),
             top=self._top,
         )
 

@@ -1,6 +1,7 @@
 """Image references (`host/repository:tag@digest`), read by the grammar of the container tools."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import DIGEST
@@ -29,6 +30,7 @@ class ImageReference:
     digest: str | None = None
 
     @classmethod
+    @lru_cache(maxsize=256)  # few images, named by many templates
     def parse(cls, text: str) -> "ImageReference":
         """Read a reference as Docker reads it: `python` is `docker.io/library/python`.
 

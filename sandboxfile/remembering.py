@@ -157,10 +157,10 @@ def _remember(
         parts = {name: _part(each, is_open=name in again) for name, each in surveyed.items()}
     except struct.error:  # a file of the year 2300 has no mark
         return
-    own = {path for part in parts.values() for path in part.seen}
-    own_too = {path for part in parts.values() for path in part.looked_at}
-    ways = _ways({*seen, *paths, *own, *own_too}, workspace)
-    linked = {*_behind_links([*before, *paths, *own_too]), *_behind_links(ways)}
+    own = {path for part in parts.values() for path in part.looked_at}
+    above = {directory for each in surveyed.values() for directory in each.above}
+    ways = _ways(above.union(map(_parent, (*seen, *paths))), workspace)
+    linked = {*_behind_links([*before, *paths, *own]), *_behind_links(ways)}
     records.remember(
         __version__,
         args.given,
@@ -169,7 +169,7 @@ def _remember(
         config=str(workspace.file),
         since=args.since,
         paths=sorted(paths | linked),
-        ways=sorted(ways | _ways(linked, workspace)),
+        ways=sorted(ways | _ways({*map(_parent, linked)}, workspace)),
         seen=seen,
         told=told,
         printed=printed,
@@ -252,14 +252,17 @@ def _behind_links(paths: Iterable[str]) -> Iterable[str]:
             yield from reading.way(path)
 
 
-def _ways(paths: Iterable[str], workspace: Workspace) -> set[str]:
-    """Return the directories in the workspace that lead to paths; of the ends of links, too."""
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _ways(directories: Iterable[str], workspace: Workspace) -> set[str]:
+    """Return directories in the workspace and those that lead to them; of ends of links, too."""
     real = os.path.realpath(workspace.root)
     tops = tuple(top.rstrip("/") + "/" for top in (str(workspace.root), real))
     ways: set[str] = set()
-    for path in paths:
-        way = path.rpartition("/")[0]
+    for way in directories:
         while way not in ways and way.startswith(tops):
             ways.add(way)
-            way = way.rpartition("/")[0]
+            way = _parent(way)  # noqa: PLW2901 - upwards
     return ways

@@ -3,6 +3,7 @@
 import marshal
 import os
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -137,6 +138,14 @@ class Surveyed:
         return frozenset(paths)
 
     @property
+    def above(self) -> Iterable[str]:
+        """The directories in which all this is, but for those that were `seen` (absolute)."""
+        if self.known is not None:
+            return self.known.above
+        paths = (path for path, _ in self.seen)
+        return {path.rpartition("/")[0] for path in (*paths, *self.looked_at)}
+
+    @property
     def parent(self) -> str | None:
         base = self.template.base
         return base.template if isinstance(base, TemplateBase) else None
@@ -203,10 +212,7 @@ def survey(
         copies=copies,
         tops=Tops(os.fspath(workspace.root)),
     )
-    surveyor.all(ordered(workspace, names))
-    if surveyor.problems:
-        raise ConfigError(drawn(surveyor.problems, workspace))
-    return Survey(surveyor.done)
+    return surveyor.all(ordered(workspace, names))
 
 
 def drawn(problems: Iterable[Problem], workspace: Workspace) -> Iterator[Problem]:
@@ -267,33 +273,54 @@ class _Surveyor:
     copies: Copies | None
     tops: Tops
     done: dict[str, Surveyed] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     told: dict[str, _Told] = field(default_factory=dict)
+    aided: int = 0  # files read here while another process found copies
 
-    def all(self, names: tuple[str, ...]) -> None:
-        """Survey all; where much has to be read, with a second process that begins at the end."""
+    def all(self, names: tuple[str, ...]) -> Survey:
+        """Survey all; where much has to be read, with a second process that begins at the end.
+
+        What that has told comes first, so that both have something to do until the end. Raises
+        ConfigError.
+        """
         second: Ahead | None = None
         is_alone = not isinstance(self.digests, StatCache) or not is_possible()
+        left = deque(names)
         try:
-            for number, name in enumerate(names):
+            while left:
+                if self._is_copied(left[-1]):
+                    self.one(left.pop())
+                    continue
                 if second is not None:
                     self.listen(second)
-                elif not is_alone and self._is_much and len(names) - number > _FEW:
+                elif not is_alone and self._is_much() and len(left) > _FEW:
                     is_alone = True
                     with suppress(OSError):  # there may be too many processes
-                        second = Ahead(self.backwards(names[number:]))
-                self.one(name)
+                        second = Ahead(self.backwards(tuple(left)))
+                self.one(left.popleft())
         finally:
             if second is not None:
                 second.close()
             if isinstance(self.digests, StatCache):
                 self.digests.alone()
+        if self.problems:
+            problems = (each for name in names for each in self.problems.get(name, ()))
+            raise ConfigError(drawn(problems, self.workspace))
+        return Survey({name: self.done[name] for name in names})
 
-    @property
+    def _is_copied(self, name: str) -> bool:
+        """Say whether nothing has to be looked for any more to survey a template."""
+        template = self.workspace.templates[name]
+        base = template.base
+        is_ready = not isinstance(base, TemplateBase) or base.template in self.done
+        return is_ready and self._copied(template) is not None
+
     def _is_much(self) -> bool:
-        """Say whether much was read here, and there is no second process that does."""
-        is_helped = self.copies is not None and not self.copies.is_done
-        return isinstance(self.digests, StatCache) and self.digests.count >= _MANY and not is_helped
+        """Say whether much was read here since no other process finds what is copied."""
+        assert isinstance(self.digests, StatCache)
+        if self.copies is not None and not self.copies.is_done:
+            self.aided = self.digests.count
+        return self.digests.count - self.aided >= _MANY
 
     def one(self, name: str) -> None:
         """Survey one template, or note its problems."""
@@ -305,7 +332,7 @@ class _Surveyor:
         try:
             self.done[name] = self._surveyed(template)
         except ConfigError as error:
-            self.problems.extend(error.problems)
+            self.problems[name] = tuple(error.problems)
 
     def _surveyed(self, template: Template) -> Surveyed:
         above = self._above(template)
