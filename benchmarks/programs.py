@@ -1,9 +1,7 @@
 """The programs that several subjects run: ours, and git's."""
 
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 from benchmarks.setting import Setting
 from benchmarks.timing import Contender
@@ -14,9 +12,8 @@ SAYS = "nothing to do"
 
 def sandboxfile(setting: Setting, made: Tree, name: str, *words: str) -> Contender:
     """Return our program as users start it."""
-    script = Path(sys.executable).with_name("sandboxfile")
-    program = [str(script)] if script.exists() else [sys.executable, "-m", "sandboxfile"]
-    return Contender(name=name, command=(*program, *words), cwd=made.root, env=setting.environ)
+    program = str(setting.program)
+    return Contender(name=name, command=(program, *words), cwd=made.root, env=setting.environ)
 
 
 def ours(setting: Setting, made: Tree) -> tuple[Contender, Contender]:
@@ -35,8 +32,8 @@ def fresh(setting: Setting, cloned: Tree, name: str, *words: str, says: str = ""
 
 
 def nothing(setting: Setting, made: Tree) -> Contender:
-    """Return what starting Python takes."""
-    command = (sys.executable, "-c", "pass")
+    """Return what starting Python takes, the one that the program runs with."""
+    command = (str(setting.program.with_name("python")), "-c", "pass")
     return Contender(name="python_pass", command=command, cwd=made.root, env=setting.environ)
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import tree
+from benchmarks import installed, tree
 from benchmarks.tree import BASE, PREFIX, Tree
 from dev import private
 from dev.private import LackingError, NotReadyError
@@ -33,6 +33,7 @@ OF_DOCKER = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_
 class Setting:
     """What every subject is measured in.
 
+    `program` is sandboxfile as its users have it.
     `base` is the engine's id of the base image, None without an engine, `docker` a docker client
     that builds with BuildKit, `registry` a registry's `host:port`. `lacking` says of each thing
     that could not be had why.
@@ -40,6 +41,7 @@ class Setting:
 
     directory: Path
     environ: Mapping[str, str]
+    program: Path
     engine: Engine | None = None
     base: str | None = None
     docker: str | None = None
@@ -80,7 +82,8 @@ def prepared(environ: Mapping[str, str]) -> Iterator[Setting]:
         own = {name: environ[name] for name in KEPT if name in environ}
         own |= {"HOME": str(_made(directory / "home")), "GIT_CONFIG_NOSYSTEM": "1"}
         own["PATH"] = f"{directory / 'bin'}:{own.get('PATH', os.defpath)}"
-        setting = Setting(directory=directory, environ=own)
+        program = installed.install(directory / "installed")
+        setting = Setting(directory=directory, environ=own, program=program)
         yield _equipped(setting, environ, stack)
 
 
@@ -105,6 +108,7 @@ def _equipped(setting: Setting, environ: Mapping[str, str], stack: ExitStack) ->
     return Setting(
         directory=setting.directory,
         environ=own,
+        program=setting.program,
         engine=engine,
         base=base,
         docker=docker,

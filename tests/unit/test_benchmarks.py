@@ -162,7 +162,8 @@ def test_the_lock_of_a_tree_is_what_a_build_would_have_left(tmp_path: Path) -> N
 
 
 def test_a_peer_that_is_missing_is_told_with_where_it_is_from(tmp_path: Path) -> None:
-    setting = Setting(directory=tmp_path, environ={"PATH": str(tmp_path / "nothing")})
+    environ = {"PATH": str(tmp_path / "nothing")}
+    setting = Setting(directory=tmp_path, environ=environ, program=tmp_path)
     made = tree.make(tmp_path / "tree", 1, Kind())
     others = peers.of(made, setting, "peers")
 
@@ -176,7 +177,7 @@ def test_a_peer_that_is_missing_is_told_with_where_it_is_from(tmp_path: Path) ->
 
 def test_the_makers_build_what_has_changed_and_nothing_else(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    setting = Setting(directory=tmp_path, environ=environ)
+    setting = Setting(directory=tmp_path, environ=environ, program=tmp_path)
     made = tree.make(tmp_path / "tree", 3, Kind())
     others = peers.of(made, setting, "peers")
     log = tmp_path / "log"
