@@ -12,6 +12,8 @@ programs of a table ran on the same machine in the same minutes, one after the o
 after round. Times are of whole processes, medians in milliseconds; a ratio is the median of the
 ratios round by round, so it may differ from the quotient of two medians. `python -m benchmarks`
 measures on your machine; `sh dev/bench` installs what it compares with on Debian first.
+`sandboxfile` runs in an environment of what it requires, as `pip install .` makes one: without the
+packages that its tests and its peers bring.
 """
 _ABOUT = {
     "noop": """## Nothing to do

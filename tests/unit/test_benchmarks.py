@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import goals, noop, peers, report, tree
+from benchmarks import goals, installed, noop, peers, report, tree
 from benchmarks.setting import Setting
 from benchmarks.timing import (
     Contender,
@@ -26,6 +27,7 @@ from benchmarks.timing import (
     timed,
 )
 from benchmarks.tree import Kind
+from sandboxfile import __version__
 
 
 def test_calls_that_warm_up_are_not_counted() -> None:
@@ -159,6 +161,28 @@ def test_the_lock_of_a_tree_is_what_a_build_would_have_left(tmp_path: Path) -> N
 
 
 # --- peers -------------------------------------------------------------------------------------
+
+
+def test_the_program_is_measured_without_what_its_peers_bring(tmp_path: Path) -> None:
+    program = installed.install(tmp_path / "installed")
+    python = program.with_name("python")
+
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["sandboxfile", __version__]
+    subprocess.run([python, "-c", "import httpx, docker, doit, yaml, rich"], check=True)
+    for other in ("pytest", "h2", "novita_sandbox"):
+        found = subprocess.run([python, "-c", f"import {other}"], capture_output=True, check=False)
+        assert found.returncode, f"{other} comes with the tests or the peers"
+
+
+def test_what_is_needed_is_told_with_what_that_needs_and_each_once() -> None:
+    names = [
+        each.metadata["Name"].lower() for each in installed.needed(distribution("sandboxfile"))
+    ]
+
+    assert {"pyyaml", "httpx", "httpcore", "docker", "requests"} <= {*names}
+    assert "pytest" not in names
+    assert len(names) == len({*names})
 
 
 def test_a_peer_that_is_missing_is_told_with_where_it_is_from(tmp_path: Path) -> None:
