@@ -1,7 +1,6 @@
 """Everything to do: twenty templates that nobody has built before, each with a RUN."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -127,7 +126,7 @@ def _images_only(setting: Setting, made: Tree) -> Contender:
     script = Path(__file__).with_name("imagesonly.py")
     return Contender(
         name="images_only",
-        command=(sys.executable, "-P", str(script), AT_ONCE),
+        command=(str(setting.program.with_name("python")), "-P", str(script), AT_ONCE),
         cwd=made.root,
         env={**setting.environ, **KEY},
         says=f"built {COUNT}\n",
