@@ -35,6 +35,11 @@ def chosen(
     return {name: found[name] for name in names if name in found}
 
 
+def unchanged(args: argparse.Namespace) -> str:
+    """Say why nothing was `chosen`: only `--since` leaves nothing of what is there."""
+    return f"nothing has changed since {args.ref}\n"
+
+
 def head(args: argparse.Namespace) -> None:
     """Let `--changed` be `--since HEAD`. Raises UsageError if both are given."""
     if args.changed and args.ref is not None:

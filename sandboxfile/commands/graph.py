@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from sandboxfile import app, drawing, errors, survey
+from sandboxfile import app, drawing, errors, selection, survey
 from sandboxfile.commands.list import base_text
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model import Template
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "templates", nargs="*", metavar="TEMPLATE", help="names, globs or groups (default: all)"
     )
+    selection.add_since(parser)
     parser.add_argument(
         "--format",
         choices=[*drawing.FORMATS, SVG],
@@ -27,10 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
-    names = app.select(workspace, args.templates, everything=True)
+    names = selection.chosen(args, workspace, everything=True)
     shown = set(survey.ordered(workspace, names))
     templates = [each for name, each in workspace.templates.items() if name in shown]
     drawn = drawing.of(templates, _base)
+    if not names and not (args.quiet or args.json):
+        sys.stderr.write(selection.unchanged(args))
     if args.json or args.format != SVG:
         sys.stdout.write(drawing.FORMATS["json" if args.json else args.format](drawn))
     else:

@@ -28,20 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE|NAME",
-        help="with --merge: locks of other machines; with --upgrade: bases, or templates",
+        help="with --merge: locks of other machines; with --upgrade: bases, or templates; with "
+        "--check: templates, globs or groups",
     )
     add("--merge", action="store_true", help="join locks, or solve the conflict that git left")
     add("--base", metavar="FILE", help="with --merge: what the locks began with, told by git")
     add("-o", "--output", metavar="FILE", help="with --merge: write here instead")
     add("--upgrade", action="store_true", help="pin bases to what their names mean now")
-    add("--check", action="store_true", help="exit 2 if building everything would change the lock")
+    add("--check", action="store_true", help="exit 2 if building these, or all, changes the lock")
 
 
 def run(args: argparse.Namespace) -> int:
     if [args.check, args.merge, args.upgrade].count(True) != 1:
         raise UsageError("`lock` needs one of `--merge`, `--upgrade` and `--check`")
-    if not args.merge and (args.base or args.output or (args.check and args.files)):
-        raise UsageError("files go with `--merge`")
+    if not args.merge and (args.base or args.output):
+        raise UsageError("`--base` and `--output` go with `--merge`")
     if args.check:
         return _check(args)
     if args.upgrade:
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     with opened(args) as it:
-        planned = planning.make(it.session, it.session.workspace.templates, resolve=False)
+        names = app.select(it.session.workspace, args.files, everything=True)
+        planned = planning.make(it.session, names, resolve=False)
     if not args.quiet:
         sys.stdout.write(table(planned.decisions))
     return errors.DIFFERENCES if planned.stale else errors.DONE

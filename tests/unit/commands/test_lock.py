@@ -130,6 +130,9 @@ def test_what_nobody_built_is_kept_stale(branches: Branches) -> None:
     ran = branches.user.run("lock", "--check")
     assert ran.code == 2
     assert "api     build" in ran.out
+    assert branches.user.run("lock", "--check", "api").code == 2
+    ran = branches.user.run("lock", "--check", "w*")
+    assert (ran.code, "api" in ran.out) == (0, False), "who builds a part may check a part"
 
 
 def test_a_conflict_that_a_tool_has_cleared_is_taken_from_git(branches: Branches) -> None:
@@ -223,7 +226,8 @@ def test_git_merges_by_itself_what_one_side_has_changed(branches: Branches) -> N
     [
         ([], 64, "`lock` needs one of `--merge`, `--upgrade` and `--check`"),
         (["--merge", "--check"], 64, "`lock` needs one of `--merge`, `--upgrade` and `--check`"),
-        (["--check", "a"], 64, "files go with `--merge`"),
+        (["--check", "nobody"], 64, "no template is called `nobody`"),
+        (["--check", "--output", "a"], 64, "`--base` and `--output` go with `--merge`"),
         (["--merge", "--base", "a"], 64, "`--base` is for git"),
         (["--merge", "absent.lock"], 64, "there is no lock `absent.lock`"),
         (["--merge", "novita.yaml"], 3, "novita.yaml:2:28: error: a map is expected"),

@@ -230,11 +230,18 @@ def committed(mono: User) -> User:
 
 
 def test_only_what_has_changed_is_built_and_planned_and_listed(committed: User) -> None:
-    assert committed.run("list", "--changed").out == ""
+    for command in ("list", "graph"):
+        ran = committed.run(command, "--since", "HEAD")
+        assert (ran.code, ran.out, ran.err) == (0, "", "nothing has changed since HEAD\n")
+        assert committed.run(command, "--since", "HEAD", "--quiet").err == ""
+    assert committed.run("list", "--changed", "--json").err == ""
     committed.replace("services/a/novita.yaml", "worker: {", "worker: {user: root, ")
     assert committed.run("list", "--changed").out == (
         "worker  debian:12  its configuration\nb       debian:12  its configuration\n"
     )
+    drawn = committed.run("graph", "--since", "HEAD", "--json").data
+    assert {each["name"] for each in drawn["templates"]} >= {"worker", "b"}
+    assert len(drawn["templates"]) < len(committed.run("graph", "--json").data["templates"])
     row, _ = committed.run("list", "--since", "HEAD", "--json").data["templates"]
     assert row == {
         "name": "worker",
