@@ -2,12 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from sandboxfile import fidelity, plan
+from sandboxfile import fidelity, plan, several
 from sandboxfile.app import Session
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.events import Notice
@@ -70,9 +70,8 @@ def refined(
         publisher = parts.publisher()
         publisher.expect(len(stale))
         releases = parts.pipeline(survey, {})
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = pool.map(lambda d: _found(session, publisher, releases, d), stale)
-            smaller = {d.template: plan.refine(d, f) for d, f in zip(stale, found, strict=True)}
+        found = several.each(partial(_found, session, publisher, releases), stale, AT_ONCE)
+        smaller = {d.template: plan.refine(d, f) for d, f in zip(stale, found, strict=True)}
     except (NotAllowed, Unreachable) as error:
         if strict:
             raise
@@ -105,8 +104,7 @@ def findings(
     """
     names = tuple(names)
     bases = _Bases(session, survey, resolved)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(names, pool.map(bases.findings, names), strict=True))
+    return dict(zip(names, several.each(bases.findings, names, AT_ONCE), strict=True))
 
 
 def look(

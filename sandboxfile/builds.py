@@ -1,11 +1,11 @@
 """Builds that run at the service, as the journal has them, and what the service says of them."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
-from sandboxfile import journal, tags
+from sandboxfile import journal, several, tags
 from sandboxfile.app import Session
 from sandboxfile.buildstatus import Registration
 from sandboxfile.declined import Rejected
@@ -121,9 +121,8 @@ def refreshed(session: Session, found: Mapping[str, Running]) -> Mapping[str, Ru
     from sandboxfile.parts import Parts
 
     service = Parts(session).service()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        asked = pool.map(lambda each: _asked(service, each), known.values())
-        return {**found, **dict(zip(known, asked, strict=True))}
+    asked = several.each(partial(_asked, service), known.values(), AT_ONCE)
+    return {**found, **dict(zip(known, asked, strict=True))}
 
 
 def _asked(service: TemplateService, build: Running) -> Running:

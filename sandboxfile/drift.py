@@ -1,10 +1,9 @@
 """What has become of the lock's builds at the service since: a pure comparison, a thin asker."""
 
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from sandboxfile import tags
+from sandboxfile import several, tags
 from sandboxfile.app import Session
 from sandboxfile.frozen import dataclass
 from sandboxfile.lockfile import Entry
@@ -142,6 +141,5 @@ def ask_all(session: Session, names: Iterable[str]) -> Mapping[str, list[Drift]]
         default = (DEFAULT,) if session.target.default and session.target.api != "v1" else ()
         return compare(name, entry, published, default)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = dict(zip(names, pool.map(asked, names), strict=True))
+    found = dict(zip(names, several.each(asked, names, AT_ONCE), strict=True))
     return {name: each for name, each in found.items() if each}

@@ -1,12 +1,11 @@
 """What a service has for this account, and what of it this workspace may call its own."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-from sandboxfile import journal, lockfile
+from sandboxfile import journal, lockfile, several
 from sandboxfile.app import Session
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
@@ -56,8 +55,7 @@ class Inventory:
     ) -> Mapping[str, tuple[TagEntry, ...]] | None:
         """Return the tags of templates by ID, None when the service has no tags."""
         ids = [each.template_id for each in templates]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(self._tags, ids))
+        found = several.each(self._tags, ids, AT_ONCE)
         return {
             template_id: tags
             for template_id, tags in zip(ids, found, strict=True)

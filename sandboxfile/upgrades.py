@@ -1,11 +1,10 @@
 """What the names of bases mean by now, beside what the lock pins them to."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from sandboxfile import app, planning, resolve, survey
+from sandboxfile import app, planning, resolve, several, survey
 from sandboxfile.app import Session
 from sandboxfile.asking import AT_ONCE
 from sandboxfile.errors import Cancelled, SandboxfileError, UsageError
@@ -49,8 +48,7 @@ def find(session: Session, words: Sequence[str], *, pinning: bool) -> tuple[Upgr
     wanted = {base.pin for word in words for base in _meant(session, known, word)}
     asked = [base for base in known if not words or base.pin in wanted]
     resolver = Parts(session).resolver()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return tuple(pool.map(partial(_asked, resolver, pinning=pinning), asked))
+    return several.each(partial(_asked, resolver, pinning=pinning), asked, AT_ONCE)
 
 
 def _meant(session: Session, known: Iterable[Base], word: str) -> Iterable[Base]:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
     ("frozen", "counts", "patterns"),
-    ("collector", "places", "fresh", "reading", "writing", "schedule", "ahead"),
+    ("collector", "several", "places", "fresh", "reading", "writing", "schedule", "ahead"),
     ("errors", "events", "flock", "loopback", "model", "settled"),
     ("cancel", "redact", "drawing", "proxies"),
     (
