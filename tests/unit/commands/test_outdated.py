@@ -287,10 +287,12 @@ def test_lock_does_one_thing(client: User, argv: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--upgrade", "-o", "x"], ["--upgrade", "--base", "x"], ["--check", "x"]]
+    "argv", [["--upgrade", "-o", "x"], ["--upgrade", "--base", "x"], ["--check", "--base", "x"]]
 )
-def test_files_go_with_merge(client: User, argv: list[str]) -> None:
-    assert "files go with `--merge`" in client.run("lock", *argv).err
+def test_other_files_go_with_merge(client: User, argv: list[str]) -> None:
+    ran = client.run("lock", *argv)
+    assert ran.code == 64
+    assert "`--base` and `--output` go with `--merge`" in ran.err
 
 
 # --- what is no image at a registry ----------------------------------------------------------
