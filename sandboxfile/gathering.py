@@ -236,9 +236,7 @@ class Gathered:
             if entry:
                 self._waiting[name] = entry
         elif entry:
-            other = self._entries.setdefault(name, entry)
-            if other is not entry or self._waiting:
-                self._add(entry)
+            self._add(entry)
 
     def _add(self, entry: Entry) -> None:
         """Take one thing, and the directories that lead to it and were left out themselves."""

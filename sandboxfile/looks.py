@@ -89,20 +89,23 @@ def _joined(found: dict[str, bytes], absent: Iterable[str]) -> Looked:
         paths=_packed(found),
         marks=b"".join(found.values()),
         absent=_packed(absent),
-        above=tuple([path for path in parents if not _is_directory(found.get(path))]),
+        above=tuple([path for path in parents if not is_directory(found.get(path))]),
     )
 
 
-def _is_directory(mark: bytes | None) -> bool:
+def is_directory(mark: bytes | None) -> bool:
     """Say whether a mark is of a directory, not of a link to one."""
     return mark is not None and filemode.S_ISDIR(MARK.unpack(mark)[-1])
 
 
 def pairs(looked: Looked, top: str = "") -> Iterator[Seen]:
     """Yield what is there, each path from the root, behind `top`, with its mark."""
-    marks, size = looked.marks, MARK.size
-    cut = [marks[at : at + size] for at in range(0, len(marks), size)]
-    return zip([top + path for path in split(looked.paths)], cut, strict=True)
+    return zip([top + path for path in split(looked.paths)], each(looked.marks), strict=True)
+
+
+def each(marks: bytes) -> list[bytes]:
+    """Return marks that lie one after the other."""
+    return [marks[at : at + MARK.size] for at in range(0, len(marks), MARK.size)]
 
 
 def split(paths: bytes) -> list[str]:

@@ -9,7 +9,7 @@ import stat as filemode
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from sandboxfile import fresh, settled
+from sandboxfile import fresh, looks, settled
 from sandboxfile.fresh import DIRECTORY, MARK, Look, Record, inode, mark, newest, packed
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.statcache import SLACK_NS
@@ -110,9 +110,7 @@ class Shortened:
 def general(record: Record) -> dict[str, bytes]:
     """Return the marks of what no template owns, by paths relative to where the run was started."""
     paths = settled.paths(record.general)
-    ends = range(MARK.size, len(record.general_marks) + 1, MARK.size)
-    marks = [record.general_marks[end - MARK.size : end] for end in ends]
-    return dict(zip(paths, marks, strict=True))
+    return dict(zip(paths, looks.each(record.general_marks), strict=True))
 
 
 class _Making:
@@ -264,7 +262,7 @@ class _Making:
         for path in dict.fromkeys(absent):
             above = os.path.dirname(path)  # noqa: PTH120
             known = found.get(above) or self._directory(above)
-            if known and filemode.S_ISDIR(MARK.unpack(known)[-1]):
+            if known and looks.is_directory(known):
                 found[above] = known
             else:
                 self._absent[self._short(path)] = None

@@ -1,6 +1,8 @@
 """Which templates a command is about: those named, and of these perhaps only what has changed."""
 
 import argparse
+import sys
+from collections.abc import Collection
 
 from sandboxfile import app, sharding
 from sandboxfile.errors import UsageError
@@ -35,9 +37,10 @@ def chosen(
     return {name: found[name] for name in names if name in found}
 
 
-def unchanged(args: argparse.Namespace) -> str:
+def tell_if_none(args: argparse.Namespace, names: Collection[str]) -> None:
     """Say why nothing was `chosen`: only `--since` leaves nothing of what is there."""
-    return f"nothing has changed since {args.ref}\n"
+    if not names and not (args.quiet or args.json):
+        sys.stderr.write(f"nothing has changed since {args.ref}\n")
 
 
 def head(args: argparse.Namespace) -> None:

@@ -132,8 +132,9 @@ class StatCache:
         """Return the hash of what was read in this run, here or elsewhere."""
         known = self._seen.get(name, b"")
         if self._helper is not None and known[: _STAT.size] != mark:
-            for told in self._helper.hashes():
-                self.learn(told)
+            with self._lock:
+                for told in self._helper.hashes():
+                    self._learn(told)
             known = self._seen.get(name, b"")
         return known[_STAT.size :] if known[: _STAT.size] == mark else None
 
@@ -170,9 +171,12 @@ class StatCache:
     def learn(self, told: Hashes) -> None:
         """Take what another process of this run was told here."""
         with self._lock:
-            self._used |= told.old
-            for name, record in (*told.old.items(), *told.young.items()):
-                self._seen.setdefault(name, record)
+            self._learn(told)
+
+    def _learn(self, told: Hashes) -> None:
+        self._used |= told.old
+        for name, record in (*told.old.items(), *told.young.items()):
+            self._seen.setdefault(name, record)
 
     def save(self, *, whole: bool = False) -> None:
         """Write the cache, atomically; a cache that cannot be written is left as it was.

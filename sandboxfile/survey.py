@@ -345,12 +345,11 @@ class _Surveyor:
             digests=self.digests,
             builder=self.builder,
         )
-        identify = partial(_identified, template, self.done, self.resolved)
         name, parent = template.name, _parent_key(template, self.done)
         told = self._known(name, parent)
         known = told or (self.recall.find(name, parent=parent) if self.recall and parent else None)
         if known is not None:
-            later = cache(partial(self._retaken, name, take, identify, known.keys))
+            later = cache(partial(self._retaken, template, take, known.keys))
             return Surveyed(
                 template=template, keys=known.keys, take=later, known=known, recalled=not told
             )
@@ -359,7 +358,7 @@ class _Surveyor:
             taking.check(template, above, self.builder)
             return self._of_copied(template, parent, copied, take)
         taken = take()
-        found, missing = identify(taken, _contents(taken))
+        found, missing = self._identity(template, taken, _contents(taken))
         made = Surveyed(template=template, keys=found, take=lambda: taken, unresolved=missing)
         known = self._kept(made, parent)
         return replace(made, known=known) if known else made
@@ -398,15 +397,15 @@ class _Surveyor:
         take: Callable[[], Taken],
     ) -> Surveyed:
         """Survey a template that takes nothing else than what the second process has told of."""
-        identify = partial(_identified, template, self.done, self.resolved)
-        found, missing = identify(Taken(), {n: each.content for n, each in copied.items()})
+        contents = {number: each.content for number, each in copied.items()}
+        found, missing = self._identity(template, Taken(), contents)
         if found is None:
             return Surveyed(template=template, keys=None, take=cache(take), unresolved=missing)
         looked = looks.together(each.looked for each in copied.values())
         if self.recall and parent:
             self.recall.add(template.name, found, parent=parent, looked=looked)
         known = Known(keys=found, looked=looked, top=self.tops.first)
-        later = cache(partial(self._retaken, template.name, take, identify, found))
+        later = cache(partial(self._retaken, template, take, found))
         return Surveyed(template=template, keys=found, take=later, known=known)
 
     def _above(self, template: Template) -> Template | None:
@@ -414,19 +413,25 @@ class _Surveyor:
         base = template.base
         return self.done[base.template].template if isinstance(base, TemplateBase) else None
 
-    def _retaken(
-        self,
-        name: str,
-        take: Callable[[], Taken],
-        identify: Callable[[Taken, Mapping[int, Content]], Identity],
-        known: Keys,
-    ) -> Taken:
+    def _identity(
+        self, template: Template, taken: Taken, contents: Mapping[int, Content]
+    ) -> Identity:
+        """Return the keys of a template, or what has to be resolved before it has any."""
+        parent: Identity = None, ()
+        if isinstance(template.base, TemplateBase):
+            based_on = self.done[template.base.template]
+            parent = based_on.keys, based_on.unresolved
+        base, missing = pins.record(template, taken, self.resolved, parent)
+        found = None if base is None else keys.of(template, base=base, contents=contents)
+        return found, missing
+
+    def _retaken(self, template: Template, take: Callable[[], Taken], known: Keys) -> Taken:
         """Look for the files of a template whose keys were known. Raises Changed."""
         taken = take()
-        if identify(taken, _contents(taken))[0] != known:
+        if self._identity(template, taken, _contents(taken))[0] != known:
             if self.recall:
-                self.recall.forget(name)
-            text = f"the files of `{name}` changed while they were being read"
+                self.recall.forget(template.name)
+            text = f"the files of `{template.name}` changed while they were being read"
             raise Changed(text, hint="run again when nothing writes to them")
         return taken
 
@@ -494,19 +499,3 @@ def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str:
 
 def _contents(taken: Taken) -> Mapping[int, Content]:
     return {number: keys.content(each) for number, each in taken.manifests.items()}
-
-
-def _identified(
-    template: Template,
-    done: Mapping[str, Surveyed],
-    resolved: Mapping[str, str],
-    taken: Taken,
-    contents: Mapping[int, Content],
-) -> Identity:
-    parent: Identity = None, ()
-    if isinstance(template.base, TemplateBase):
-        based_on = done[template.base.template]
-        parent = based_on.keys, based_on.unresolved
-    base, missing = pins.record(template, taken, resolved, parent)
-    found = None if base is None else keys.of(template, base=base, contents=contents)
-    return found, missing

@@ -32,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
     shown = set(survey.ordered(workspace, names))
     templates = [each for name, each in workspace.templates.items() if name in shown]
     drawn = drawing.of(templates, _base)
-    if not names and not (args.quiet or args.json):
-        sys.stderr.write(selection.unchanged(args))
+    selection.tell_if_none(args, names)
     if args.json or args.format != SVG:
         sys.stdout.write(drawing.FORMATS["json" if args.json else args.format](drawn))
     else:

@@ -39,8 +39,7 @@ def run(args: argparse.Namespace) -> int:
         return catalogue.show(args)
     workspace = app.workspace(args)
     chosen = selection.chosen(args, workspace, everything=True)
-    if not chosen and not (args.quiet or args.json):
-        sys.stderr.write(selection.unchanged(args))
+    selection.tell_if_none(args, chosen)
     if args.json:
         rows = [
             _row(workspace.templates[name]) | ({"changed": list(why)} if args.ref else {})

@@ -4,9 +4,10 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
+from sandboxfile import several
 from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.declined import Failing, Rejected
@@ -50,24 +51,11 @@ class Uploader:
         Raises Unreachable, NotAllowed, Cancelled, and SandboxfileError for a file that is no
         longer what its hash says.
         """
-        missing = {name: each for name, each in files.items() if name not in self.known}
-        has_failed = threading.Event()
+        missing = [(name, each) for name, each in files.items() if name not in self.known]
+        several.each(partial(self._bring, build), missing, AT_ONCE)
 
-        def bring(name: str, each: Upload) -> None:
-            if has_failed.is_set():
-                return  # the build cannot be: nothing more is sent for it
-            try:
-                self._bring(build, name, each)
-            except BaseException:
-                has_failed.set()
-                raise
-
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            sending = [pool.submit(bring, name, each) for name, each in missing.items()]
-        for each in sending:
-            each.result()
-
-    def _bring(self, build: Receiver, name: str, files: Upload) -> None:
+    def _bring(self, build: Receiver, named: tuple[str, Upload]) -> None:
+        name, files = named
         with self._locks.setdefault(name, threading.Lock()):
             if name in self.known:
                 return

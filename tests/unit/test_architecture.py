@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
     ("frozen", "counts", "patterns"),
     ("collector", "several", "places", "fresh", "reading", "writing", "schedule", "ahead"),
-    ("errors", "events", "flock", "loopback", "model", "settled"),
+    ("errors", "events", "flock", "loopback", "model", "settled", "looks"),
     ("cancel", "redact", "drawing", "proxies"),
     (
         "logs",
@@ -28,7 +28,7 @@ LAYERS = (
         "durations",
         "failures",
     ),
-    ("answers", "contents", "moves", "journal", "timeline", "records", "looks"),
+    ("answers", "contents", "moves", "journal", "timeline", "records"),
     ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),

@@ -71,10 +71,8 @@ def assert_ended(children: list[int]) -> None:
             os.waitpid(child, os.WNOHANG)
 
 
-def test_it_makes_no_difference_how_many_processes_read(
-    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grown_old()
+def in_several(clone: User, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return how many processes help where there are two cores; they make no difference."""
     cores(monkeypatch, 1)
     alone = clone.run(*BUILD)
     kept_alone = kept(clone)
@@ -83,12 +81,19 @@ def test_it_makes_no_difference_how_many_processes_read(
 
     several = clone.run(*BUILD)
 
-    assert len(started) == 2, "to find what is copied, to keep what was found"
     assert several.code == alone.code == 0
     assert several.data["templates"] == alone.data["templates"]
     assert several.err == alone.err
     assert kept(clone) == kept_alone
     assert_ended(started)
+    return len(started)
+
+
+def test_it_makes_no_difference_how_many_processes_read(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown_old()
+    assert in_several(clone, monkeypatch) == 2, "to find what is copied, to keep what was found"
 
 
 def test_where_no_copy_is_guessed_another_process_surveys(
@@ -98,17 +103,7 @@ def test_where_no_copy_is_guessed_another_process_surveys(
     text = re.sub(r"\[d(\d+/ -> /srv/)\]", r'["${var.directory}\1"]', text)
     clone.write("novita.yaml", "variables: {directory: {default: d}}\n" + text)
     grown_old()
-    cores(monkeypatch, 1)
-    alone = clone.run(*BUILD)
-    kept_alone = kept(clone)
-    started = forks(monkeypatch)
-    cores(monkeypatch, 2)
-
-    several = clone.run(*BUILD)
-
-    assert len(started) == 3, "to guess, to survey, to keep what was found"
-    assert several.data["templates"] == alone.data["templates"]
-    assert kept(clone) == kept_alone
+    assert in_several(clone, monkeypatch) == 3, "to guess, to survey, to keep what was found"
 
 
 def test_other_processes_that_die_are_not_missed(
