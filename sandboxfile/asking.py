@@ -20,7 +20,7 @@ from sandboxfile.pipeline import Pipeline, manifest_name
 from sandboxfile.plan import Decision, Found
 from sandboxfile.registry import WrongPlatform
 from sandboxfile.resolve import JOB
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.surveyed import Survey, Surveyed
 from sandboxfile.targets import Publisher
 
 T = TypeVar("T")

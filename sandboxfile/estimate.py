@@ -12,7 +12,7 @@ from sandboxfile.durations import History
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import RemoteBase
 from sandboxfile.plan import Decision, Step
-from sandboxfile.survey import Survey
+from sandboxfile.surveyed import Survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

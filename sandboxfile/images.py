@@ -38,7 +38,7 @@ from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Resolver, refused_triggers
 from sandboxfile.statcache import Digests
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.surveyed import Survey, Surveyed
 
 PREFIX = "sandboxfile/"  # of repositories in the engine
 _TAG_LIMIT = 128  # characters (OCI distribution spec)

@@ -32,8 +32,8 @@ class Tops:
     """The root of a workspace, as it is named and with all links resolved."""
 
     def __init__(self, root: str) -> None:
-        self.first = _slashed(root)
-        self._all = {self.first: None, _slashed(os.path.realpath(root)): None}
+        self.first = slashed(root)
+        self._all = {self.first: None, slashed(os.path.realpath(root)): None}
 
     def below(self, path: str) -> str:
         """Return a path from the root. Raises ValueError for one that is outside."""
@@ -117,5 +117,6 @@ def _packed(paths: Iterable[str]) -> bytes:
     return os.fsencode("\0".join(paths))
 
 
-def _slashed(path: str) -> str:
+def slashed(path: str) -> str:
+    """Return what the paths of all that lies in a directory begin with."""
     return path.rstrip("/") + "/"

@@ -35,7 +35,7 @@ from sandboxfile.pipeline import Pipeline
 from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
 from sandboxfile.service import TemplateService
-from sandboxfile.survey import Survey
+from sandboxfile.surveyed import Survey
 from sandboxfile.targets import Publisher
 from sandboxfile.targets.patience import Patience
 from sandboxfile.web import Web

@@ -21,7 +21,7 @@ from sandboxfile.model import Builder, DockerfileBase, ImageBase, ImageConfig, R
 from sandboxfile.plan import Decision
 from sandboxfile.recipes import Recipes
 from sandboxfile.statcache import Digests
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.surveyed import Survey, Surveyed
 from sandboxfile.targets import Publisher, Recipe, Release, Snapshot
 
 _Imaged = ImageBase | DockerfileBase  # what a service that builds begins with an image for

@@ -19,7 +19,8 @@ from sandboxfile.places import Problem
 from sandboxfile.plan import Action, Decision, Known
 from sandboxfile.settled import Settled
 from sandboxfile.sharding import Shard
-from sandboxfile.survey import Changed, Survey, Surveyed, drawn, survey
+from sandboxfile.survey import Changed, drawn, survey
+from sandboxfile.surveyed import Survey, Surveyed
 
 _MANY = 100  # templates, from which on keeping them is worth the start of a process
 

@@ -26,7 +26,7 @@ from zlib import crc32
 from sandboxfile import fresh, looks, reading, writing
 from sandboxfile.frozen import dataclass
 from sandboxfile.keys import Keys
-from sandboxfile.looks import Looked, Seen, Tops
+from sandboxfile.looks import Looked, Seen
 from sandboxfile.statcache import SLACK_NS
 
 _MAGIC = b"sfsurv1\n"
@@ -89,7 +89,7 @@ class Recall:
         self._file = file
         self._name = name
         self._since = since
-        self._top = Tops(os.fspath(root)).first
+        self._top = looks.slashed(os.fspath(root))
         self._kept = _load(file, name)
         self._changed = False
         self._inodes: dict[str, int] = {}

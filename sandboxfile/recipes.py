@@ -19,7 +19,7 @@ from sandboxfile.model import (
 from sandboxfile.places import Problem
 from sandboxfile.statcache import Digests
 from sandboxfile.steps import Origin, Step
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.surveyed import Survey, Surveyed
 from sandboxfile.targets import Recipe
 from sandboxfile.uploads import Upload
 

@@ -29,7 +29,7 @@ from sandboxfile.planning import Planned
 from sandboxfile.records import Part
 from sandboxfile.settled import Settled
 from sandboxfile.statcache import SLACK_NS
-from sandboxfile.survey import Surveyed
+from sandboxfile.surveyed import Surveyed
 
 Held = Mapping[str, os.stat_result]
 

@@ -16,7 +16,7 @@ from sandboxfile.pins import pin_name
 from sandboxfile.places import Position
 from sandboxfile.reference import DOCKER_HUB, ImageReference
 from sandboxfile.registry import Registry
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.surveyed import Survey, Surveyed
 
 JOB = "resolve"
 

@@ -12,7 +12,7 @@ from sandboxfile.frozen import dataclass
 from sandboxfile.model import Copy, Env, Install, InstallProject, Instruction, Run, Template
 from sandboxfile.patterns import regex
 from sandboxfile.plan import Decision
-from sandboxfile.survey import Survey
+from sandboxfile.surveyed import Survey
 
 MOST = 256  # jobs that GitHub makes of one matrix ("Running variations of jobs in a workflow")
 USUAL_MOST = 20  # jobs that GitHub runs at once for everybody ("Usage limits")

@@ -15,18 +15,15 @@ from typing import Any, NamedTuple
 from sandboxfile import dockerfile, inherit, keys, looks, pins, reading, taking
 from sandboxfile.ahead import Ahead, is_possible
 from sandboxfile.config.document import complaint
-from sandboxfile.contents import Entry, Manifest, Selection
 from sandboxfile.copied import Copied, Copies
 from sandboxfile.errors import ConfigError, SandboxfileError
-from sandboxfile.fresh import mark
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Content, Keys
-from sandboxfile.looks import Looked, Seen, Tops
+from sandboxfile.looks import Looked, Tops
 from sandboxfile.model import (
     Builder,
     DockerfileBase,
-    ImageConfig,
     InstallProject,
     Template,
     TemplateBase,
@@ -37,9 +34,8 @@ from sandboxfile.pins import Identity
 from sandboxfile.places import Problem
 from sandboxfile.recall import Known, Recall
 from sandboxfile.statcache import Digests, Hashes, StatCache
+from sandboxfile.surveyed import Survey, Surveyed
 from sandboxfile.taking import Taken
-from sandboxfile.translation import Translation
-from sandboxfile.userdockerfile import UserDockerfile
 
 # A value on one line of YAML, from its first character: in quotes, or up to what ends it.
 _VALUE = regex(r""""(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s,\]}:#]|:(?!\s|$)|(?<!\s)#)*""")
@@ -48,125 +44,8 @@ _MANY = 200  # files read, from which on a second process is worth its start, an
 _FEW = 4  # templates that have to be left for it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surveyed:
-    """One template with all that decides it; `keys` is None while a base is not resolved.
-
-    Where it is `known` what shows that all this is so, from an earlier run (`recalled`) or from
-    another process, the files are looked for only when they are needed.
-    """
-
-    template: Template
-    keys: Keys | None
-    take: Callable[[], Taken] = Taken
-    known: Known | None = None
-    recalled: bool = False
-    unresolved: tuple[str, ...] = ()
-
-    @property
-    def selections(self) -> Mapping[int, Selection]:
-        return self.take().selections
-
-    @property
-    def context(self) -> Selection | None:
-        return self.take().context
-
-    @property
-    def dockerfile(self) -> UserDockerfile | None:
-        return self.take().dockerfile
-
-    @property
-    def below(self) -> Mapping[int, Selection]:
-        return self.take().below
-
-    @property
-    def contents(self) -> Mapping[str, tuple[Manifest, ...]]:
-        """What is taken, by the part of the key that it belongs to."""
-        taken = self.take()
-        found = dict(keys.by_part(self.template, taken.manifests))
-        return found if taken.whole is None else {**found, "base": (taken.whole,)}
-
-    @property
-    def sent(self) -> Mapping[int, Selection]:
-        """The files of all copies that a service which builds carries out, in their order."""
-        found = (*self.below.values(), *self.selections.values())
-        return dict(enumerate(found, 1))
-
-    def translated(self, image: ImageConfig | None) -> Translation | None:
-        """Return the Dockerfile that the template begins with in our terms, None without one.
-
-        Raises ConfigError for what the service cannot do, now that the image is known.
-        """
-        return taking.translated(self.template, self.dockerfile, image)
-
-    @property
-    def entries(self) -> Iterator[Entry]:
-        """All that is copied, and the context of its Dockerfile."""
-        for selection in (*self.sent.values(), *filter(None, [self.context])):
-            yield from selection.entries
-
-    @property
-    def seen(self) -> Iterable[Seen]:
-        """The mark of what was read, from before it was, by absolute path.
-
-        Going through it raises struct.error at a file of the year 2300.
-        """
-        if self.known is not None:
-            return self.known.seen
-        return ((entry.path, mark(entry.stat)) for entry in self.entries)
-
-    @property
-    def looked_at(self) -> frozenset[str]:
-        """Whose `lstat`, with that of what was `seen`, must stay for all this to stay as it is.
-
-        Absolute paths.
-        """
-        if self.known is not None:
-            return self.known.absent
-        paths: set[str] = set()
-        for selection in (*self.sent.values(), *filter(None, [self.context])):
-            paths |= selection.looked_at
-        for instruction in self.template.instructions:
-            if isinstance(
-                instruction, InstallProject
-            ):  # a lock file may appear beside its manifest
-                sources = (instruction.copy.root / source for source in instruction.copy.sources)
-                paths.update(str(source.parent) for source in sources)
-        if isinstance(self.template.base, DockerfileBase):
-            file = str(self.template.base.dockerfile)
-            paths |= {file, os.path.realpath(file)}
-        return frozenset(paths)
-
-    @property
-    def above(self) -> Iterable[str]:
-        """The directories in which all this is, but for those that were `seen` (absolute)."""
-        if self.known is not None:
-            return self.known.above
-        paths = (path for path, _ in self.seen)
-        return {path.rpartition("/")[0] for path in (*paths, *self.looked_at)}
-
-    @property
-    def parent(self) -> str | None:
-        base = self.template.base
-        return base.template if isinstance(base, TemplateBase) else None
-
-
 class Changed(SandboxfileError):  # noqa: N818 - named for what it says
     """What a survey finds is not what is known: it changed since, or was never so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """All templates asked for, parents first."""
-
-    templates: Mapping[str, Surveyed] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Surveyed:
-        return self.templates[name]
-
-    @property
-    def unresolved(self) -> tuple[str, ...]:
-        return tuple(sorted({each for s in self.templates.values() for each in s.unresolved}))
 
 
 def ordered(workspace: Workspace, names: Iterable[str]) -> tuple[str, ...]:
@@ -288,8 +167,9 @@ class _Surveyor:
         left = deque(names)
         try:
             while left:
-                if self._is_copied(left[-1]):
-                    self.one(left.pop())
+                copied = self._ready(left[-1])
+                if copied is not None:
+                    self.one(left.pop(), copied)
                     continue
                 if second is not None:
                     self.listen(second)
@@ -308,12 +188,12 @@ class _Surveyor:
             raise ConfigError(drawn(problems, self.workspace))
         return Survey({name: self.done[name] for name in names})
 
-    def _is_copied(self, name: str) -> bool:
-        """Say whether nothing has to be looked for any more to survey a template."""
+    def _ready(self, name: str) -> Mapping[int, Copied] | None:
+        """Return what a template takes, if nothing has to be looked for any more to survey it."""
         template = self.workspace.templates[name]
         base = template.base
         is_ready = not isinstance(base, TemplateBase) or base.template in self.done
-        return is_ready and self._copied(template) is not None
+        return self._copied(template) if is_ready else None
 
     def _is_much(self) -> bool:
         """Say whether much was read here since no other process finds what is copied."""
@@ -322,19 +202,19 @@ class _Surveyor:
             self.aided = self.digests.count
         return self.digests.count - self.aided >= _MANY
 
-    def one(self, name: str) -> None:
-        """Survey one template, or note its problems."""
+    def one(self, name: str, copied: Mapping[int, Copied] | None = None) -> None:
+        """Survey one template, or note its problems; `copied` is what it is known to take."""
         template = self.workspace.templates[name]
         if isinstance(template.base, TemplateBase):
             if template.base.template not in self.done:
                 return  # the parent has a problem of its own, which is reported
             template = inherit.of_parent(template, self.done[template.base.template].template)
         try:
-            self.done[name] = self._surveyed(template)
+            self.done[name] = self._surveyed(template, copied)
         except ConfigError as error:
             self.problems[name] = tuple(error.problems)
 
-    def _surveyed(self, template: Template) -> Surveyed:
+    def _surveyed(self, template: Template, copied: Mapping[int, Copied] | None) -> Surveyed:
         above = self._above(template)
         take = partial(
             taking.take,
@@ -353,7 +233,8 @@ class _Surveyor:
             return Surveyed(
                 template=template, keys=known.keys, take=later, known=known, recalled=not told
             )
-        copied = self._copied(template)
+        if copied is None:
+            copied = self._copied(template)
         if copied is not None:
             taking.check(template, above, self.builder)
             return self._of_copied(template, parent, copied, take)

@@ -8,7 +8,7 @@ from sandboxfile import app, counts, errors, fidelity, survey
 from sandboxfile.fidelity import Finding, Subject
 from sandboxfile.model import ImageBase, Target
 from sandboxfile.statcache import NoCache
-from sandboxfile.survey import Surveyed
+from sandboxfile.surveyed import Surveyed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

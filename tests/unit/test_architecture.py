@@ -62,7 +62,7 @@ LAYERS = (
     ("registryaccess",),
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "taking", "results"),
-    ("pins",),
+    ("pins", "surveyed"),
     ("survey",),
     ("targets", "resolve", "account", "configs", "changes", "estimate", "sharding"),
     ("recipes", "images"),

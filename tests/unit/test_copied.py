@@ -18,7 +18,8 @@ from sandboxfile.model import Builder, Copy
 from sandboxfile.places import Position
 from sandboxfile.recall import Recall
 from sandboxfile.statcache import StatCache
-from sandboxfile.survey import Survey, survey
+from sandboxfile.survey import survey
+from sandboxfile.surveyed import Survey
 from tests.fakes.built import PINS
 from tests.fakes.shell import User
 

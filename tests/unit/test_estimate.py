@@ -12,7 +12,8 @@ from sandboxfile.model import Builder
 from sandboxfile.pipeline import Pipeline
 from sandboxfile.plan import Decision, Known
 from sandboxfile.statcache import NoCache
-from sandboxfile.survey import Survey, survey
+from sandboxfile.survey import survey
+from sandboxfile.surveyed import Survey
 from tests.fakes.built import PINS
 from tests.fakes.shell import User
 

@@ -17,7 +17,8 @@ from sandboxfile.keys import Keys
 from sandboxfile.model import Builder
 from sandboxfile.recall import Recall
 from sandboxfile.statcache import NoCache
-from sandboxfile.survey import Survey, survey
+from sandboxfile.survey import survey
+from sandboxfile.surveyed import Survey
 from tests.fakes.built import PINS
 from tests.fakes.shell import User
 

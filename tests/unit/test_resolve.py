@@ -17,7 +17,8 @@ from sandboxfile.places import Position
 from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
 from sandboxfile.statcache import NoCache
-from sandboxfile.survey import Survey, survey
+from sandboxfile.survey import survey
+from sandboxfile.surveyed import Survey
 from sandboxfile.web import Web
 from tests.fakes import push
 from tests.fakes.engine import Answer, serving

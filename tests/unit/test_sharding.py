@@ -24,7 +24,7 @@ from sandboxfile.model import (
 from sandboxfile.places import Position
 from sandboxfile.plan import Action, Decision
 from sandboxfile.sharding import Shard
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.surveyed import Survey, Surveyed
 from sandboxfile.taking import Taken
 from sandboxfile.userdockerfile import parse
 

@@ -11,7 +11,8 @@ from sandboxfile.errors import ConfigError
 from sandboxfile.keys import Keys
 from sandboxfile.pins import pin_name, pinned
 from sandboxfile.statcache import NoCache
-from sandboxfile.survey import Survey, ordered, survey
+from sandboxfile.survey import ordered, survey
+from sandboxfile.surveyed import Survey
 from tests.fakes.built import DIGEST, PINS
 from tests.fakes.shell import User
 

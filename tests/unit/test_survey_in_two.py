@@ -13,7 +13,8 @@ from sandboxfile.config import load
 from sandboxfile.errors import ConfigError
 from sandboxfile.recall import Recall
 from sandboxfile.statcache import StatCache
-from sandboxfile.survey import Survey, survey
+from sandboxfile.survey import survey
+from sandboxfile.surveyed import Survey
 from tests.fakes.built import PINS
 from tests.fakes.shell import User
 
