@@ -11,14 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-from sandboxfile import collector, main
+from sandboxfile import collector, commandline
 
 
 def run(jobs: str) -> None:
     environ = dict(os.environ)
-    main.Parser.environ = environ
+    commandline.Parser.environ = environ
     with collector.paused():
-        _, args = main.parse(["build", "--jobs", jobs, "--progress", "json"])
+        _, args = commandline.parse(["build", "--jobs", jobs, "--progress", "json"])
         args.environ, args.given, args.here = environ, sys.argv, str(Path.cwd())
         args.since, args.home = time.time_ns(), Path(environ["HOME"])
         _build(args, int(jobs))

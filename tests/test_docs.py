@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sandboxfile import errors, main
+from sandboxfile import commandline, errors
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sandboxfile"
@@ -58,19 +58,19 @@ def test_exit_codes_are_those_of_the_code() -> None:
 def test_the_table_of_commands_is_that_of_the_program() -> None:
     documented = [cell.strip("`").split(" ")[0] for cell in rows("Commands")]
 
-    assert documented == list(main.COMMANDS)
+    assert documented == list(commandline.COMMANDS)
 
 
 def options(command: str) -> set[str]:
     """Return the long options of a command that are its own."""
-    main.Parser.environ = {}
-    parser = main.Parser(prog=command)
+    commandline.Parser.environ = {}
+    parser = commandline.Parser(prog=command)
     __import__(f"sandboxfile.commands.{command}", fromlist=["x"]).add_arguments(parser)
     found = {name for action in parser._actions for name in action.option_strings}
     return {name for name in found if name.startswith("--")} - {"--help"}
 
 
-@pytest.mark.parametrize("command", main.COMMANDS)
+@pytest.mark.parametrize("command", commandline.COMMANDS)
 def test_every_option_of_a_command_is_in_its_row(command: str) -> None:
     (row,) = [line for cell, line in rows("Commands").items() if cell[1:].startswith(command)]
     documented = set(re.findall(r"--[a-z][a-z0-9-]*", row))
@@ -81,7 +81,7 @@ def test_every_option_of_a_command_is_in_its_row(command: str) -> None:
 
 
 def test_every_global_option_is_named() -> None:
-    parser = main._parser()
+    parser = commandline.parser()
     names = {name for action in parser._actions for name in action.option_strings}
     said = section("Commands")
 
@@ -151,7 +151,7 @@ def test_every_variable_that_is_documented_is_read() -> None:
     source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     by_option = {
         "SANDBOXFILE_" + name[2:].replace("-", "_").upper()
-        for action in main._parser()._actions
+        for action in commandline.parser()._actions
         for name in action.option_strings
     }
 
@@ -243,13 +243,13 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 @pages
 def test_commands_can_be_typed_as_they_stand(page: Path) -> None:
-    main.Parser.environ = {}
+    commandline.Parser.environ = {}
     for words in commands(page):
         argv = words[: words.index(">>")] if ">>" in words else words
         if len(argv) > 1:
-            main.parse(argv)
+            commandline.parse(argv)
         else:  # a mention, perhaps without what it needs
-            assert argv[0] in main.COMMANDS or argv[0].startswith("--")
+            assert argv[0] in commandline.COMMANDS or argv[0].startswith("--")
 
 
 def test_commands_are_found_in_the_pages() -> None:

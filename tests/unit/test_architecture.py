@@ -13,7 +13,7 @@ LAYERS = (
     ("frozen", "counts", "patterns"),
     ("collector", "several", "places", "fresh", "reading", "writing", "schedule", "ahead"),
     ("errors", "events", "flock", "loopback", "model", "settled", "looks"),
-    ("cancel", "redact", "drawing", "proxies"),
+    ("cancel", "redact", "drawing", "proxies", "commandline"),
     (
         "logs",
         "process",

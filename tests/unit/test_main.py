@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, main
+from sandboxfile import __version__, commandline
 from sandboxfile.errors import UsageError
 from tests.fakes.shell import CHECKOUT, User
 
@@ -27,28 +27,28 @@ def test_without_a_command_the_help_lists_all_of_them(user: User, argv: list[str
     ran = user.run(*argv)
 
     assert (ran.code, ran.err) == (0, "")
-    for name, text in main.COMMANDS.items():
+    for name, text in commandline.COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(text)}$", ran.out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", main.COMMANDS)
+@pytest.mark.parametrize("command", commandline.COMMANDS)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_has_help(user: User, command: str, flag: str) -> None:
     ran = user.run(command, flag)
 
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(f"usage: sandboxfile {command} ")
-    text = main.COMMANDS[command]
+    text = commandline.COMMANDS[command]
     assert text[1:] in " ".join(ran.out.split())
     assert "--target NAME" in ran.out
 
 
-@pytest.mark.parametrize("module", sorted(main.COMMANDS))
+@pytest.mark.parametrize("module", sorted(commandline.COMMANDS))
 def test_every_command_is_a_module(module: str) -> None:
-    directory = Path(main.__file__).with_name("commands")
+    directory = Path(commandline.__file__).with_name("commands")
     there = {path.stem for path in directory.glob("*.py")} - {"__init__"}
 
-    assert there == set(main.COMMANDS)
+    assert there == set(commandline.COMMANDS)
     assert module in there
 
 
@@ -95,8 +95,8 @@ def test_a_command_line_that_makes_no_sense_is_64(
     ],
 )
 def test_global_options_stand_before_or_after_the_command(argv: list[str]) -> None:
-    main.Parser.environ = {}
-    _, args = main.parse(argv)
+    commandline.Parser.environ = {}
+    _, args = commandline.parse(argv)
 
     assert (args.command, args.target, args.json) == ("build", "box", True)
     assert args.templates == ["a", "b"]
@@ -105,10 +105,10 @@ def test_global_options_stand_before_or_after_the_command(argv: list[str]) -> No
 
 
 def test_an_option_after_the_command_wins() -> None:
-    main.Parser.environ = {"SANDBOXFILE_PROGRESS": "quiet"}
+    commandline.Parser.environ = {"SANDBOXFILE_PROGRESS": "quiet"}
 
     def progress(*argv: str) -> object:
-        return main.parse(argv)[1].progress
+        return commandline.parse(argv)[1].progress
 
     assert progress("build") == "quiet"
     assert progress("--progress", "tty", "build") == "tty"
@@ -116,8 +116,8 @@ def test_an_option_after_the_command_wins() -> None:
 
 
 def test_what_follows_a_name_belongs_to_the_command_that_is_run() -> None:
-    main.Parser.environ = {}
-    _, args = main.parse(["run", "-t", "local", "web", "--", "ls", "--json", "--", "-t"])
+    commandline.Parser.environ = {}
+    _, args = commandline.parse(["run", "-t", "local", "web", "--", "ls", "--json", "--", "-t"])
 
     assert args.argv in (["--", "ls", "--json", "--", "-t"], ["ls", "--json", "--", "-t"])
     assert (args.template, args.target, args.json) == ("web", "local", False)
@@ -150,8 +150,8 @@ def test_what_follows_a_name_belongs_to_the_command_that_is_run() -> None:
 def test_every_option_can_come_from_the_environment(
     variable: str, value: str, expected: object
 ) -> None:
-    main.Parser.environ = {variable: value}
-    _, args = main.parse(["build"])
+    commandline.Parser.environ = {variable: value}
+    _, args = commandline.parse(["build"])
 
     assert vars(args)[variable.removeprefix("SANDBOXFILE_").lower()] == expected
 
@@ -355,8 +355,8 @@ def test_ctrl_c_is_130(user: User) -> None:
 
 
 def test_parse_raises_what_the_boundary_shows() -> None:
-    main.Parser.environ = {}
+    commandline.Parser.environ = {}
     with pytest.raises(UsageError) as caught:
-        main.parse(["nothing"])
+        commandline.parse(["nothing"])
 
     assert caught.value.exit_code == 64

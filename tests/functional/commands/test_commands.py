@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from sandboxfile import __version__
+from sandboxfile.commandline import COMMANDS
 from sandboxfile.engines import Engine
-from sandboxfile.main import COMMANDS
 from tests.fakes.shell import User
 from tests.functional.commands.conftest import Place
 

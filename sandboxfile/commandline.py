@@ -1,0 +1,203 @@
+"""What the command line understands: the commands, the options of all, and a parser of each."""
+
+import argparse
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, Protocol
+
+from sandboxfile import __version__, errors
+from sandboxfile.errors import UsageError
+
+COMMANDS: Mapping[str, str] = {
+    "init": "write a first novita.yaml for this directory",
+    "validate": "check novita.yaml and say everything that is wrong with it",
+    "show": "print an intermediate result: config, steps, dockerfile, files, plan",
+    "plan": "say what `build` would do to each template, and why",
+    "why": "give the reasons for one template in full",
+    "build": "bring templates up to date and write the lock",
+    "outdated": "say which bases have moved since the lock pinned them",
+    "lock": "take bases that moved, join locks, solve a conflict in one, or check it",
+    "status": "compare templates with the lock, and say which builds run",
+    "list": "list the templates of the workspace",
+    "graph": "draw which template is built on which",
+    "logs": "print the log of a template's build",
+    "tag": "give tags to a build, take them away, or show builds and their tags",
+    "promote": "give the build that has one tag another tag too",
+    "rollback": "put tags back on the build before",
+    "delete": "delete templates at the service",
+    "prune": "delete templates at the service that nothing names any more",
+    "env": "print template IDs for applications",
+    "run": "run a command in a local template",
+    "shell": "open a shell in a local template",
+    "serve": "run the local template service on loopback",
+    "doctor": "say what was found here: engine, target, credentials",
+    "schema": "print the JSON Schema of novita.yaml or of the lock",
+    "clean": "remove caches and logs of this workspace",
+}
+
+
+class Command(Protocol):
+    """What a module in `commands/` offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose options can also come as SANDBOXFILE_<OPTION>.
+
+    argparse exits 2 on its own, which means `differences` here (docs/reference.md, Exit codes).
+    """
+
+    environ: Mapping[str, str] = {}
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError; for an option that is not known, with the one that may be meant."""
+        hint = f"see `{self.prog} --help`"
+        _, is_unknown, rest = message.partition("unrecognized arguments: ")
+        if is_unknown:
+            word = rest.partition(" ")[0].partition("=")[0]
+            is_option = word.startswith("-")
+            message = f"unknown option `{word}`" if is_option else f"`{word}` is one too many"
+            near = self._near(word)
+            hint = f"did you mean `{near}`? {hint}" if near else hint
+        raise UsageError(message, hint=hint)
+
+    def _near(self, word: str) -> str | None:
+        import difflib
+
+        names = [each[2:] for each in self._option_string_actions if each.startswith("--")]
+        name = word.lstrip("-")
+        begun = [each for each in names if name and each.startswith(name)]
+        near = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+        return f"--{near[0]}" if near and word.startswith("-") else None
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        action = super().add_argument(*names, **options)
+        long = next((name for name in names if name.startswith("--")), None)
+        # `--target` alone has its own place among the defaults (docs/reference.md, Environment).
+        if long and long != "--target" and action.default is not argparse.SUPPRESS:
+            variable = "SANDBOXFILE_" + long[2:].replace("-", "_").upper()
+            if self.environ.get(variable):
+                action.default = self._default(action, variable, self.environ[variable])
+        return action
+
+    def _assignment(self, line: str) -> tuple[str, str]:
+        try:
+            return _assignment(line)
+        except argparse.ArgumentTypeError as error:
+            self.error(f"`SANDBOXFILE_VAR`: {error}")
+
+    def parse_command(self, argv: list[str], args: argparse.Namespace) -> argparse.Namespace:
+        """Read a command's arguments, options between them too, unless the rest is not ours."""
+        if any(action.nargs == argparse.REMAINDER for action in self._actions):
+            return self.parse_args(argv, args)
+        return self.parse_intermixed_args(argv, args)
+
+    def _default(self, action: argparse.Action, variable: str, value: str) -> object:
+        if action.nargs == 0:
+            if value.lower() not in {"0", "1", "true", "false"}:
+                self.error(f"`{variable}` is `{value}`: use 1 or 0")
+            return value.lower() in {"1", "true"}
+        if variable == "SANDBOXFILE_VAR":  # repeatable: one a line
+            return [self._assignment(line) for line in value.splitlines() if line]
+        if action.choices is not None and value not in action.choices:
+            self.error(f"`{variable}` is `{value}`: choose from {', '.join(action.choices)}")
+        return value.split(",") if isinstance(action.default, list) else value
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    """Take `NAME=VALUE` apart; what is wrong with it is no secret, so it may be shown."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"`{name}` is no NAME=VALUE")
+    return name, value
+
+
+def _add_globals(parser: argparse.ArgumentParser, *, again: bool) -> None:
+    """Add the global options; a second time for the command, where absent must not overwrite."""
+    default: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
+    add = parser.add_argument
+    add("-f", "--file", metavar="FILE", help="the novita.yaml to read", **default)
+    add("-C", "--directory", metavar="DIR", help="run as if started there", **default)
+    add("-t", "--target", metavar="NAME", help="where to publish", **default)
+    add(
+        "--var",
+        action="append",
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="the value of a variable; repeatable",
+        **default,
+    )
+    add("--json", action="store_true", help="one JSON document on stdout", **default)
+    add(
+        "--progress",
+        choices=["auto", "tty", "plain", "json", "quiet"],
+        help="how a build is shown (default: auto)",
+        **(default or {"default": "auto"}),
+    )
+    add("-q", "--quiet", action="store_true", help="only errors", **default)
+    add("-v", "--verbose", action="count", help="show build output too", **default)
+    levels = ["debug", "info", "warning", "error"]
+    add("--log-level", choices=levels, help="diagnostics on stderr", **default)
+    add(
+        "--log-format",
+        choices=["console", "json"],
+        help="form of the diagnostics",
+        **(default or {"default": "console"}),
+    )
+    add("--offline", action="store_true", help="no network; the engine may be used", **default)
+
+
+def _overview() -> str:
+    width = max(len(name) for name in COMMANDS)
+    return "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+
+
+def parser() -> Parser:
+    """Return the parser of what comes before a command; the command's own words are its `rest`."""
+    made = Parser(
+        prog="sandboxfile",
+        usage="sandboxfile [options] COMMAND ...",
+        description="Make for Novita Agent Sandbox templates.",
+        epilog=f"commands:\n{_overview()}\n\n`sandboxfile COMMAND --help` says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--version", action="version", version=f"sandboxfile {__version__}")
+    _add_globals(made, again=False)
+    made.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS, nargs="?")
+    made.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return made
+
+
+def parser_of(name: str) -> tuple[Command, Parser]:
+    """Import the module of one command; return it with the parser of its words."""
+    command: Any = importlib.import_module(f"sandboxfile.commands.{name}")
+    made = Parser(
+        prog=f"sandboxfile {name}",
+        description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
+        allow_abbrev=False,
+    )
+    command.add_arguments(made)
+    _add_globals(made, again=True)
+    return command, made
+
+
+def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
+    """Read the command line; only the named command's module is imported. Raises UsageError."""
+    outer = parser()
+    args = outer.parse_args(argv)
+    if args.command is None:
+        outer.print_help()
+        raise SystemExit(errors.DONE)
+    if args.command not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(args.command, COMMANDS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"commands: {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command `{args.command}`", hint=hint)
+    command, inner = parser_of(args.command)
+    rest = vars(args).pop("rest")
+    return command, inner.parse_command(rest, args)
