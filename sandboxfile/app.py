@@ -218,11 +218,20 @@ def _in_directory(workspace: Workspace, word: str) -> tuple[str, ...]:
 def _complain(workspace: Workspace, known: Names, word: str) -> NoReturn:
     import difflib
 
-    words = known.words(word) if ":" in word else (*known.words(), *workspace.groups)
+    words = _words(workspace, known, word)
     near = difflib.get_close_matches(word, words, n=1)
     listed = ", ".join(words[:_LISTED]) + (", ..." if len(words) > _LISTED else "")
     hint = f"did you mean `{near[0]}`?" if near else f"templates: {listed}"
     raise UsageError(f"no template is called `{word}`", hint=hint)
+
+
+def words(workspace: Workspace, like: str) -> tuple[str, ...]:
+    """Return every word that stands for templates; `path:name` if `like` has a colon."""
+    return _words(workspace, _names(workspace), like)
+
+
+def _words(workspace: Workspace, known: Names, like: str) -> tuple[str, ...]:
+    return known.words(like) if ":" in like else (*known.words(), *workspace.groups)
 
 
 def target(args: argparse.Namespace, workspace: Workspace) -> tuple[Target, str]:

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "run the local template service on loopback",
     "doctor": "say what was found here: engine, target, credentials",
     "schema": "print the JSON Schema of novita.yaml or of the lock",
+    "completion": "print what completes commands in bash, zsh or fish",
     "clean": "remove caches and logs of this workspace",
 }
 
@@ -52,6 +53,20 @@ class Parser(argparse.ArgumentParser):
 
     environ: Mapping[str, str] = {}
 
+    def __init__(self, **options: Any) -> None:
+        self.repeatable: set[str] = set()  # the `dest` of options that may be given several times
+        super().__init__(**options)
+
+    @property
+    def options(self) -> Mapping[str, argparse.Action]:
+        """What begins with a hyphen, by each of its names."""
+        return self._option_string_actions
+
+    @property
+    def places(self) -> tuple[argparse.Action, ...]:
+        """What does not, in its order."""
+        return tuple(each for each in self._actions if not each.option_strings)
+
     def error(self, message: str) -> NoReturn:
         """Raise UsageError; for an option that is not known, with the one that may be meant."""
         hint = f"see `{self.prog} --help`"
@@ -67,7 +82,7 @@ class Parser(argparse.ArgumentParser):
     def _near(self, word: str) -> str | None:
         import difflib
 
-        names = [each[2:] for each in self._option_string_actions if each.startswith("--")]
+        names = [each[2:] for each in self.options if each.startswith("--")]
         name = word.lstrip("-")
         begun = [each for each in names if name and each.startswith(name)]
         near = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.7)
@@ -75,6 +90,8 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         action = super().add_argument(*names, **options)
+        if options.get("action") in {"append", "count"}:
+            self.repeatable.add(action.dest)
         long = next((name for name in names if name.startswith("--")), None)
         # `--target` alone has its own place among the defaults (docs/reference.md, Environment).
         if long and long != "--target" and action.default is not argparse.SUPPRESS:
@@ -121,7 +138,7 @@ def _add_globals(parser: argparse.ArgumentParser, *, again: bool) -> None:
     add = parser.add_argument
     add("-f", "--file", metavar="FILE", help="the novita.yaml to read", **default)
     add("-C", "--directory", metavar="DIR", help="run as if started there", **default)
-    add("-t", "--target", metavar="NAME", help="where to publish", **default)
+    add("-t", "--target", metavar="TARGET", help="where to publish", **default)
     add(
         "--var",
         action="append",

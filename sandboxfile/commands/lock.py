@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "files",
         nargs="*",
-        metavar="FILE|NAME",
+        metavar="FILE|BASE|TEMPLATE",
         help="with --merge: locks of other machines; with --upgrade: bases, or templates; with "
         "--check: templates, globs or groups",
     )

@@ -21,7 +21,9 @@ NONE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help="bases, or templates that start from them")
+    add(
+        "names", nargs="*", metavar="BASE|TEMPLATE", help="bases, or templates that start from them"
+    )
     add("--exit-code", action="store_true", help="exit 2 if a base has moved")
 
 

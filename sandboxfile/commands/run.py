@@ -25,7 +25,7 @@ LOGIN = ("/bin/sh", "-c", _AS_LOGIN, "sh")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "template", metavar="NAME", help="a template of the workspace, or NAME[:TAG] built here"
+        "template", metavar="TEMPLATE", help="a template of the workspace, or NAME[:TAG] built here"
     )
     add_data(parser)
     parser.add_argument(

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=int, default=0, help="port on 127.0.0.1; 0 (the default) picks one"
     )
-    parser.add_argument("--data", type=Path, help="where templates are kept (default: per user)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where templates are kept (default: per user)"
+    )
     parser.add_argument(
         "--v1-registry",
         metavar="HOST/REPOSITORY",
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host-name",
         action="append",
         default=[],
-        metavar="NAME",
+        metavar="HOST",
         help="a name for this machine that clients may use besides localhost; repeatable",
     )
     parser.add_argument(

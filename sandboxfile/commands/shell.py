@@ -11,7 +11,7 @@ _SHELL = ("/bin/sh", "-c", "if [ -x /bin/bash ]; then exec /bin/bash -l; fi; exe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "template", metavar="NAME", help="a template of the workspace, or NAME[:TAG] built here"
+        "template", metavar="TEMPLATE", help="a template of the workspace, or NAME[:TAG] built here"
     )
     add_data(parser)
 

@@ -28,7 +28,7 @@ LAYERS = (
         "durations",
         "failures",
     ),
-    ("answers", "contents", "moves", "journal", "timeline", "records"),
+    ("answers", "completing", "contents", "moves", "journal", "timeline", "records"),
     ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),

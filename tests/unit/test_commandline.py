@@ -34,7 +34,7 @@ def test_every_command_has_help(user: User, command: str, flag: str) -> None:
     assert ran.out.startswith(f"usage: sandboxfile {command} ")
     text = commandline.COMMANDS[command]
     assert text[1:] in " ".join(ran.out.split())
-    assert "--target NAME" in ran.out
+    assert "--target TARGET" in ran.out
 
 
 @pytest.mark.parametrize("module", sorted(commandline.COMMANDS))
