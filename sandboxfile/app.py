@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from sandboxfile import account, lockfile, reading, recall
+from sandboxfile import account, lockfile, reading, recall, writing
 from sandboxfile.ahead import Beside, is_possible
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import finding, names, packed
@@ -30,6 +30,7 @@ from sandboxfile.statcache import SLACK_NS, StatCache
 
 T = TypeVar("T")
 STATE = ".sandboxfile"
+_IGNORE = ".gitignore"
 HASHES = "stat-cache"
 SNAPSHOTS_AT_ONCE = 32
 LOCK = "novita.lock"
@@ -41,19 +42,46 @@ _LISTED = 20  # names in a hint
 
 
 def state(root: Path) -> Path:
-    """Return the directory of state that may be lost, made with its own .gitignore."""
-    directory = root / STATE
-    check_own(directory)
-    if not (directory / ".gitignore").exists():
-        try:
+    """Return the directory of state that may be lost, made with its own .gitignore, or not at all.
+
+    Raises SandboxfileError where it cannot be made.
+    """
+    check_own(root / STATE)
+    return _made(root / STATE)
+
+
+def kept(root: Path) -> Path:
+    """Return the directory of state for who only looks; it is not there where it cannot be made.
+
+    That is in a checkout that cannot be written, or on a full disk. Raises SandboxfileError for
+    what is no state of ours.
+    """
+    check_own(root / STATE)
+    with suppress(SandboxfileError):
+        _made(root / STATE)
+    return root / STATE
+
+
+def _made(directory: Path) -> Path:
+    try:
+        if not _is_ignored(directory):
             directory.mkdir(mode=0o700, exist_ok=True)
-            (directory / ".gitignore").write_text("*\n", encoding="utf-8")
-        except OSError as error:
-            raise SandboxfileError(
-                f"the directory `{directory}` cannot be made: {error.strerror}",
-                hint="sandboxfile keeps caches, logs and its journal there",
-            ) from None
+            writing.whole(directory / _IGNORE, b"*\n")
+    except OSError as error:
+        with suppress(OSError):  # there is something in it, or it is not there
+            directory.rmdir()
+        raise SandboxfileError(
+            f"the directory `{directory}` cannot be made: {error.strerror}",
+            hint="sandboxfile keeps caches, logs and its journal there",
+        ) from None
     return directory
+
+
+def _is_ignored(directory: Path) -> bool:
+    try:
+        return (directory / _IGNORE).stat().st_size > 0  # a full disk may have left an empty one
+    except FileNotFoundError:
+        return False
 
 
 def check_own(directory: Path) -> None:
@@ -98,16 +126,9 @@ def lock_path(workspace: Workspace, target: Target) -> Path:
     return workspace.root / (LOCAL_LOCK if target.provider == "local" else LOCK)
 
 
-def digests(root: Path, copies: Copies | None = None) -> StatCache:
-    """Return the content hashes of files, those read for `copies` too.
-
-    A checkout that cannot be written keeps none.
-    """
-    if os.access(root, os.W_OK):
-        state(root)
-    else:
-        check_own(root / STATE)
-    return StatCache.open(root / STATE / HASHES, root=root, helper=copies)
+def digests(state: Path, copies: Copies | None = None) -> StatCache:
+    """Return the content hashes of a workspace's files, those read for `copies` too."""
+    return StatCache.open(state / HASHES, root=state.parent, helper=copies)
 
 
 def copies(args: argparse.Namespace) -> Copies | None:
@@ -402,11 +423,16 @@ class Session:
     @property
     def state(self) -> Path:
         """The state directory; what is in it is looked at once in a run."""
-        return self.once("state", lambda: state(self.workspace.root))
+        return self.once("state", lambda: _made(self.kept))
+
+    @property
+    def kept(self) -> Path:
+        """The state directory for who only looks: it need not be there."""
+        return self.once("kept", lambda: kept(self.workspace.root))
 
     @property
     def journal_path(self) -> Path:
-        return self.state / "journal" / f"{self.target.name}.jsonl"
+        return self.kept / "journal" / f"{self.target.name}.jsonl"
 
     @property
     def lock_path(self) -> Path:
@@ -424,7 +450,7 @@ class Session:
         return own, resolved
 
     def digests(self) -> StatCache:
-        return self.once("digests", lambda: digests(self.workspace.root, self.copies))
+        return self.once("digests", lambda: digests(self.kept, self.copies))
 
     def recall(self, resolved: Mapping[str, str]) -> Recall | None:
         """Return what is known of earlier surveys with the same bases, None where nothing can be.

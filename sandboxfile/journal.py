@@ -10,6 +10,7 @@ therefore meet: the second finds the first one's build in the journal and follow
 itself is locked only while it is read and appended to.
 """
 
+import errno
 import json
 import os
 import threading
@@ -33,6 +34,7 @@ Step = Literal["register", "registered", "pushed", "trigger", "triggered", "read
 STEPS: frozenset[str] = frozenset(get_args(Step))
 BRIEF_S = 2.0  # nobody holds the file itself for longer, unless it is stopped (or an older version)
 _SOON_S = 0.002
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,10 @@ class Record:
 
 class JournalFailed(SandboxfileError):  # noqa: N818 - named for what it says
     """A record could not be made durable; its content is in the message so that it is not lost."""
+
+
+class JournalUnusable(SandboxfileError):  # noqa: N818 - named for what it says
+    """The file of a journal cannot be written, as in a read-only checkout or on a full disk."""
 
 
 def peek(path: Path) -> Mapping[str, Record]:
@@ -89,10 +95,16 @@ class Journal:
         """Open the journal at `path` (made with mode 0600 if missing), and read it.
 
         A torn last line is as if never written. Any other damage sets the whole file aside as
-        `<path>.bad`, with a Notice. Raises SandboxfileError when the file cannot be used.
+        `<path>.bad`, with a Notice. One that cannot be written, as in a read-only checkout, can be
+        asked all the same: whoever wants a turn, or to write, is told. Raises SandboxfileError for
+        what is no file.
         """
         journal = cls(path, emit=emit, cancel=cancel)
-        with journal._alone():
+        try:
+            with journal._alone():
+                return journal
+        except JournalUnusable:
+            journal._last = {**peek(path)}
             return journal
 
     def pending(self, template: str) -> Record | None:
@@ -193,7 +205,8 @@ class Journal:
                 self._cancel.wait(POLL_S)
 
     def _unusable(self, error: OSError) -> SandboxfileError:
-        return SandboxfileError(
+        kind = JournalUnusable if error.errno in _UNWRITABLE else SandboxfileError
+        return kind(
             f"cannot use the journal `{self._path}`: {error.strerror}",
             hint="builds at a service are not started without one",
         )

@@ -168,7 +168,7 @@ class Parts:
         )
 
     def manifests(self) -> Manifests:
-        return Manifests(self.session.state / "manifests")
+        return Manifests(self.session.kept / "manifests")
 
     def configs(self) -> Configs:
         """Return what reads the configurations of images."""
@@ -176,7 +176,7 @@ class Parts:
         return session.once(
             "configs",
             lambda: Configs(
-                directory=session.state / "configs",
+                directory=session.kept / "configs",
                 cache=app.cache(self._environ, session.args.home) / "os-release",
                 engine=self.engine,
                 registry=self.registry,
@@ -210,7 +210,7 @@ class Parts:
         return Images(
             survey=survey,
             resolved=resolved,
-            generated=session.state / "generated",
+            generated=session.kept / "generated",
             engine=self.engine,
             published=lambda surveyed: pipeline.published(
                 surveyed, known.get(surveyed.template.name), builder, self.publisher
@@ -240,7 +240,7 @@ class Parts:
             target=session.target.name,
             tags=session.target.tags,
             lock=LockWriter(session.lock_path),
-            generated=session.state / "generated",
+            generated=session.kept / "generated",
             manifests=self.manifests(),
             publisher=self.publisher,
             configs=self.configs(),

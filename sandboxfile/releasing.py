@@ -45,7 +45,7 @@ class Releases:
         self._session = session
         self._target = session.target
         self._service = Parts(session).templates()
-        self._record = session.state / "journal" / f"{session.target.name}.moves"
+        self._record = session.kept / "journal" / f"{session.target.name}.moves"
 
     def entry(self, name: str) -> Entry | None:
         return self._session.entries().get(name)
@@ -97,16 +97,20 @@ class Releases:
         snapshot = Snapshot(template_id=published.template_id, build_id=build)
         self._tagging(published, snapshot).move(moving)
         kept = self.kept(published.name)
-        self._change(published.name, lambda e: releases.after_move(e, tags, build, kept))
-        return self._recorded(published, moving, build, by)
+        try:
+            return self._recorded(published, moving, build, by)
+        finally:
+            self._change(published.name, lambda e: releases.after_move(e, tags, build, kept))
 
     def remove(self, published: Published, tags: Collection[str]) -> list[Move]:
         """Take tags away; the service ignores those that are not there."""
         known = tuple(tag for tag in tags if tag in published.tags)
         if known:
             self._service.delete_tags(published.name, known)
-        self._change(published.name, lambda e: releases.after_removal(e, tags))
-        return self._recorded(published, known, "", "tag --remove")
+        try:
+            return self._recorded(published, known, "", "tag --remove")
+        finally:
+            self._change(published.name, lambda e: releases.after_removal(e, tags))
 
     def _tagging(self, published: Published, snapshot: Snapshot) -> Tagging:
         session = self._session

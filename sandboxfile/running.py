@@ -76,7 +76,7 @@ def run(
     keep_going: bool,
 ) -> Ended:
     """Run what the plan says; `builds` images at once."""
-    parts = Parts(session)
+    parts, state = Parts(session), session.state  # without a place for it nothing is begun
     if session.target.builder == "docker" and any(d.action == "build" for d in planned.stale):
         parts.check_builder()
     pipeline = parts.pipeline(planned.survey, planned.resolved, no_cache=no_cache)
@@ -96,7 +96,7 @@ def run(
     spans = {each.name: each.span for each in outcomes if each.span is not None}
     critical = schedule.critical(spans, needs)
     costs = dict(_costs(outcomes, reports.timeline))
-    durations.record(session.state / durations.FILE, target, costs)
+    durations.record(state / durations.FILE, target, costs)
     code = reports.finish(
         planned.actions,
         critical=critical,

@@ -69,7 +69,7 @@ class Show:
 
     def _made(self) -> Reports:
         from sandboxfile import console
-        from sandboxfile.app import state
+        from sandboxfile.app import kept
         from sandboxfile.report import Reporter, screen
 
         args = self._args
@@ -91,7 +91,7 @@ class Show:
         return Reporter(
             screen=screen(kind, sys.stderr, colour=colour),
             redactor=self.redactor,
-            logs=state(self._workspace.root) / "logs" if self._workspace else None,
+            logs=kept(self._workspace.root) / "logs" if self._workspace else None,
             verbose=bool(args.verbose),
             github=console.in_github(args.environ),
         )

@@ -169,7 +169,7 @@ def _now(workspace: Workspace, locks: list[Lock]) -> Now:
     """Return what tells what templates are, for the targets that the locks have results of."""
     named = {target for lock in locks for target in lock.targets}
     targets = {name: each for name, each in workspace.targets.items() if name in named}
-    digests = app.digests(workspace.root)
+    digests = app.digests(app.kept(workspace.root))
 
     def now(resolved: Mapping[str, str]) -> Mapping[str, State]:
         states = {}

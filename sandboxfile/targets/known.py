@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
 from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.events import Emit, Notice
-from sandboxfile.journal import Journal, Record
+from sandboxfile.journal import Journal, JournalFailed, JournalUnusable, Record
 from sandboxfile.listing import ListedTemplate
 from sandboxfile.service import TagEntry, TemplateService
 from sandboxfile.targets import Release, Snapshot
@@ -189,7 +190,8 @@ def is_ready(service: TemplateService, journal: Journal, release: Release) -> Sn
     except Rejected:
         return None
     if page.state == "ready" and record.step != "ready":
-        _settle(journal, record)
+        with suppress(JournalFailed, JournalUnusable):  # who only looks needs none
+            _settle(journal, record)
     return as_snapshot(page)
 
 

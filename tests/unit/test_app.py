@@ -1,8 +1,9 @@
 import argparse
 import os
+import resource
 import time
-from collections.abc import Callable, Mapping
-from contextlib import chdir
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,36 @@ def test_the_state_directory_ignores_itself(tmp_path: Path) -> None:
     assert (state / ".gitignore").read_text() == "*\n"
     assert state.stat().st_mode & 0o077 == 0
     assert app.state(tmp_path) == state
+
+
+def test_a_full_disk_leaves_no_state_directory_half_made(tmp_path: Path) -> None:
+    with full():
+        assert app.kept(tmp_path) == tmp_path / app.STATE
+        with pytest.raises(SandboxfileError, match="cannot be made: File too large"):
+            app.state(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_full_disk_left_empty_is_written_when_there_is_room(tmp_path: Path) -> None:
+    (tmp_path / app.STATE).mkdir()
+    (tmp_path / app.STATE / ".gitignore").touch()
+    with full():
+        app.kept(tmp_path)
+    app.kept(tmp_path)
+
+    assert (tmp_path / app.STATE / ".gitignore").read_text() == "*\n"
+
+
+@contextmanager
+def full() -> Iterator[None]:
+    """Let no file of this process grow, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def a_file(path: Path) -> None:

@@ -4,13 +4,14 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandboxfile import journal
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError
-from sandboxfile.journal import Journal, JournalFailed, Record, Step
+from sandboxfile.journal import Journal, JournalFailed, JournalUnusable, Record, Step
 
 BUILD = "3c52915f-59fc-4890-beeb-f249c4ae906c"
 
@@ -505,3 +506,26 @@ def test_closing_drops_nothing_that_another_thread_is_still_writing(
     journal.write(record())
     assert closed
     assert opened(path).pending("api") == record()
+
+
+def test_where_nothing_can_be_written_it_is_read_and_turns_are_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(path).write(record("triggered"))
+    real = os.open
+
+    def read_only(path: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        journal = opened(path)
+        assert journal.pending("api") == record("triggered")
+        with pytest.raises(JournalUnusable, match="Read-only file system"), journal.turn("api"):
+            pass
+        with pytest.raises(JournalUnusable, match="Read-only file system"):
+            journal.write(record("ready"))
+        journal.close()
+    assert opened(path).pending("api") == record("triggered")

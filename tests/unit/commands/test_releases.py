@@ -1,6 +1,8 @@
 """Tags moved by hand, against a service that keeps the wire's rules."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -409,3 +411,73 @@ def test_without_a_lock_the_template_is_found_by_its_name(
 
 def test_json_is_one_document(client: User) -> None:
     assert json.loads(client.run("rollback", "api", "--json").out)["target"] == "box"
+
+
+# --- nothing can be written ------------------------------------------------------------------
+
+
+@pytest.fixture
+def read_only(client: User, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Somebody whose checkout cannot be written, and one of whose templates is stale."""
+    text = (client.root / "novita.yaml").read_text().replace("tags:", "env: {A: b}\n    tags:")
+    client.write("novita.yaml", text.replace('registry: "localhost:5000/team"', "builder: remote"))
+
+    def refused(path: object, _mode: int = 0o777) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(os, "mkdir", refused)
+    return client
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["plan"], ["why", "api"], ["status"], ["tag", "api", "--list"]],
+)
+def test_who_only_looks_needs_no_place_to_write(read_only: User, argv: list[str]) -> None:
+    ran = read_only.run(*argv)
+
+    assert (ran.code, bool(ran.out)) == (0, True), ran.err
+    assert not (read_only.root / ".sandboxfile").exists()
+
+
+def test_a_build_needs_one_before_it_begins(read_only: User, service: FakeService) -> None:
+    before = len(service.builds)
+
+    ran = read_only.run("build")
+
+    assert ran.code == 1
+    assert "`.sandboxfile` cannot be made: Read-only file system" in ran.err.replace(
+        f"{read_only.root}/", ""
+    )
+    assert len(service.builds) == before
+
+
+# --- moved at the service, and then something is in the way -----------------------------------
+
+
+def test_a_move_is_recorded_though_the_lock_cannot_be_written(
+    client: User, service: FakeService, old: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        patch.setattr(os, "rename", full)
+        ran = client.run("tag", "api", "stable", "--build", old.id)
+
+    assert (ran.code, on(service, "stable")) == (1, old.id)
+    assert "`novita.lock` cannot be written" in ran.err
+    assert [m["tag"] for m in client.run("tag", "api", "--json").data["moves"]] == ["stable"]
+
+
+def test_the_lock_is_written_though_the_move_cannot_be_recorded(
+    client: User, service: FakeService, old: Build
+) -> None:
+    (client.root / ".sandboxfile/journal/box.moves").mkdir(parents=True)
+
+    ran = client.run("tag", "api", "stable", "--build", old.id)
+
+    assert (ran.code, on(service, "stable")) == (1, old.id)
+    assert "the record of moved tags" in ran.err
+    assert entry(client).moved == {"stable": old.id}

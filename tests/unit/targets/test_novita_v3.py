@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -1535,3 +1537,20 @@ def test_a_trigger_without_an_answer_is_left_when_the_time_is_over(world: World)
     record = world.journal().pending("api")
     assert record is not None
     assert record.step == "trigger"
+
+
+def test_where_nothing_can_be_written_a_build_that_was_left_is_found_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = world.service.register("api", (CONTENT,))
+    build.settle("ready")
+    journaled(world, build, "triggered")
+    real = os.open
+
+    def read_only(path: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    assert world.v3().find_snapshot(release()) == result_of(build)
