@@ -1,7 +1,8 @@
-"""The templates of a workspace and what connects them, drawn: pure text out of a Drawing.
+"""What is built, and in which order, drawn: pure text out of a Drawing.
 
-Edges go in the order of building, from what is built first to what is built on it. Configuration
-that is taken over (`extends`) orders nothing, and is dashed.
+It is of the templates of a workspace, or of the jobs that build them. Edges go in the order of
+building, from what comes first to what needs it. Configuration that is taken over (`extends`)
+orders nothing, and is dashed.
 """
 
 import json
@@ -12,12 +13,15 @@ from typing import Literal
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import Template, TemplateBase
 
-Kind = Literal["base", "extends"]
+Kind = Literal["base", "extends", "step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A template; `base` says in words what it is built on, if not on another one."""
+    """A template, or a job of one: then `path` is the template.
+
+    `base` says in words what a template is built on, if not on another one.
+    """
 
     name: str
     path: str
@@ -26,7 +30,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A template (`first`) that another one is built on, or whose configuration it takes over."""
+    """A template (`first`) that another one is built on, or whose configuration it takes over.
+
+    Or a job that comes before another one: the `step` before it, or one of the template's base.
+    """
 
     first: str
     then: str
@@ -35,10 +42,14 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """What is drawn, in the order of the workspace; every edge connects two of its nodes."""
+    """What is drawn; every edge connects two of its nodes.
+
+    Templates are in the order of the workspace, jobs, those for a `target`, in one of building.
+    """
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    target: str = ""
 
 
 def of(templates: Iterable[Template], describe: Callable[[Template], str]) -> Drawing:
@@ -61,6 +72,21 @@ def _edges(template: Template) -> Iterator[Edge]:
         yield Edge(template.base.template, template.name, "base")
     for name in template.extends:
         yield Edge(name, template.name, "extends")
+
+
+def of_jobs(needs: Mapping[str, Iterable[str]], target: str) -> Drawing:
+    """Return the drawing of jobs, `<step>:<template>`, each with those that it needs."""
+    nodes = tuple(Node(name=job, path=_template(job), base="") for job in needs)
+    edges = tuple(
+        Edge(first, job, "step" if _template(first) == _template(job) else "base")
+        for job, before in needs.items()
+        for first in before
+    )
+    return Drawing(nodes=nodes, edges=edges, target=target)
+
+
+def _template(job: str) -> str:
+    return job.partition(":")[2]
 
 
 # --- text ------------------------------------------------------------------------------------
@@ -95,6 +121,16 @@ def _about(node: Node, extends: Iterable[str]) -> str:
     said = [node.base] if node.base else []
     said += [f"extends {name}" for name in extends]
     return f"{node.name} ({', '.join(said)})" if said else node.name
+
+
+def jobs_text(drawing: Drawing) -> str:
+    """Return a line for each job, with those that have to be done before."""
+    needs: dict[str, list[str]] = {node.name: [] for node in drawing.nodes}
+    for edge in drawing.edges:
+        needs[edge.then].append(edge.first)
+    width = max(map(len, needs), default=0)
+    lines = (f"{job:<{width}}  {', '.join(before)}".rstrip() for job, before in needs.items())
+    return "".join(f"{line}\n" for line in lines)
 
 
 # --- languages of other programs -------------------------------------------------------------
@@ -141,8 +177,21 @@ def as_json(drawing: Drawing) -> str:
     nodes = [
         {"name": node.name, "path": node.path, "base": node.base or None} for node in drawing.nodes
     ]
-    edges = [{"from": edge.first, "to": edge.then, "kind": edge.kind} for edge in drawing.edges]
-    return json.dumps({"templates": nodes, "edges": edges}, indent=2) + "\n"
+    return json.dumps({"templates": nodes, "edges": _plain_edges(drawing)}, indent=2) + "\n"
+
+
+def jobs_json(drawing: Drawing) -> str:
+    """Return target, jobs and edges as JSON; an edge goes `from` what comes first."""
+    jobs = [
+        {"name": node.name, "step": node.name.partition(":")[0], "template": node.path}
+        for node in drawing.nodes
+    ]
+    found = {"target": drawing.target, "steps": jobs, "edges": _plain_edges(drawing)}
+    return json.dumps(found, indent=2) + "\n"
+
+
+def _plain_edges(drawing: Drawing) -> list[dict[str, str]]:
+    return [{"from": edge.first, "to": edge.then, "kind": edge.kind} for edge in drawing.edges]
 
 
 def _by_path(drawing: Drawing) -> Iterator[tuple[str, list[Node]]]:
@@ -171,4 +220,9 @@ FORMATS: Mapping[str, Callable[[Drawing], str]] = {
     "dot": dot,
     "mermaid": mermaid,
     "json": as_json,
+}
+JOBS_FORMATS: Mapping[str, Callable[[Drawing], str]] = {
+    **FORMATS,
+    "text": jobs_text,
+    "json": jobs_json,
 }

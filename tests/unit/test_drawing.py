@@ -109,3 +109,53 @@ def test_a_long_chain_is_drawn() -> None:
         edges=tuple(drawing.Edge(first, then, "base") for first, then in edges),
     )
     assert drawing.text(chain).count("\n") == 3000
+
+
+# --- jobs ------------------------------------------------------------------------------------
+
+JOBS = {
+    "build:a": (),
+    "snapshot:a": ("build:a",),
+    "build:b": ("build:a",),
+    "snapshot:b": ("build:b",),
+}
+
+
+def test_jobs_are_told_with_what_they_need() -> None:
+    assert drawing.JOBS_FORMATS["text"](drawing.of_jobs(JOBS, "prod")) == (
+        "build:a\n"
+        "snapshot:a  build:a\n"
+        "build:b     build:a\n"
+        "snapshot:b  build:b\n"
+    )  # fmt: skip
+    assert drawing.jobs_text(drawing.of_jobs({}, "prod")) == ""
+
+
+def test_jobs_are_drawn_in_a_box_for_each_template() -> None:
+    jobs = drawing.of_jobs(JOBS, "prod")
+    assert drawing.JOBS_FORMATS["mermaid"](jobs) == (
+        "flowchart LR\n"
+        '  subgraph m0 ["a"]\n'
+        '    t0["build:a"]\n'
+        '    t1["snapshot:a"]\n'
+        "  end\n"
+        '  subgraph m1 ["b"]\n'
+        '    t2["build:b"]\n'
+        '    t3["snapshot:b"]\n'
+        "  end\n"
+        "  t0 --> t1\n"
+        "  t0 --> t2\n"
+        "  t2 --> t3\n"
+    )
+    assert '  "build:a" -> "build:b"\n' in drawing.JOBS_FORMATS["dot"](jobs)
+
+
+def test_jobs_as_json() -> None:
+    found = json.loads(drawing.JOBS_FORMATS["json"](drawing.of_jobs(JOBS, "prod")))
+    assert found["target"] == "prod"
+    assert found["steps"][1] == {"name": "snapshot:a", "step": "snapshot", "template": "a"}
+    assert found["edges"] == [
+        {"from": "build:a", "to": "snapshot:a", "kind": "step"},
+        {"from": "build:a", "to": "build:b", "kind": "base"},
+        {"from": "build:b", "to": "snapshot:b", "kind": "step"},
+    ]

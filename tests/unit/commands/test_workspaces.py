@@ -300,6 +300,59 @@ def test_the_graph_as_json(mono: User) -> None:
     assert mono.run("graph", "--format", "json").data == mono.run("graph", "--json").data
 
 
+STEPS = """\
+generate:python
+build:python     generate:python
+push:python      build:python
+snapshot:python  push:python
+tag:python       snapshot:python
+generate:api-x
+build:api-x      generate:api-x, build:python
+push:api-x       build:api-x
+snapshot:api-x   push:api-x
+tag:api-x        snapshot:api-x
+"""
+STEPS_AT_THE_SERVICE = """\
+generate:python
+snapshot:python  generate:python
+tag:python       snapshot:python
+generate:api-x
+snapshot:api-x   generate:api-x, snapshot:python
+tag:api-x        snapshot:api-x
+"""
+
+
+def test_the_graph_of_steps_is_that_of_the_target(mono: User) -> None:
+    ran = mono.run("graph", "--steps", "api-x")
+    assert (ran.code, ran.out) == (0, STEPS)
+    assert ran.err == "target local: no API key is at hand\n"
+    ran = mono.run("graph", "--steps", "api-x", "--target", "novita", "-q")
+    assert (ran.code, ran.out, ran.err) == (0, STEPS_AT_THE_SERVICE, "")
+
+
+def test_the_graph_of_steps_as_json(mono: User) -> None:
+    ran = mono.run("graph", "--steps", "--json", "-t", "novita", "python")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.data["target"] == "novita"
+    assert [each["step"] for each in ran.data["steps"]] == ["generate", "snapshot", "tag"]
+    assert ran.data["edges"][0] == {
+        "from": "generate:python",
+        "to": "snapshot:python",
+        "kind": "step",
+    }
+
+
+def test_a_template_that_starts_from_one_at_the_service_has_no_image(user: User) -> None:
+    user.write("novita.yaml", "version: 1\nname: a\nbase: {remote: other}\n")
+    assert user.run("graph", "--steps").out == "snapshot:a\ntag:a       snapshot:a\n"
+
+
+def test_the_graph_of_the_steps_of_nothing_is_empty(committed: User) -> None:
+    ran = committed.run("graph", "--steps", "--since", "HEAD")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "target local: no API key is at hand\nnothing has changed since HEAD\n"
+
+
 def _graphviz(user: User, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = user.root.parent / "bin/dot"
     program.parent.mkdir()
