@@ -85,7 +85,7 @@ def _created(
     }
     if unset:  # a name without a value takes the image's variable away
         body["Env"] = list(unset)
-    return str(wire.ask("POST", "/containers/create", body=body)["Id"])
+    return wire.made("/containers/create", body)
 
 
 def _check_shell(wire: Wire, identifier: str, image: str) -> None:
@@ -200,7 +200,7 @@ class DockerBox:
 
     def poll(self, exec_id: str) -> int | None:
         """Return the exit status of a spawned command, None while it runs."""
-        state = self._wire.ask("GET", f"/exec/{exec_id}/json")
+        state = self._wire.told("GET", f"/exec/{exec_id}/json")
         if state.get("Running"):
             return None
         code = state.get("ExitCode")
@@ -241,7 +241,7 @@ class DockerBox:
         How the image starts is as the box's image had it, not the waiting of the box; its labels
         are those of the image, of the box, and `labels`, the later ones winning.
         """
-        config = self._wire.ask("GET", f"/images/{segment(self._image)}/json")["Config"] or {}
+        config = self._wire.about(f"/images/{segment(self._image)}/json").get("Config") or {}
         repository, version = split(tag)
         params = {
             "container": self._id,
@@ -259,7 +259,7 @@ class DockerBox:
         with self._gate:
             self._settle()
             self._wire.ask("POST", "/commit", params=params, body=body)
-        return str(self._wire.ask("GET", f"/images/{segment(tag)}/json")["Id"])
+        return str(self._wire.about(f"/images/{segment(tag)}/json")["Id"])
 
     def _settle(self) -> None:
         """Wait until every command has really started, which is a moment after its output opens.
@@ -274,7 +274,7 @@ class DockerBox:
 
     def _has_started(self, exec_id: str) -> bool:
         try:
-            state = self._wire.ask("GET", f"/exec/{exec_id}/json")
+            state = self._wire.told("GET", f"/exec/{exec_id}/json")
         except Refused:
             return True  # ended, and forgotten
         ended = not state.get("Running") and state.get("ExitCode") is not None
@@ -303,7 +303,7 @@ class DockerBox:
             body["User"] = user
         if workdir:
             body["WorkingDir"] = workdir
-        return str(self._wire.ask("POST", f"/containers/{self._id}/exec", body=body)["Id"])
+        return self._wire.made(f"/containers/{self._id}/exec", body)
 
     def _status(self, exec_id: str) -> int:
         try:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sandboxfile import reading
 from sandboxfile.engines import BuilderKind, Engine, EngineInfo, probe
@@ -240,7 +240,9 @@ def _context(directory: Path, name: str, source: str) -> Address:
 
 def checked(address: Address) -> Address:
     """Return an address that is safe to talk to. Raises Unreachable."""
-    parts = urlsplit(address.url)
+    if address.socket and "\0" not in address.socket:
+        return address
+    parts = _split(address.url)
     named = f"{address.source} is `{address.url}`"
     if parts.scheme == "ssh":
         raise Unreachable(
@@ -248,8 +250,6 @@ def checked(address: Address) -> Address:
             hint=f"`ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock {parts.netloc}`, then"
             " DOCKER_HOST=unix:///tmp/docker.sock",
         )
-    if parts.scheme == "unix" and parts.path:
-        return address
     if parts.scheme not in {"tcp", "http", "https"} or not parts.hostname:
         raise Unreachable(
             f"{named}, which is no address of an engine",
@@ -261,3 +261,13 @@ def checked(address: Address) -> Address:
             hint="set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or forward the socket by ssh",
         )
     return address
+
+
+def _split(url: str) -> SplitResult:
+    """Take an address apart; nothing is in what is none."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises for what is no port
+    except ValueError:
+        return urlsplit("")
+    return parts

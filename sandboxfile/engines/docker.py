@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Box, BuilderKind, BuildSpec, Built, EngineImage, EngineInfo
@@ -20,7 +19,7 @@ from sandboxfile.engines.buildx import REMEDY, Client
 from sandboxfile.engines.probe import probe, refuse
 from sandboxfile.engines.quirks import DOCKER, PODMAN, Quirks
 from sandboxfile.engines.transfer import DELAYS_S, Transfer, split
-from sandboxfile.engines.transport import UNIX, Address, Transport, UnixSocket
+from sandboxfile.engines.transport import Address, Transport, UnixSocket
 from sandboxfile.engines.wire import Refused, Wire, failure, segment
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Sent
@@ -32,9 +31,8 @@ FILE_LIMIT = 256 << 10  # bytes of an archive with one small file
 
 def connect(address: Address) -> Transport:
     """Open the way to an engine, without calling it yet. Raises Unreachable, SandboxfileError."""
-    parts = urlsplit(address.url)
-    if parts.scheme == UNIX:
-        return UnixSocket(parts.path)
+    if address.socket is not None:
+        return UnixSocket(address.socket)
     from sandboxfile.engines import sdk
 
     return sdk.DockerSdk(address)
@@ -121,7 +119,7 @@ class DockerEngine:
         """Return the first small file that an image has of these, b"" for none; runs nothing."""
         wire = self._ready()
         body = {"Image": image, "Cmd": ["none"]}  # an image without a command is refused else
-        made = str(wire.ask("POST", "/containers/create", body=body)["Id"])
+        made = wire.made("/containers/create", body)
         try:
             return next(filter(None, (_file(wire, made, path) for path in paths)), b"")
         finally:
@@ -144,7 +142,7 @@ class DockerEngine:
     def remove_labelled(self, labels: Mapping[str, str]) -> int:
         """Remove images that carry all these labels, with their tags; how many there were."""
         filters = json.dumps({"label": [f"{key}={value}" for key, value in labels.items()]})
-        found = self._ready().ask("GET", "/images/json", params={"filters": filters})
+        found = self._ready().listed("/images/json", {"filters": filters})
         for image in found:
             # By name, not by id: an id is refused while another image is built on it, whereas
             # without names an image goes together with the last one that needs it.
@@ -308,10 +306,8 @@ class DockerEngine:
         """Remove boxes with all of these labels, left behind by a process that was killed."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         wire = self._ready()
-        found = wire.ask(
-            "GET", "/containers/json", params={"all": "1", "filters": json.dumps(filters)}
-        )
-        for container in found:
+        params = {"all": "1", "filters": json.dumps(filters)}
+        for container in wire.listed("/containers/json", params):
             remove(wire, str(container["Id"]))
 
     # --- what it is --------------------------------------------------------------------------
@@ -326,14 +322,11 @@ class DockerEngine:
 
     def _inspected(self, name: str) -> Mapping[str, Any] | None:
         try:
-            image: Any = self._ready().ask("GET", f"/images/{segment(name)}/json")
+            return self._ready().about(f"/images/{segment(name)}/json")
         except Refused as refused:
             if refused.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
-        if not isinstance(image, dict) or "Id" not in image:
-            raise self._wire.nonsense()
-        return image
 
     def _confirmed(self, name: str) -> Mapping[str, Any]:
         """Return an image that the engine says it just made, once it really is there."""

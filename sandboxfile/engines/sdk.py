@@ -4,7 +4,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Self, cast
-from urllib.parse import urlsplit
 
 import docker
 import requests.adapters
@@ -13,7 +12,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import TimeoutError as Late
 
-from sandboxfile.engines.transport import PIECE, POOL, UNIX, Address, Body, Limits, Response, plain
+from sandboxfile.engines.transport import PIECE, POOL, Address, Body, Limits, Response, plain
 from sandboxfile.errors import Unreachable
 
 API = "1.41"  # given, it saves the SDK's own question for it: ours has a short time-out
@@ -69,11 +68,10 @@ class DockerSdk:
 
 def _check_listening(address: Address) -> None:
     """Connect and hang up (30 µs), as the SDK never closes a socket that could not connect."""
-    parts = urlsplit(address.url)
-    if parts.scheme == UNIX:
+    if address.socket is not None:
         with socket.socket(socket.AF_UNIX) as attempt:
             attempt.settimeout(LOOK_S)
-            attempt.connect(parts.path)
+            attempt.connect(address.socket)
 
 
 class _Answer:

@@ -134,15 +134,15 @@ def _upgraded(address: Address, path: str, *, tty: bool) -> Iterator[tuple[socke
 
 
 def _connected(address: Address) -> socket.socket:
-    parts = urlsplit(address.url)
-    if parts.scheme == "unix":
+    if address.socket is not None:
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(parts.path)
+            connection.connect(address.socket)
         except OSError:
             connection.close()
             raise
         return connection
+    parts = urlsplit(address.url)
     connection = socket.create_connection((parts.hostname or "", parts.port or 2375))
     if address.tls is None:
         return connection

@@ -36,6 +36,12 @@ class Address:
     def __str__(self) -> str:
         return self.url
 
+    @property
+    def socket(self) -> str | None:
+        """The path of a socket of this machine, which is, as for Docker, all behind `unix://`."""
+        scheme, _, path = self.url.partition("://")
+        return path if scheme == UNIX else None
+
 
 class Response(Protocol):
     """An answer whose body is still to be read; at the end of its block it is done with.

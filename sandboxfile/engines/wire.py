@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines.transport import UNIX, Address, Body, Limits, Response, Transport
+from sandboxfile.engines.transport import Address, Body, Limits, Response, Transport
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.process import LineSplitter
 
@@ -75,6 +75,33 @@ class Wire:
     ) -> Any:
         """Return the JSON of the answer, None if it has none. Raises Refused, Unreachable."""
         return self._ask(method, self.version + path, params=params, body=body)
+
+    def told(self, method: str, path: str, *, body: object = None) -> Mapping[str, Any]:
+        """Return the JSON object of the answer. Raises Refused, Unreachable."""
+        answer = self.ask(method, path, body=body)
+        if not isinstance(answer, dict):
+            raise self.nonsense()
+        return answer
+
+    def about(self, path: str) -> Mapping[str, Any]:
+        """Return what is said of one thing, its `Id` in any case. Raises Refused, Unreachable."""
+        return self._identified(self.told("GET", path))
+
+    def made(self, path: str, body: object) -> str:
+        """Have something made; its id. Raises Refused, Unreachable."""
+        return str(self._identified(self.told("POST", path, body=body))["Id"])
+
+    def listed(self, path: str, params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return what is said of several things, each with its `Id`. Raises as `about`."""
+        found = self.ask("GET", path, params=params)
+        if not isinstance(found, list):
+            raise self.nonsense()
+        return list(map(self._identified, found))
+
+    def _identified(self, answer: Any) -> Mapping[str, Any]:
+        if isinstance(answer, dict) and isinstance(answer.get("Id"), str) and answer["Id"]:
+            return answer
+        raise self.nonsense()
 
     def _ask(
         self,
@@ -227,7 +254,7 @@ def lost(address: Address, error: BaseException) -> Unreachable:
 
 
 def _remedy(address: Address, number: int | None) -> str:
-    local = urlsplit(address.url).scheme == UNIX
+    local = address.socket is not None
     if number in {errno.EACCES, errno.EPERM} and local:
         return "allow yourself to use it: `sudo usermod -aG docker $USER`, then log in again"
     if local:

@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from pathlib import Path
 
 import pytest
@@ -290,6 +290,10 @@ def test_a_builder_without_buildx_is_an_error_with_its_name(
         ("unix://", "DOCKER_HOST is `unix://`, which is no address of an engine"),
         ("fd://3", "DOCKER_HOST is `fd://3`, which is no address of an engine"),
         ("tcp://", "DOCKER_HOST is `tcp://`, which is no address of an engine"),
+        ("tcp://[::1", "DOCKER_HOST is `tcp://[::1`, which is no address of an engine"),
+        ("tcp://::1]:2375", "DOCKER_HOST is `tcp://::1]:2375`, which is no address of an engine"),
+        ("tcp://127.0.0.1:99999", "`tcp://127.0.0.1:99999`, which is no address of an engine"),
+        ("tcp://127.0.0.1:x", "`tcp://127.0.0.1:x`, which is no address of an engine"),
         ("tcp://192.0.2.7:2375", "without TLS: anybody on the way could change what is built"),
         ("http://engine.example:2375", "without TLS: anybody on the way could change"),
         ("ssh://me@host", "engines by ssh are reached through a forwarded socket"),
@@ -304,6 +308,16 @@ def test_an_address_of_no_use_says_why(system: Path, host: str, said: str) -> No
     assert isinstance(error, Unreachable)
     assert said in error.message
     assert error.hint
+
+
+@pytest.mark.parametrize("name", ["e.sock", "e#1.sock", "e?x=1.sock", "e%41.sock"])
+def test_the_path_of_a_socket_is_all_behind_the_slashes_as_for_docker(
+    system: Path, tmp_path: Path, name: str
+) -> None:
+    with serving() as fake, chdir(tmp_path):
+        Path(name).symlink_to(fake.url.removeprefix("unix://"))
+
+        assert chosen({"DOCKER_HOST": f"unix://{name}"}, system)[0] == "buildkit"
 
 
 def test_tls_without_its_files_says_so(system: Path) -> None:

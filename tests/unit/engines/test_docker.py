@@ -673,6 +673,30 @@ def test_an_answer_about_an_image_that_is_none_is_nobodys_bug(
         engine.find("t:1")
 
 
+@pytest.mark.parametrize("body", [[], {"Id": None}, {"Id": ""}, b"", "c1"])
+def test_an_answer_without_the_id_of_what_was_made_is_nobodys_bug(
+    fake: FakeEngine, engine: DockerEngine, body: object
+) -> None:
+    fake.answers["POST /containers/create"] = Answer(body=body)
+    with pytest.raises(Unreachable, match="does not answer like a container engine"):
+        engine.read("x:1", "/etc/os-release")
+    with (
+        pytest.raises(Unreachable, match="does not answer like a container engine"),
+        engine.box("x:1", labels={}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("body", [{}, b"", [1], [{"Names": ["x"]}], "c1"])
+def test_a_list_that_is_none_is_nobodys_bug(
+    fake: FakeEngine, engine: DockerEngine, body: object
+) -> None:
+    fake.answers["GET /containers/json"] = fake.answers["GET /images/json"] = Answer(body=body)
+    for remove in (engine.remove_boxes, engine.remove_labelled):
+        with pytest.raises(Unreachable, match="does not answer like a container engine"):
+            remove(labels={"a": "b"})
+
+
 def test_a_redirect_is_no_answer(fake: FakeEngine, engine: DockerEngine) -> None:
     fake.answers["GET /images/t:1/json"] = Answer(status=307, body=b"")
     with pytest.raises(SandboxfileError, match="the engine refused: Temporary Redirect"):
