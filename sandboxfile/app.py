@@ -180,9 +180,10 @@ def select(
 ) -> tuple[str, ...]:
     """Return the templates that are asked for, in the order of the workspace.
 
-    A word is a name, `path:name`, a group, a glob of names or of `path:name`, or a directory (with
-    a `/`, or `.`), which stands for what the members in and below it have. Without any the group
-    `default` is meant where there is one and not `everything` is asked for, else all templates.
+    A word is a name, `path:name`, a group, a glob of names or of `path:name`, a directory (with a
+    `/`, or `.`), which stands for what the members in and below it have, or one of the files that
+    templates are written in. Without any the group `default` is meant where there is one and not
+    `everything` is asked for, else all templates.
     Raises UsageError for a word that stands for nothing or for several things.
     """
     words = tuple(words)
@@ -209,6 +210,8 @@ def _names(workspace: Workspace) -> Names:
 
 
 def _meant(workspace: Workspace, known: Names, word: str) -> Iterable[str]:
+    if ":" not in word and word.endswith((".yaml", ".yml")) and os.path.isfile(word):
+        return _in_file(workspace, word)
     if ":" not in word and ("/" in word or word in {".", ".."}):
         return _in_directory(workspace, word)
     if names.is_glob(word):
@@ -236,14 +239,43 @@ def _in_directory(workspace: Workspace, word: str) -> tuple[str, ...]:
     return found
 
 
+def _in_file(workspace: Workspace, word: str) -> tuple[str, ...]:
+    file = os.path.realpath(word)
+    found = tuple(
+        name
+        for name, each in workspace.templates.items()
+        if os.path.realpath(each.at.file) == file  # as written, it is relative to here
+    )
+    if not found:
+        raise UsageError(
+            f"no template of this workspace is written in `{word}`",
+            hint="name a template, or the directory or file of a member; `--file` is for the root",
+        )
+    return found
+
+
 def _complain(workspace: Workspace, known: Names, word: str) -> NoReturn:
     import difflib
 
-    words = _words(workspace, known, word)
-    near = difflib.get_close_matches(word, words, n=1)
-    listed = ", ".join(words[:_LISTED]) + (", ..." if len(words) > _LISTED else "")
-    hint = f"did you mean `{near[0]}`?" if near else f"templates: {listed}"
+    near = difflib.get_close_matches(word, _words(workspace, known, word), n=1)
+    hint = f"did you mean `{near[0]}`?" if near else _there(workspace, known, word)
     raise UsageError(f"no template is called `{word}`", hint=hint)
+
+
+def _there(workspace: Workspace, known: Names, like: str) -> str:
+    """Say what can be named, each kind of word by itself."""
+    matrices = {each.key for each in workspace.templates.values() if each.matrix}
+    matrices -= workspace.templates.keys()
+    kinds = {
+        "templates": [word for word in known.words(like) if word not in matrices],
+        "matrices": sorted(matrices) if ":" not in like else [],
+        "groups": list(workspace.groups) if ":" not in like else [],
+    }
+    return "; ".join(
+        f"{kind}: {', '.join(words[:_LISTED])}{', ...' if len(words) > _LISTED else ''}"
+        for kind, words in kinds.items()
+        if words
+    )
 
 
 def words(workspace: Workspace, like: str) -> tuple[str, ...]:

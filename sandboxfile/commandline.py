@@ -108,9 +108,18 @@ class Parser(argparse.ArgumentParser):
 
     def parse_command(self, argv: list[str], args: argparse.Namespace) -> argparse.Namespace:
         """Read a command's arguments, options between them too, unless the rest is not ours."""
-        if any(action.nargs == argparse.REMAINDER for action in self._actions):
-            return self.parse_args(argv, args)
-        return self.parse_intermixed_args(argv, args)
+        rest = next((each for each in self.places if each.nargs == argparse.REMAINDER), None)
+        if rest is None:
+            return self.parse_intermixed_args(argv, args)
+        # Options behind the name are ours up to the `--` that begins what is not.
+        end = argv.index("--") if "--" in argv else len(argv)
+        found = self.parse_args(argv[:end], argparse.Namespace(**vars(args)))
+        own: list[str] = getattr(found, rest.dest)
+        if own and own[0].startswith("-"):
+            if end == len(argv):
+                self.error("what is to be run begins behind `--`")
+            argv = [*own, *argv[: end - len(own)], *argv[end:]]
+        return self.parse_args(argv, args)
 
     def _default(self, action: argparse.Action, variable: str, value: str) -> object:
         if action.nargs == 0:

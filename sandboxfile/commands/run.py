@@ -75,6 +75,8 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
             elif reference != args.template:  # the lock says that it is built, so only force helps
                 again = f"sandboxfile build {args.template} --force --target {target}"
                 error.hint = f"build it again with `{again}`"
+            else:
+                _check_named(args)
             raise
         sys.stdout.flush()
         return running.interact(argv, tty=tty)
@@ -89,8 +91,7 @@ def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
                 hint="give what `sandboxfile serve --data DIR` was given",
             )
         return EngineChoice(), str(args.template), "local"
-    if args.file is None and not finding.is_inside(Path.cwd()):
-        # Outside a workspace: any template built here.
+    if not _in_workspace(args):  # any template built here
         return EngineChoice(), str(args.template), "local"
     workspace = app.workspace(args)
     name = app.named(workspace, args.template)
@@ -103,6 +104,18 @@ def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
             hint=f"run `sandboxfile build {args.template} --target local`",
         )
     return workspace.engine, f"{entry.template_id}:{entry.current}", target
+
+
+def _in_workspace(args: argparse.Namespace) -> bool:
+    return args.file is not None or finding.is_inside(Path.cwd())
+
+
+def _check_named(args: argparse.Namespace) -> None:
+    """Raise UsageError for a name that is none of this workspace's either, or of several."""
+    if ":" in args.template or not _in_workspace(args):
+        return
+    names = app.select(app.workspace(args), [args.template])
+    raise UsageError(f"`{args.template}` stands for {', '.join(names)}", hint="name one of them")
 
 
 def _entry(

@@ -177,8 +177,9 @@ class LocalService:
         try:
             build = self._store.resolve(names.parse(name_or_ref))
         except (ValueError, Refusal) as error:
+            why = "" if str(error) == f"template '{name_or_ref}' not found" else f": {error}"
             raise Missing(
-                f"no local template `{name_or_ref}`: {error}",
+                f"there is no local template `{name_or_ref}`{why}",
                 hint="build it with `sandboxfile build --target local`",
             ) from None
         return _finished(build)

@@ -117,6 +117,19 @@ def test_what_follows_a_name_belongs_to_the_command_that_is_run() -> None:
     assert (args.template, args.target, args.json) == ("web", "local", False)
 
 
+def test_options_may_follow_the_name_of_what_is_run() -> None:
+    commandline.Parser.environ = {}
+    _, args = commandline.parse(["run", "web", "-t", "local", "--", "ls", "-t", "x"])
+    assert args.argv[-3:] == ["ls", "-t", "x"]
+    assert (args.template, args.target) == ("web", "local")
+
+    _, args = commandline.parse(["run", "web", "ls", "-t", "--", "x"])
+    assert (args.template, args.target, args.argv) == ("web", None, ["ls", "-t", "--", "x"])
+
+    with pytest.raises(UsageError, match="what is to be run begins behind `--`"):
+        commandline.parse(["run", "web", "-t", "local", "ls"])
+
+
 def test_parse_raises_what_the_boundary_shows() -> None:
     commandline.Parser.environ = {}
     with pytest.raises(UsageError) as caught:

@@ -340,14 +340,16 @@ def test_what_is_not_built_does_not_run(checkout: User) -> None:
 
     assert (ran.code, ran.out) == (1, "")
     assert "`fn-tool` is not built on this machine" in ran.err
-    assert checkout.run("run", "fn-nobody", "--", "true").code == 1
+    nobody = checkout.run("run", "fn-nobody", "--", "true")
+    assert (nobody.code, nobody.out) == (64, "")
+    assert "error: no template is called `fn-nobody`\nhint: " in nobody.err
 
 
 def test_what_was_built_and_is_gone_has_to_be_built_by_force(built: User, tmp_path: Path) -> None:
     ran = built.having(XDG_DATA_HOME=str(tmp_path)).run("run", "fn-tool", "--", "true")
 
     assert (ran.code, ran.out) == (1, "")
-    assert "error: no local template `" in ran.err
+    assert "error: there is no local template `" in ran.err
     again = "`sandboxfile build fn-tool --force --target local`"
     assert f"hint: build it again with {again}\n" in ran.err
 

@@ -63,6 +63,8 @@ def test_a_command_does_the_same_from_every_directory(mono: User, below: str) ->
         (["services/"], ["api-x", "api-y", "worker", "b"]),
         (["services/b"], ["b"]),
         (["."], ["python", "api-x", "api-y", "worker", "b"]),
+        (["services/b/novita.yaml", "novita.yaml"], ["python", "b"]),
+        (["./services/a/novita.yaml"], ["api-x", "api-y", "worker"]),
     ],
 )
 def test_templates_are_meant_by_many_kinds_of_words(
@@ -74,6 +76,7 @@ def test_templates_are_meant_by_many_kinds_of_words(
 def test_a_directory_is_relative_to_where_the_command_is_given(mono: User) -> None:
     assert listed(mono.at(mono.root / "services/a"), ".") == ["api-x", "api-y", "worker"]
     assert listed(mono.at(mono.root / "services/a"), "../b") == ["b"]
+    assert listed(mono.at(mono.root / "services/a"), "../b/novita.yaml") == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -82,10 +85,14 @@ def test_a_directory_is_relative_to_where_the_command_is_given(mono: User) -> No
         ("services/c:api", "hint: did you mean `services/a:api`?"),
         ("services/c", "error: no template is written in or below `services/c`"),
         ("deflt", "hint: did you mean `default`?"),
-        ("x*", "hint: templates: python, api-x, api-y, worker, b, api, default, apis"),
+        ("x*", "hint: templates: python, api-x, api-y, worker, b; matrices: api; groups: default, apis"),
+        ("x:y", "hint: templates: :python, services/a:api, services/a:worker, services/b:b\n"),
+        ("services/c.yaml", "no template is written in or below `services/c.yaml`"),
+        ("other.yaml", "no template of this workspace is written in `other.yaml`"),
     ],
 )
 def test_a_word_that_means_nothing_is_refused(mono: User, word: str, said: str) -> None:
+    mono.write("other.yaml", "version: 1\n")
     ran = mono.run("list", word)
     assert ran.code == 64
     assert said in ran.err
