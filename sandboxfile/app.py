@@ -210,7 +210,7 @@ def _names(workspace: Workspace) -> Names:
 
 
 def _meant(workspace: Workspace, known: Names, word: str) -> Iterable[str]:
-    if ":" not in word and word.endswith((".yaml", ".yml")) and os.path.isfile(word):
+    if ":" not in word and word.endswith((".yaml", ".yml")) and Path(word).is_file():
         return _in_file(workspace, word)
     if ":" not in word and ("/" in word or word in {".", ".."}):
         return _in_directory(workspace, word)

@@ -37,6 +37,18 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
+# What argparse says, which differs by version of Python, and how it is said here.
+_SAID: Mapping[str, str] = {
+    r"the following arguments are required: (.+)": r"`\1` is missing",
+    r"argument (?:\S+/)?(\S+): invalid choice: '(.*)' \(choose from (.+)\)": (
+        r"`\1`: `\2` is none of \3"
+    ),
+    r"argument (?:\S+/)?(\S+): invalid (?:int|float) value: '(.*)'": r"`\1`: `\2` is no number",
+    r"argument (?:\S+/)?(\S+): expected one argument": r"`\1` needs a value",
+    r"argument (?:\S+/)?(\S+): (.*)": r"`\1`: \2",
+}
+
+
 class Command(Protocol):
     """What a module in `commands/` offers."""
 
@@ -77,7 +89,7 @@ class Parser(argparse.ArgumentParser):
             message = f"unknown option `{word}`" if is_option else f"`{word}` is one too many"
             near = self._near(word)
             hint = f"did you mean `{near}`? {hint}" if near else hint
-        raise UsageError(message, hint=hint)
+        raise UsageError(_in_words(message), hint=hint)
 
     def _near(self, word: str) -> str | None:
         import difflib
@@ -131,6 +143,18 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             self.error(f"`{variable}` is `{value}`: choose from {', '.join(action.choices)}")
         return value.split(",") if isinstance(action.default, list) else value
+
+
+def _in_words(message: str) -> str:
+    """Say in our words what argparse complains of."""
+    import re
+
+    for pattern, words in _SAID.items():
+        found = re.fullmatch(pattern, message, re.DOTALL)
+        if found is not None:
+            said = found.expand(words)
+            return said.replace("'", "") if "invalid choice" in message else said
+    return message
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -20,12 +20,18 @@ Kind = Literal["base", "extends", "step"]
 class Node:
     """A template, or a job of one: then `path` is the template.
 
-    `base` says in words what a template is built on, if not on another one.
+    `base` says in words what a template is built on, `is_drawn` that an edge says it too.
     """
 
     name: str
     path: str
     base: str
+    is_drawn: bool = False
+
+    @property
+    def about(self) -> str:
+        """What the picture does not show by itself."""
+        return "" if self.is_drawn else self.base
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,8 @@ def of(templates: Iterable[Template], describe: Callable[[Template], str]) -> Dr
         Node(
             name=name,
             path=template.member or ".",
-            base="" if isinstance(template.base, TemplateBase) else describe(template),
+            base=describe(template),
+            is_drawn=isinstance(template.base, TemplateBase) and template.base.template in shown,
         )
         for name, template in shown.items()
     )
@@ -118,7 +125,7 @@ def text(drawing: Drawing) -> str:
 
 
 def _about(node: Node, extends: Iterable[str]) -> str:
-    said = [node.base] if node.base else []
+    said = [node.about] if node.about else []
     said += [f"extends {name}" for name in extends]
     return f"{node.name} ({', '.join(said)})" if said else node.name
 
@@ -174,9 +181,7 @@ def mermaid(drawing: Drawing) -> str:
 
 def as_json(drawing: Drawing) -> str:
     """Return nodes and edges as JSON; an edge goes `from` what comes first `to` what follows."""
-    nodes = [
-        {"name": node.name, "path": node.path, "base": node.base or None} for node in drawing.nodes
-    ]
+    nodes = [{"name": node.name, "path": node.path, "base": node.base} for node in drawing.nodes]
     return json.dumps({"templates": nodes, "edges": _plain_edges(drawing)}, indent=2) + "\n"
 
 
@@ -201,7 +206,7 @@ def _by_path(drawing: Drawing) -> Iterator[tuple[str, list[Node]]]:
 
 
 def _label(node: Node) -> str:
-    return f"{node.name}\n{node.base}" if node.base else node.name
+    return f"{node.name}\n{node.about}" if node.about else node.name
 
 
 def _quoted(text: str) -> str:

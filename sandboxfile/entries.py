@@ -7,6 +7,14 @@ from sandboxfile.frozen import dataclass, field
 
 VERSION = 1
 ENGINE_PREFIX = "engine:"  # resolved to an image id, true for one engine only
+_HUB = ("docker.io/library/", "docker.io/")  # what nobody writes
+
+
+def base_name(pin: str) -> str:
+    """Return a base as people write it, from its name in `resolved`: the platform is always one."""
+    name = pin.removeprefix(ENGINE_PREFIX).partition(" ")[0]
+    hub = next((each for each in _HUB if name.startswith(each)), "")
+    return name.removeprefix(hub)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sandboxfile import flock
-from sandboxfile.entries import ENGINE_PREFIX, VERSION, Change, Entry, Lock
+from sandboxfile.entries import ENGINE_PREFIX, VERSION, Change, Entry, Lock, base_name
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockcheck import Complaint, complaints
@@ -31,6 +31,7 @@ __all__ = [
     "Entry",
     "Latest",
     "Lock",
+    "base_name",
     "content",
     "parse",
     "read",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal, Protocol, get_args
 
 from sandboxfile.frozen import dataclass, field
-from sandboxfile.lockfile import Entry
+from sandboxfile.lockfile import Entry, base_name
 from sandboxfile.model import (
     Builder,
     DockerfileBase,
@@ -191,7 +191,7 @@ def _judge(
     if force:
         return "build", [Reason(text="`--force` is given", at=template.at)]
     if keys is None:
-        names = _listed(known.unresolved) or f"`{template.name}`"
+        names = _listed(tuple(base_name(each) for each in known.unresolved)) or f"`{template.name}`"
         text = f"the digest of its base is not known yet: {names}"
         return "build", [Reason(text=text, at=template.base.at)]
     if entry is None:

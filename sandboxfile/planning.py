@@ -221,7 +221,7 @@ def check_locked(session: Session, planned: Planned) -> None:
     if not planned.stale and not planned.pins:
         return
     lines = [f"{d.template}: {d.action}: {d.reasons[0]}" for d in planned.stale]
-    lines += [f"`{name}` is not in the lock" for name in planned.pins]
+    lines += [f"base `{lockfile.base_name(name)}` is not in the lock" for name in planned.pins]
     raise LockStale(
         f"the lock of target `{session.target.name}` is not up to date\n  " + "\n  ".join(lines),
         hint="run `sandboxfile build` without `--locked` and commit the lock",

@@ -201,7 +201,7 @@ def _build(run: Run) -> int:
         found = results.of(planned.listed, session.entries(), ended.of)
         _print(found, run.began, critical=ended.critical)
     if args.profile:
-        _profile(args.profile, ended)
+        _profile(run, ended)
     elif is_quiet:
         told = run.heading + run.it.show.heard(_idle(len(planned.names)))
         remembering.remember_built(args, run.it, before, planned=planned, told=told)
@@ -249,7 +249,7 @@ def _nothing(
     empty = run.args.shard and not run.names
     told = run.it.show.say(sharding.nothing_in(run.args.shard) if empty else _idle(count))
     if run.args.profile:
-        _profile(run.args.profile)  # which the first stage could not write
+        _profile(run)  # which the first stage could not write
         return errors.DONE
     remembering.remember(
         run.args, run.it, before, planned=planned, told=run.heading + told, printed=printed
@@ -262,15 +262,17 @@ def _idle(count: int) -> str:
     return f"{count} up to date, nothing to do\n"
 
 
-def _profile(path: Path, ended: Any = None) -> None:
+def _profile(run: Run, ended: Any = None) -> None:
     """Write the trace of a run, an empty one where nothing was to be done."""
     from sandboxfile import chrometrace
     from sandboxfile.timeline import Timeline
 
+    path = run.args.profile
     if ended is None:
         chrometrace.write(path, Timeline())
     else:
         chrometrace.write(path, ended.timeline, critical=ended.critical)
+    run.it.show.say(f"profile in {path}: open it at ui.perfetto.dev\n")
 
 
 def _print(found: list[results.Result], began: float, *, critical: tuple[str, ...] = ()) -> str:

@@ -12,6 +12,8 @@ from sandboxfile.errors import LockStale, SandboxfileError
 from sandboxfile.lockfile import Entry
 from sandboxfile.model import Target, Workspace
 
+_NAMED = 10  # templates in an error
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="names or globs")
@@ -32,12 +34,18 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in names if name not in entries]
     if missing:
         raise LockStale(
-            f"the lock has no template ID of `{missing[0]}` for target `{target.name}`",
+            f"the lock has no template ID of {_named(missing)} for target `{target.name}`",
             hint=_remedy(args, workspace, target, missing),
         )
     format_ = FORMATS["json" if args.json else args.format]
     sys.stdout.write(format_({name: entries[name] for name in names}))
     return errors.DONE
+
+
+def _named(names: list[str]) -> str:
+    rest = len(names) - _NAMED
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(f"`{name}`" for name in names[:_NAMED]) + more
 
 
 def _remedy(
@@ -52,7 +60,8 @@ def _remedy(
         if name in workspace.targets and set(missing) <= set(entries)
     ]
     build = " ".join(["sandboxfile build", *args.templates, f"--target {target.name}"])
-    elsewhere = f"; target `{there[0]}` has it: `--target {there[0]}`" if there else ""
+    what = "it" if len(missing) == 1 else "them"
+    elsewhere = f"; target `{there[0]}` has {what}: `--target {there[0]}`" if there else ""
     return f"run `{build}`{elsewhere}"
 
 

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     with opened(args, reads_all=not (args.templates or args.ref)) as it:
         before = remembering.held(it.session.workspace)
         names = tuple(selection.chosen(args, it.session.workspace))
+        told = "" if args.json or args.matrix else it.show.say(_heading(it))
         if args.matrix:
             sys.stdout.write(_matrix(args, it, names))
             return errors.DONE
@@ -68,12 +69,16 @@ def run(args: argparse.Namespace) -> int:
         )
         printed = described(it.session, planned, jobs=args.jobs, as_json=args.json)
         if not planned.stale:
-            remembering.remember(args, it, before, planned=planned, told="", printed=printed)
+            remembering.remember(args, it, before, planned=planned, told=told, printed=printed)
             collector.leave(it, planned)
     sys.stdout.write(printed)
     if args.detailed_exitcode and planned.stale:
         return errors.DIFFERENCES
     return errors.DONE
+
+
+def _heading(it: Opened) -> str:
+    return f"target {it.session.target.name}: {it.why}\n"
 
 
 def _check(args: argparse.Namespace) -> None:

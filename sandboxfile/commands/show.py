@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import app, dockerfile, errors, fidelity, planning, ready
+from sandboxfile import app, dockerfile, errors, fidelity, lockfile, planning, ready
 from sandboxfile.app import Session
 from sandboxfile.commands import plan
 from sandboxfile.config import written
@@ -21,7 +21,7 @@ WHAT = ("config", "steps", "dockerfile", "files", "plan")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=WHAT, help="which result")
+    parser.add_argument("what", metavar="RESULT", choices=WHAT, help=", ".join(WHAT))
     parser.add_argument(
         "templates", nargs="*", default=[], metavar="TEMPLATE", help="names or globs"
     )
@@ -140,7 +140,7 @@ def _planned(session: Session, name: str) -> tuple[Any, Any]:
     if surveyed.keys is None:
         raise Unreachable(
             f"the base of `{name}` is not in the lock, and `--offline` is given: "
-            f"{', '.join(surveyed.unresolved)}",
+            f"{', '.join(f'`{lockfile.base_name(each)}`' for each in surveyed.unresolved)}",
             hint="run without `--offline`, or build once",
             at=surveyed.template.base.at,
         )

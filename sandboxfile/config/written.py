@@ -145,8 +145,18 @@ def _copy(copy: Copy, root: Path) -> _Written:
 
 def _from(sources: Iterable[str], directory: Path, root: Path) -> list[str]:
     """Return paths or globs relative to the root; a slash at the end stays where it is."""
-    prefix = _inside(directory, root)
-    return [source if prefix == "." else f"{prefix}/{source}" for source in sources]
+    parts = directory.relative_to(root).parts
+    return [_joined(parts, source) for source in sources]
+
+
+def _joined(parts: tuple[str, ...], source: str) -> str:
+    while source.startswith(("./", "../")):
+        parts = parts[:-1] if source.startswith("..") else parts
+        source = source.partition("/")[2].lstrip("/")
+    if source in {"..", ".", ""}:
+        parts = parts[:-1] if source == ".." else parts
+        return "/".join(parts) + "/" if parts else "."
+    return "/".join((*parts, source))
 
 
 def _ready(ready: Ready) -> _Written:

@@ -83,7 +83,11 @@ def test_in_mermaid(drawn: drawing.Drawing) -> None:
 def test_as_json(drawn: drawing.Drawing) -> None:
     document = json.loads(drawing.as_json(drawn))
     assert document["templates"][0] == {"name": "python", "path": ".", "base": "python:3.12"}
-    assert document["templates"][3] == {"name": "a-x", "path": "services/a", "base": None}
+    assert document["templates"][3] == {
+        "name": "a-x",
+        "path": "services/a",
+        "base": "template python",
+    }
     assert document["edges"][:2] == [
         {"from": "python", "to": "tool", "kind": "base"},
         {"from": "python", "to": "tool", "kind": "extends"},

@@ -496,3 +496,17 @@ def test_moved_tags_are_written_and_read() -> None:
         parse(text.replace("b-0", '"b 0"'), "novita.lock")
     with pytest.raises(ConfigError, match="`UP` is not a tag"):
         parse(text.replace("default: b", "UP: b"), "novita.lock")
+
+
+@pytest.mark.parametrize(
+    ("pin", "name"),
+    [
+        ("docker.io/library/python:3.12-slim linux/amd64", "python:3.12-slim"),
+        ("docker.io/acme/app:1 linux/amd64", "acme/app:1"),
+        ("engine:docker.io/library/mine:dev linux/amd64", "mine:dev"),
+        ("127.0.0.1:5000/docker.io/x:1 linux/amd64", "127.0.0.1:5000/docker.io/x:1"),
+        ("debian:bookworm 8170cc9d linux/amd64", "debian:bookworm"),
+    ],
+)
+def test_a_base_is_called_as_people_write_it(pin: str, name: str) -> None:
+    assert lockfile.base_name(pin) == name

@@ -445,9 +445,9 @@ def test_variables_stand_for_options(stale: User) -> None:
         (("run", "fn-tool"), "there is no command to run"),
         (("run", "--", "true"), "error: "),
         (("status", "-C", "/nowhere/at/all"), "`-C /nowhere/at/all`"),
-        (("env", "--format", "xml"), "invalid choice: 'xml'"),
+        (("env", "--format", "xml"), "`--format`: `xml` is none of dotenv, "),
         (("why",), "TEMPLATE"),
-        (("build", "--progress"), "expected one argument"),
+        (("build", "--progress"), "`--progress` needs a value"),
     ],
 )
 def test_a_wrong_command_line_is_told(built: User, argv: tuple[str, ...], said: str) -> None:

@@ -292,7 +292,10 @@ def test_show_dockerfile_offline_needs_what_is_in_the_lock(three: User) -> None:
     ran = three.run("show", "dockerfile", "child", "--offline")
 
     assert (ran.code, ran.out) == (6, "")
-    assert "error: the base of `child` is not in the lock, and `--offline` is given: doc" in ran.err
+    assert (
+        "error: the base of `child` is not in the lock, and `--offline` is given: `debian:12`\n"
+        in ran.err
+    )
     assert "hint: run without `--offline`, or build once" in ran.err
 
 
@@ -331,10 +334,18 @@ def test_list_names_every_kind_of_base(user: User) -> None:
 # --- plan, why, status -----------------------------------------------------------------------
 
 
+def test_a_profile_is_written_where_nothing_is_to_be_done(done: User) -> None:
+    ran = done.run("build", "--profile", "profile.json")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.splitlines()[-1] == "profile in profile.json: open it at ui.perfetto.dev"
+    assert "traceEvents" in json.loads((done.root / "profile.json").read_text())
+
+
 def test_plan_says_nothing_is_to_be_done(done: User) -> None:
     ran = done.run("plan", "--detailed-exitcode")
 
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, "target local: no API key is at hand\n")
     assert ran.out.endswith("3 up to date\n")
 
 
@@ -415,7 +426,7 @@ def test_a_plan_needs_to_know_the_bases_unless_offline(user: User) -> None:
         ran = user.run("plan")
 
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("novita.yaml:3:7: error: ")
+    assert "\nnovita.yaml:3:7: error: " in ran.err
     ran = user.run("plan", "--offline")
     assert ran.code == 0
     assert "the digest of its base is not known yet" in ran.out
@@ -499,7 +510,7 @@ def test_env_refuses_what_is_not_built(done: User) -> None:
 
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
-        "error: the lock has no template ID of `d` for target `local`\n"
+        "error: the lock has no template ID of `d`, `e` for target `local`\n"
         "hint: run `sandboxfile build --target local`\n"
     )
     assert "hint: run `sandboxfile build d e --target local`\n" in done.run("env", "d", "e").err

@@ -85,7 +85,10 @@ def test_a_directory_is_relative_to_where_the_command_is_given(mono: User) -> No
         ("services/c:api", "hint: did you mean `services/a:api`?"),
         ("services/c", "error: no template is written in or below `services/c`"),
         ("deflt", "hint: did you mean `default`?"),
-        ("x*", "hint: templates: python, api-x, api-y, worker, b; matrices: api; groups: default, apis"),
+        (
+            "x*",
+            "hint: templates: python, api-x, api-y, worker, b; matrices: api; groups: default, ap",
+        ),
         ("x:y", "hint: templates: :python, services/a:api, services/a:worker, services/b:b\n"),
         ("services/c.yaml", "no template is written in or below `services/c.yaml`"),
         ("other.yaml", "no template of this workspace is written in `other.yaml`"),

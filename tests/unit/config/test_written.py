@@ -92,6 +92,25 @@ def test_what_is_written_reads_as_what_it_was(tmp_path: Path) -> None:
         assert kinds(other) == kinds(template)
 
 
+def test_paths_of_members_are_as_short_as_they_can_be(tmp_path: Path) -> None:
+    member = tmp_path / "services/a/novita.yaml"
+    member.parent.mkdir(parents=True)
+    member.write_text(
+        "version: 1\nname: a\nbase: x\n"
+        "files: [{from: [./m.py, ../../app/a.py, ../b/*.py], to: /s/}, ../../app/ -> /app/,\n"
+        "        . -> /all/]\n"
+    )
+    for name in ("services/a/m.py", "services/b/n.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    _, said = told(tmp_path, "version: 1\nmembers: [services/a]\n")
+    assert [each["copy"]["from"] for each in said["a"]["steps"]] == [
+        ["services/a/m.py", "app/a.py", "services/b/*.py"],
+        "app/",
+        "services/a/",
+    ]
+
+
 def test_the_words_are_those_of_the_file(tmp_path: Path) -> None:
     _, said = told(tmp_path, ALL)
     sugar = said["sugar"]
