@@ -10,6 +10,7 @@ from sandboxfile.errors import UsageError
 
 COMMANDS: Mapping[str, str] = {
     "init": "write a first novita.yaml for this directory",
+    "import": "write the novita.yaml of templates that another tool builds",
     "validate": "check novita.yaml and say everything that is wrong with it",
     "show": "print an intermediate result: config, steps, dockerfile, files, plan",
     "plan": "say what `build` would do to each template, and why",

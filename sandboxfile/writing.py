@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -11,7 +12,7 @@ def whole(path: Path, content: bytes) -> None:
     It is made beside its place under a name of this thread, never through a link that a checkout
     brought along. Nothing is synced: for what may be lost when a machine goes down.
     """
-    new = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    new = _beside(path)
     try:
         new.unlink(missing_ok=True)  # left by a process of this number that was killed
         with new.open("xb") as file:
@@ -19,3 +20,35 @@ def whole(path: Path, content: bytes) -> None:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def new(path: Path, content: bytes, check: Callable[[Path], None]) -> None:
+    """Write a file where there is none, in one piece, once `check` has accepted a draft beside it.
+
+    Raises FileExistsError, OSError, and what `check` raises; then nothing is left.
+    """
+    draft = _beside(path)
+    try:
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as file:
+            file.write(content)
+        check(draft)
+        _place(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _place(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        raise
+    except OSError:  # a file system that has no links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        draft.rename(path)
+
+
+def _beside(path: Path) -> Path:
+    """Return the path of a file that is not whole yet, which is this thread's alone."""
+    return path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")

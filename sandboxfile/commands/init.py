@@ -1,11 +1,10 @@
 """Write a first novita.yaml from what the directory holds."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
-from sandboxfile import errors
+from sandboxfile import errors, importing
 from sandboxfile.config import finding
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.model import NAME
@@ -20,11 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     directory = Path.cwd()
-    if args.name and not NAME.fullmatch(args.name):
-        raise UsageError(
-            f"`{args.name}` is not a template name",
-            hint="names have a-z, 0-9, `-` and `_`, at most 128, a letter or digit first",
-        )
+    check_name(args.name)
     path = directory / (args.file or finding.NAMES[0])
     found = [path, *(directory / name for name in finding.NAMES if not args.file)]
     there = next((each for each in found if each.exists()), None)
@@ -32,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"`{there.name}` is already there", hint=_overwrites(there, path))
     try:
         path.write_text(draft(directory, args.name), encoding="utf-8")
-        wrote_ignore = _ignore(directory)
+        wrote_ignore = ignore(directory)
     except OSError as error:
         raise SandboxfileError(f"`{error.filename}` cannot be written: {error.strerror}") from None
     if not args.quiet:
@@ -44,13 +39,22 @@ def run(args: argparse.Namespace) -> int:
     return errors.DONE
 
 
+def check_name(name: str | None) -> None:
+    """Raise UsageError for a name that no template can have."""
+    if name and not NAME.fullmatch(name):
+        raise UsageError(
+            f"`{name}` is not a template name",
+            hint="names have a-z, 0-9, `-` and `_`, at most 128, a letter or digit first",
+        )
+
+
 def _overwrites(there: Path, path: Path) -> str:
     return "`--force` overwrites it" if there == path else "there can be only one"
 
 
 def draft(directory: Path, name: str | None) -> str:
     """Return a novita.yaml for a directory: its Dockerfile, or its packages, or plain Debian."""
-    lines = ["version: 1", f"name: {_scalar(name or _name(directory))}"]
+    lines = ["version: 1", f"name: {importing.scalar(name or importing.of_directory(directory))}"]
     if (directory / "Dockerfile").is_file():
         lines.append("base: {dockerfile: Dockerfile}")
     else:
@@ -78,19 +82,8 @@ def _from_sources(directory: Path) -> list[str]:
     return ["base: debian:bookworm-slim"]
 
 
-def _name(directory: Path) -> str:
-    """Turn a directory's name into a legal template name (docs/protocol.md, 4.1)."""
-    name = re.sub(r"[^a-z0-9_-]+", "-", directory.name.lower()).strip("-_")
-    return name[:128] or "sandbox"
-
-
-def _scalar(name: str) -> str:
-    """Quote a name that YAML would read as a number, a truth value or nothing."""
-    is_text = name[0].isalpha() and name not in {"true", "false", "null", "yes", "no", "on", "off"}
-    return name if is_text else f'"{name}"'
-
-
-def _ignore(directory: Path) -> bool:
+def ignore(directory: Path) -> bool:
+    """Let git ignore what is this machine's own; say whether it did not yet. Raises OSError."""
     path = directory / ".gitignore"
     text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
     missing = [line for line in _IGNORED if line not in text.splitlines()]

@@ -192,6 +192,11 @@ class Known:
         return None
 
 
+def literal(text: str) -> str:
+    """Return text as it has to be written to mean itself."""
+    return _REFERENCE.sub(lambda match: match.group().replace("$", "$$"), text)
+
+
 def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool = False) -> Node:
     """Return the value with references replaced, and complain of names that are not known.
 

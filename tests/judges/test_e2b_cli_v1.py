@@ -9,6 +9,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import time
 import tomllib
 import urllib.request
@@ -24,12 +25,13 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.engines.choose import choose
 from sandboxfile.local.assembly import REPOSITORY
+from sandboxfile.lockfile import Entry, read
 from sandboxfile.model import EngineChoice, Secret
 from sandboxfile.service import TemplateService
 from sandboxfile.web import Web
 from tests.conftest import StartEngine, lacking
 from tests.fakes.served import serving
-from tests.fakes.shell import measured
+from tests.fakes.shell import CHECKOUT, measured
 
 pytestmark = pytest.mark.engine
 
@@ -170,6 +172,21 @@ def log_in(cli: Cli) -> None:
     file.write_text(json.dumps(config))
 
 
+def imported(cli: Cli) -> Entry:
+    """Let sandboxfile take over what the command line has built, and build it anew."""
+    environ = {name: value for name, value in cli.environ.items() if name != "E2B_DOMAIN"}
+    environ = {**measured(), **environ, "PYTHONPATH": CHECKOUT, "SANDBOXFILE_NETWORK": "host"}
+    sandboxfile = [sys.executable, "-m", "sandboxfile"]
+    said = execute([*sandboxfile, "import"], environ, cli.root).ready()
+    template = cli.project["template_id"]
+    assert f"`judged`: {template} keeps its ID, since builds find it by its name" in said.out
+    file = cli.root / "novita.yaml"
+    here = f'api_url: "http://localhost:{PORT}", api: v1'
+    file.write_text(file.read_text().replace("domain: e2b.app", here))
+    execute([*sandboxfile, "build"], environ, cli.root).ready()
+    return read(cli.root / "novita.lock").targets["e2b"]["judged"]
+
+
 def test_it_logs_in_builds_pushes_and_triggers(cli: Cli, own_engine: Engine, served: Path) -> None:
     first = cli.build("--name", "judged", "--cmd", UP, "--ready-cmd", "test -e /tmp/up").ready()
 
@@ -187,6 +204,11 @@ def test_it_logs_in_builds_pushes_and_triggers(cli: Cli, own_engine: Engine, ser
     assert cli.project["template_id"] == template
     assert build_id(again) != build_id(first)
     with own_engine.box(f"{REPOSITORY}:{build_id(again)}", labels={}) as box:
+        assert box.execute(("cat", "/srv/hello.txt")).output == "hello again\n"
+
+    ours = imported(cli)
+    assert ours.template_id == template
+    with own_engine.box(f"{REPOSITORY}:{ours.build_id}", labels={}) as box:
         assert box.execute(("cat", "/srv/hello.txt")).output == "hello again\n"
 
     log_in(cli)

@@ -63,7 +63,7 @@ LAYERS = (
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "taking", "results"),
     ("pins", "surveyed"),
-    ("survey",),
+    ("survey", "importing"),
     ("targets", "resolve", "account", "configs", "changes", "estimate", "sharding"),
     ("recipes", "images"),
     ("pipeline",),

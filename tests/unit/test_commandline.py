@@ -50,7 +50,7 @@ def test_every_command_is_a_module(module: str) -> None:
     ("argv", "message", "hint"),
     [
         (["buidl"], "unknown command `buidl`", "did you mean `build`?"),
-        (["frobnicate"], "unknown command `frobnicate`", "commands: init, validate, show, "),
+        (["frobnicate"], "unknown command `frobnicate`", "commands: init, import, validate, "),
         (["--frob", "build"], "unknown option `--frob`", "see `sandboxfile --help`"),
         (["build", "--frob"], "unknown option `--frob`", "see `sandboxfile build --help`"),
         (["build", "--forc"], "unknown option `--forc`", "did you mean `--force`? see `sandboxf"),

@@ -158,3 +158,16 @@ def test_unknown_names_are_refused_except_in_keys_that_are_ignored() -> None:
         caught.value.problems[1].hint
         == "tags know `${git.sha}`, `${key}`, variables and the matrix"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("$X ${X} $", "$X ${X} $"),
+        ("${a.b} ${key}", "$${a.b} $${key}"),
+        ("$$", "$$$$"),
+        ("$$${a.b}", "$$$$$${a.b}"),
+    ],
+)
+def test_text_can_be_written_so_that_it_means_itself(text: str, written: str) -> None:
+    assert expand.literal(text) == written

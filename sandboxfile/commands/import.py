@@ -1,0 +1,115 @@
+"""Write the novita.yaml of templates that another tool builds, or that have a Dockerfile alone."""  # noqa: N999 - the command's name
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sandboxfile import errors, importing, writing
+from sandboxfile.commands import init
+from sandboxfile.config import finding, load
+from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+from sandboxfile.importing import Named
+from sandboxfile.places import Problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        default=["."],
+        metavar="DIR|FILE",
+        help="directories with a novita.toml, an e2b.toml or a Dockerfile, or such files "
+        "(default: this directory)",
+    )
+    parser.add_argument("--name", help="the template's name, if there is one template")
+
+
+def run(args: argparse.Namespace) -> int:
+    init.check_name(args.name)
+    path = Path.cwd() / (args.file or finding.NAMES[0])
+    _check_free(path, args.file)
+    words = args.paths or ["."]
+    if args.name and len(words) > 1:
+        raise UsageError("`--name` is for one template", hint="import each into a file of its own")
+    found = importing.named([importing.find(word) for word in words], args.name)
+    domains = importing.addresses(found, args.environ)
+    is_ignored = _write(path, importing.text(found, path.parent, domains))
+    if args.json:
+        sys.stdout.write(json.dumps(_plain(path, found, domains), indent=2) + "\n")
+    elif not args.quiet:
+        sys.stderr.write("".join(f"{line}\n" for line in _said(path, found, is_ignored=is_ignored)))
+    return errors.DONE
+
+
+def _check_free(path: Path, given: str | None) -> None:
+    """Raise UsageError where a configuration is there already."""
+    others = () if given else finding.NAMES
+    for each in (path, *(path.with_name(name) for name in others)):
+        if each.is_symlink() or each.exists():
+            hint = "`-f FILE` writes another file"
+            raise UsageError(f"`{each.name}` is already there", hint=hint)
+
+
+def _write(path: Path, text: str) -> bool:
+    """Write the file once it has been read back without a problem, else nothing.
+
+    Return whether git was told what to ignore.
+    """
+    ignored = []
+
+    def accept(draft: Path) -> None:
+        _check(draft, path)
+        ignored.append(init.ignore(path.parent))
+
+    try:
+        writing.new(path, text.encode(), accept)
+    except FileExistsError:
+        raise UsageError(f"`{path.name}` is already there") from None
+    except OSError as error:
+        name = importing.shown(Path(error.filename or path))
+        raise SandboxfileError(f"`{name}` cannot be written: {error.strerror}") from None
+    return ignored == [True]
+
+
+def _check(draft: Path, path: Path) -> None:
+    """Raise ConfigError, at the places of the file that it would be, for what it may not say."""
+    try:
+        load.load(draft)
+    except ConfigError as error:
+        raise ConfigError(_of_what_would_be(path, error.problems)) from None
+
+
+def _of_what_would_be(path: Path, problems: Iterable[Problem]) -> Iterator[Problem]:
+    for each in problems:
+        at = each.at._replace(file=importing.shown(path))
+        yield replace(each, at=at, message=f"this would be written, but {each.message}")
+
+
+def _said(path: Path, found: Sequence[Named], *, is_ignored: bool) -> list[str]:
+    said = [f"wrote {path.name}"]
+    for each in found:
+        if each.fate:
+            said.append(f"`{each.name}`: {each.fate}")
+        if each.project.left:
+            keys = ", ".join(f"`{key}`" for key in each.project.left)
+            said.append(f"`{each.name}`: {keys} of {each.project.source.name} has no place here")
+    if is_ignored:
+        said.append("wrote .gitignore: results of target `local` are this machine's own")
+    said.append("next: `sandboxfile validate`")
+    return said
+
+
+def _plain(path: Path, found: Sequence[Named], domains: Mapping[str, str]) -> dict[str, object]:
+    templates = [
+        {
+            "name": each.name,
+            "from": importing.shown(each.project.source),
+            "template_id": each.project.template_id,
+            "called": each.project.called,
+        }
+        for each in found
+    ]
+    return {"file": path.name, "templates": templates, "targets": dict(domains)}
