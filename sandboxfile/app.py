@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from sandboxfile import account, lockfile, reading, recall, writing
+from sandboxfile import account, durations, lockfile, reading, recall, writing
 from sandboxfile.ahead import Beside, is_possible
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import finding, names, packed
 from sandboxfile.config.given import Given
 from sandboxfile.config.names import Named, Names
 from sandboxfile.copied import Copies
+from sandboxfile.durations import History
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.events import Emit
 from sandboxfile.frozen import dataclass, field
@@ -526,6 +527,10 @@ class Session:
 
         done = run(git.command(self.workspace.root, "rev-parse", "HEAD"))
         return done.stdout.strip() if done.status == 0 else None
+
+    def history(self) -> History:
+        """Return what earlier runs of this workspace took."""
+        return durations.read(self.workspace.root / STATE / durations.FILE)
 
     def secret(self, name: str) -> Path:
         """Return a file with the value of a build secret, for as long as the session is open."""

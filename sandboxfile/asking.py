@@ -1,6 +1,7 @@
 """The part of planning that asks others: base digests, images at the registry, builds there."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 from sandboxfile import fidelity, plan, several
 from sandboxfile.app import Session
+from sandboxfile.beginning import Beginning
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding, Subject
@@ -53,27 +55,44 @@ def refined(
     session: Session,
     survey: Survey,
     decisions: tuple[Decision, ...],
+    resolved: Mapping[str, str],
     *,
-    strict: bool,
+    building: bool,
 ) -> tuple[Decision, ...]:
     """Ask registry and service for what the lock does not have, several at a time.
 
-    When they cannot be asked, `strict` raises (NotAllowed, Unreachable); else a notice is given.
+    `building` begins at once what nobody has, and raises when they cannot be asked (NotAllowed,
+    Unreachable); else a notice is given.
     """
+    if not building:
+        return _refined(session, survey, decisions, None)
+    begin = Beginning(session, survey, decisions, resolved)
+    begin.sure()
+    made = _refined(session, survey, decisions, begin)
+    begin.keep(made)
+    return made
+
+
+def _refined(
+    session: Session, survey: Survey, decisions: tuple[Decision, ...], begin: Beginning | None
+) -> tuple[Decision, ...]:
     if session.args.offline and session.target.provider != "local":
         return decisions
     stale = [d for d in decisions if d.action in {"build", "snapshot"} and not d.forced and d.keys]
     if not stale:
         return decisions
+    if begin is not None:
+        stale.sort(key=lambda decision: decision.template not in begin.first)
     parts = Parts(session)
     try:
         publisher = parts.publisher()
         publisher.expect(len(stale))
         releases = parts.pipeline(survey, {})
-        found = several.each(partial(_found, session, publisher, releases), stale, AT_ONCE)
+        find = partial(_found, session, publisher, releases, begin)
+        found = several.each(find, stale, AT_ONCE)
         smaller = {d.template: plan.refine(d, f) for d, f in zip(stale, found, strict=True)}
     except (NotAllowed, Unreachable) as error:
-        if strict:
+        if begin is not None:
             raise
         text = f"the plan is made without asking registry and service: {error.message}"
         session.emit(Notice(job=JOB, text=text, level="warning"))
@@ -81,10 +100,18 @@ def refined(
     return tuple(smaller.get(d.template, d) for d in decisions)
 
 
-def _found(session: Session, publisher: Publisher, releases: Pipeline, decision: Decision) -> Found:
-    release = releases.release(decision)
+def _found(
+    session: Session,
+    publisher: Publisher,
+    releases: Pipeline,
+    begin: Beginning | None,
+    decision: Decision,
+) -> Found:
+    release, asked = releases.release(decision), time.monotonic()
     image = publisher.find_image(release)
     there = publisher.find_snapshot(release)
+    if begin is not None and image is None and there is None:
+        begin.absent(decision)
     return Found(
         image=image,
         # The legacy line has a new name for the image at each build: absence says nothing.
@@ -92,6 +119,7 @@ def _found(session: Session, publisher: Publisher, releases: Pipeline, decision:
         template_id=there.template_id if there else None,
         build_id=there.build_id if there else None,
         tags=there.tags if there else frozenset(),
+        asked=asked,
     )
 
 

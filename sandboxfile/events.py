@@ -10,20 +10,25 @@ Stream = Literal["stdout", "stderr", "info"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
-    """A build step (an instruction, a base, a phase at the service) began."""
+    """A build step (an instruction, a base, a phase at the service) began.
+
+    `at` is when, by the monotonic clock in seconds, where it is told of later than that.
+    """
 
     job: str
     step: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone:
-    """A build step ended; `cached` when its result was there already."""
+    """A build step ended; `cached` when its result was there already, `at` as for its begin."""
 
     job: str
     step: str
     cached: bool = False
     seconds: float = 0.0
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

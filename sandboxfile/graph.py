@@ -25,11 +25,16 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Job(Generic[T]):
-    """One unit of work, named `<kind>:<what>`; `needs` run first and their results are at hand."""
+    """One unit of work, named `<kind>:<what>`; `needs` run first and their results are at hand.
+
+    `span` tells of a job whose work began before the run, and may have ended by then, when it
+    worked. Such jobs come first: what they use is in use already.
+    """
 
     name: str
     run: Callable[["Results"], T]
     needs: tuple["Job[Any]", ...] = ()
+    span: Callable[[], schedule.Span] | None = None
 
     @property
     def kind(self) -> str:
@@ -181,13 +186,14 @@ class _Run:
             self.results.keep(job, job.run(self.results))
         except BaseException as caught:  # noqa: BLE001 - whatever it is, it is this job's failure
             error = caught
+        span = job.span() if job.span else schedule.Span(began=began, ended=time.monotonic())
         self.ended[job.name] = Outcome(
             name=job.name,
             status=self._status(error),
             error=error,
-            seconds=time.monotonic() - began,
-            ready=ready or began,
-            began=began,
+            seconds=span.ended - span.began,
+            ready=min(ready or began, span.began),
+            began=span.began,
         )
         return error is None
 
@@ -289,7 +295,9 @@ def _longest_first(
     if len(by_name) < len(jobs):
         raise ValueError("two jobs have one name")
     needs = {job.name: tuple(need.name for need in job.needs) for job in jobs}
-    return tuple(by_name[name] for name in schedule.longest_first(needs, seconds))
+    ordered = [by_name[name] for name in schedule.longest_first(needs, seconds)]
+    begun = {each for job in ordered if job.span for each in (job, *job.needs)}
+    return tuple(sorted(ordered, key=lambda job: job not in begun))
 
 
 # --- doit ------------------------------------------------------------------------------------

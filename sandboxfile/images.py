@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,21 +150,30 @@ class Images:
         is_ours = self.registry is not None and self.builder == "docker"
         return is_ours and self.engine().info().elsewhere
 
-    def image(self, surveyed: Surveyed, *, fresh: bool = False) -> str:
+    def heard_by(self, emit: Emit, cancel: Cancel) -> "Images":
+        """Return the same with another listener and stop button."""
+        resolver = replace(self.resolver, emit=emit, cancel=cancel)
+        return replace(self, resolver=resolver, emit=emit, cancel=cancel)
+
+    def tag(self, surveyed: Surveyed) -> str:
+        """Return the tag in the engine of a template's image as it is now."""
+        assert surveyed.keys is not None
+        return image_tag(surveyed.template.name, surveyed.keys.image_key)
+
+    def image(self, surveyed: Surveyed, *, fresh: bool = False, absent: bool = False) -> str:
         """Return the template's image; build it unless it is there.
 
-        It is a tag in the engine, or `repo@sha256:…` where builds push.
+        It is a tag in the engine, or `repo@sha256:…` where builds push. `absent` says that it need
+        not be looked for elsewhere.
         """
-        assert surveyed.keys is not None
-        name = surveyed.template.name
-        tag = image_tag(name, surveyed.keys.image_key)
-        with self._locks.setdefault(name, threading.Lock()):
+        tag = self.tag(surveyed)
+        with self._locks.setdefault(surveyed.template.name, threading.Lock()):
             if self.pushes:
-                found = None if fresh else self.published(surveyed)
+                found = None if fresh or absent else self.published(surveyed)
                 return found or self._build(surveyed, tag)
             if not fresh and self.engine().find(tag) is not None:
                 return tag
-            if not fresh and self._pulled(surveyed, tag):
+            if not fresh and not absent and self._pulled(surveyed, tag):
                 return tag
             return self._build(surveyed, tag)
 

@@ -25,6 +25,7 @@ from sandboxfile.app import Session
 from sandboxfile.configs import Configs
 from sandboxfile.engines import Engine
 from sandboxfile.errors import NotAllowed
+from sandboxfile.headstart import HeadStart
 from sandboxfile.images import Images
 from sandboxfile.journal import Journal
 from sandboxfile.lockwriter import LockWriter
@@ -249,7 +250,12 @@ class Parts:
             builder=session.target.builder,
             emit=session.emit,
             cancel=session.cancel,
+            begun=self.begun(),
         )
+
+    def begun(self) -> HeadStart:
+        """Return the builds of images that have begun before the plan was made."""
+        return self.session.once("begun", HeadStart)
 
     # --- publishing --------------------------------------------------------------------------
 

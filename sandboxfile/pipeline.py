@@ -1,6 +1,7 @@
 """The steps of a template as jobs: generate, build, push, snapshot, tag (docs/design.md)."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit
 from sandboxfile.frozen import dataclass
 from sandboxfile.graph import Job, Results
+from sandboxfile.headstart import Begun, HeadStart
 from sandboxfile.images import Images
 from sandboxfile.lockfile import Entry
 from sandboxfile.lockwriter import LockWriter
@@ -20,9 +22,12 @@ from sandboxfile.manifests import Manifests
 from sandboxfile.model import Builder, DockerfileBase, ImageBase, ImageConfig, RemoteBase
 from sandboxfile.plan import Decision
 from sandboxfile.recipes import Recipes
+from sandboxfile.schedule import Span
 from sandboxfile.statcache import Digests
 from sandboxfile.surveyed import Survey, Surveyed
 from sandboxfile.targets import Publisher, Recipe, Release, Snapshot
+
+ABSENT_S = 10.0  # so long a registry that had no image of a key is believed to have none still
 
 _Imaged = ImageBase | DockerfileBase  # what a service that builds begins with an image for
 
@@ -66,6 +71,14 @@ def published(
     return image if image and "@sha256:" in image else None
 
 
+def _is_absent(decision: Decision) -> bool:
+    """Tell whether the registry had no such image just now: another machine may push it soon."""
+    found = decision.found
+    if found is None or found.image is not None:
+        return False
+    return time.monotonic() - found.asked < ABSENT_S
+
+
 def _adopted(decision: Decision) -> Snapshot | None:
     """Return the build that was found when this was planned; nobody is asked for it again."""
     found = decision.found
@@ -78,7 +91,8 @@ def _adopted(decision: Decision) -> Snapshot | None:
 class Pipeline:
     """Everything the jobs of one run share; jobs run in several threads at once.
 
-    `tags` are those of the target, as they are written.
+    `tags` are those of the target, as they are written. `begun` are the images, by their tags in
+    the engine, that are being built already.
     """
 
     survey: Survey
@@ -95,6 +109,7 @@ class Pipeline:
     builder: Builder
     emit: Emit
     cancel: Cancel
+    begun: HeadStart
 
     def jobs(self, decisions: tuple[Decision, ...]) -> tuple[Job[Any], ...]:
         """Return the jobs that carry out the decisions, with edges between templates."""
@@ -105,7 +120,8 @@ class Pipeline:
             for step in estimate.steps(decision, self.survey):
                 name = f"{step}:{decision.template}"
                 before = tuple(made[each] for each in needs[name])
-                made[name] = Job(name, self._action(step, decision, pushed), before)
+                span = self._span(decision) if step == "build" else None
+                made[name] = Job(name, self._action(step, decision, pushed), before, span)
                 if step == "push":
                     pushed = made[name]
         return tuple(made.values())
@@ -118,7 +134,7 @@ class Pipeline:
             case "generate":
                 return lambda _: self.generate(surveyed)
             case "build":
-                return lambda _: self.images.image(surveyed, fresh=decision.forced)
+                return lambda _: self.build(decision)
             case "push":
                 return lambda _: self.push(decision)
             case "snapshot":
@@ -126,7 +142,14 @@ class Pipeline:
             case _:
                 return lambda _: self.tag(decision)
 
-    # --- generate ----------------------------------------------------------------------------
+    def _span(self, decision: Decision) -> Callable[[], Span] | None:
+        begun = self._begun(decision)
+        return None if begun is None else lambda: begun.span
+
+    def _begun(self, decision: Decision) -> Begun | None:
+        return self.begun.get(self.images.tag(self.survey[decision.template]))
+
+    # --- generate, build ---------------------------------------------------------------------
 
     def generate(self, surveyed: Surveyed) -> Path:
         """Write where people can read it what is built, which is rendered from memory."""
@@ -182,6 +205,14 @@ class Pipeline:
             return None
         entry = self.lock.entry(self.target, surveyed.parent)
         return entry.build_id if entry else None
+
+    def build(self, decision: Decision) -> str:
+        """Return the template's image, from the build that has begun if there is one."""
+        begun = self._begun(decision)
+        if begun is not None:
+            return begun.result(self.emit)
+        surveyed, absent = self.survey[decision.template], _is_absent(decision)
+        return self.images.image(surveyed, fresh=decision.forced, absent=absent)
 
     # --- push, snapshot, tag -----------------------------------------------------------------
 

@@ -104,7 +104,8 @@ class Found:
     """What registry and service answered: the image, and template and build ID of the snapshot.
 
     `lost` says that the registry no longer has the image that the lock names; `tags` are those
-    that the snapshot has, as far as they were told.
+    that the snapshot has, as far as they were told. `asked` is when, in seconds of the monotonic
+    clock.
     """
 
     image: str | None = None
@@ -112,13 +113,15 @@ class Found:
     template_id: str | None = None
     build_id: str | None = None
     tags: frozenset[str] = frozenset()
+    asked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What will be done to one template at one target.
 
-    `found` is what registry or service have of it, and will be used.
+    `found` is what registry or service have of it. `built_here` says that this
+    checkout built the image that the lock has, and has other content now.
     """
 
     template: str
@@ -132,6 +135,7 @@ class Decision:
     image: str | None = None
     builder: Builder = "docker"
     found: Found | None = None
+    built_here: bool = False
 
     @property
     def stale(self) -> bool:
@@ -181,6 +185,7 @@ def decide(
         forced=force,
         image=(known.entry.image or None) if known.entry and same_image else None,
         builder=known.builder,
+        built_here=action == "build" and known.entry is not None and known.changed is not None,
     )
 
 
@@ -300,8 +305,9 @@ def refine(decision: Decision, found: Found) -> Decision:
         text = f"the image is already at the registry: {found.image}"
         return replace(_because(decision, "snapshot", text, image=found.image), found=found)
     if found.lost and decision.action == "snapshot":
-        return _because(decision, "build", "the registry no longer has the image", image=None)
-    return decision
+        lost = _because(decision, "build", "the registry no longer has the image", image=None)
+        return replace(lost, found=found)
+    return replace(decision, found=found)
 
 
 def _because(decision: Decision, action: Action, text: str, *, image: str | None) -> Decision:

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from sandboxfile import app, durations, estimate, lockfile, plan, sharding, tags
+from sandboxfile import app, estimate, lockfile, plan, sharding, tags
 from sandboxfile.app import Session
-from sandboxfile.durations import History
 from sandboxfile.errors import ConfigError, LockStale
 from sandboxfile.estimate import Estimate
 from sandboxfile.events import Notice
@@ -120,7 +119,8 @@ def _made(
     if resolve and ask and any(decision.stale for decision in decisions):
         from sandboxfile import asking
 
-        decisions = asking.refined(session, surveyed, decisions, strict=building)
+        refined = partial(asking.refined, session, building=building)
+        decisions = refined(surveyed, decisions, {**resolved, **pins})
         new = asking.moved(session, surveyed, decisions, {**resolved, **pins}) if building else {}
         if new and settled:  # others may be based on the same
             return make(session, asked, force=force, building=building)
@@ -129,7 +129,7 @@ def _made(
             surveyed = look({**resolved, **pins})
             save(surveyed, {**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
-            decisions = asking.refined(session, surveyed, decisions, strict=True)
+            decisions = refined(surveyed, decisions, {**resolved, **pins})
     if building:
         _check_recalled(surveyed, decisions)
     resolved = {**resolved, **pins}
@@ -184,14 +184,9 @@ def findings(session: Session, planned: Planned) -> Mapping[str, tuple[Finding, 
     return asking.findings(session, planned.survey, planned.resolved, names)
 
 
-def history(session: Session) -> History:
-    """Return what earlier runs of this workspace took, for `estimate`."""
-    return durations.read(session.workspace.root / app.STATE / durations.FILE)
-
-
 def estimated(session: Session, planned: Planned, builds: int) -> Estimate | None:
     """Return what a run is expected to take, None where no earlier run says anything."""
-    known = history(session)
+    known = session.history()
     if not known or not planned.stale:
         return None
     return Estimate(

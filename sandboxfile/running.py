@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from sandboxfile import app, durations, failures, graph, planning, schedule
+from sandboxfile import app, durations, failures, graph, schedule
 from sandboxfile.app import Session
 from sandboxfile.durations import Cost
 from sandboxfile.errors import Left, SandboxfileError
@@ -81,7 +81,7 @@ def run(
         parts.check_builder()
     pipeline = parts.pipeline(planned.survey, planned.resolved, no_cache=no_cache)
     jobs = pipeline.jobs(planned.stale)
-    target, history = session.target.name, planning.history(session)
+    target, history = session.target.name, session.history()
     results = graph.run(
         jobs,
         settled=reports.settled,

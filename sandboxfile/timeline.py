@@ -47,8 +47,8 @@ class Timeline:
 
     def take(self, event: Event) -> None:
         match event:
-            case StepStarted(job=job, step=step):
-                self._open[job, step] = self._now()
+            case StepStarted(job=job, step=step, at=at):
+                self._open[job, step] = at or self._now()
             case StepDone(job=job, step=step):
                 self._end(event)
                 self._count(job, step, cached=event.cached)
@@ -74,7 +74,7 @@ class Timeline:
         )
 
     def _end(self, done: StepDone) -> None:
-        ended = self._now()
+        ended = done.at or self._now()
         began = self._open.pop((done.job, done.step), ended - done.seconds)
         if len(self.parts) < _LIMIT:
             part = Part(job=done.job, step=done.step, began=began, ended=ended, cached=done.cached)

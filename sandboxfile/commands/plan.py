@@ -99,7 +99,7 @@ def _matrix(args: argparse.Namespace, it: Opened, names: tuple[str, ...]) -> str
     """
     planned = planning.make(it.session, names, force=args.force, resolve=False)
     weights = sharding.weights(planned.stale, planned.survey)
-    history = planning.history(it.session)
+    history = it.session.history()
     known = estimate.of_templates(planned.stale, planned.survey, history)
     seconds = known if history else weights
     number = sharding.count(seconds, planned.survey, args.shards)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sandboxfile import schedule
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, Left, SandboxfileError
 from sandboxfile.graph import Job, Outcome, Results, _Forgetful, _Reporter, _Run, run
@@ -140,6 +141,19 @@ def test_a_result_that_is_none_is_a_result() -> None:
     job: Job[None] = Job("build:a", lambda _: None)
     results = start(job)
     assert results[job] is None
+
+
+def test_what_began_before_the_run_comes_first_and_lasted_as_long_as_it_says() -> None:
+    order: list[str] = []
+    span = schedule.Span(began=2.0, ended=5.0)
+    long: Job[None] = Job("build:long", lambda _: None)
+    after: Job[None] = Job("push:long", lambda _: None, (long,))
+    generated: Job[None] = Job("generate:begun", lambda _: None)
+    begun: Job[None] = Job("build:begun", lambda _: None, (generated,), lambda: span)
+    results = start(long, after, generated, begun, workers=1, started=order.append)
+    assert order == ["generate:begun", "build:begun", "build:long", "push:long"]
+    outcome = results.outcomes["build:begun"]
+    assert (outcome.span, outcome.seconds, outcome.waited) == (span, 3.0, 0.0)
 
 
 def test_the_longest_chain_starts_first() -> None:

@@ -270,6 +270,16 @@ def test_tags_that_an_earlier_run_did_not_move_are_moved() -> None:
     assert texts(decision)[0].startswith("an earlier run ended before its tags were moved")
 
 
+def test_a_checkout_that_has_the_files_of_the_last_build_has_made_it() -> None:
+    old = entry(OLD_IMAGE)
+    assert decided(entry=old, changed={"files": ("text",)}).built_here
+    assert decided(entry=old, changed={}).built_here
+    assert not decided(entry=old, changed=None).built_here
+    assert not decided(entry=None).built_here
+    assert not decided(entry=entry(OLD_SNAPSHOT)).built_here
+    assert not decided().built_here
+
+
 # --- what registry and service have ----------------------------------------------------------
 
 BUILD = decided(entry=with_parts(OLD_IMAGE, files="9" * 8))
@@ -301,6 +311,8 @@ def test_what_is_there_already_is_not_made_again(
 ) -> None:
     refined = refine(decision, found)
     assert (refined.action, refined.image) == (action, image)
+    is_open = decision.stale and not decision.forced
+    assert refined.found == (found if is_open else None), "what they said, and when"
     more = [Reason(text=reason)] if reason else []
     assert refined.reasons == (*decision.reasons, *more)
 

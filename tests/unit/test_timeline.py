@@ -21,6 +21,13 @@ def test_a_step_lasts_from_its_start_to_its_end_or_as_long_as_it_says() -> None:
     ]
 
 
+def test_what_is_told_late_counts_from_when_it_was() -> None:
+    line = Timeline(now=lambda: 10.0)
+    line.take(StepStarted(job="build:a", step="RUN", at=3.0))
+    line.take(StepDone(job="build:a", step="RUN", at=5.0))
+    assert line.parts == [Part(job="build:a", step="RUN", began=3.0, ended=5.0)]
+
+
 def test_instructions_are_counted_and_bases_and_errands_are_not() -> None:
     line = Timeline()
     for step, cached in (

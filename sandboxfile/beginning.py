@@ -1,0 +1,119 @@
+"""Image builds that begin while a plan is still made, so that the engine does not wait for it.
+
+Asking registry and service takes as long as all that comes before it. A build is certain once both
+have said that they have nothing of its key; the others are asked about meanwhile. It is all but
+certain before anybody was asked where this checkout has built the template's last image and the
+template has changed since, or where it is forced. A fresh clone has built nothing: there whatever
+exists is found before anything is begun.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from sandboxfile import app, estimate, schedule
+from sandboxfile.app import Session
+from sandboxfile.cancel import Cancel
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.events import Emit
+from sandboxfile.headstart import Begun
+from sandboxfile.images import Images
+from sandboxfile.model import BuildCache, DockerfileBase, ImageBase, Run
+from sandboxfile.parts import Parts
+from sandboxfile.plan import Decision
+from sandboxfile.survey import Survey, Surveyed
+
+SENDING_S = 0.05  # what is to be imported next would only hold up a build that is being sent
+
+
+class Beginning:
+    """The builds of one plan that may begin before it is whole.
+
+    They are those that the run would start with: as many as have a place, the longest chains first
+    by what earlier runs took. What goes wrong with one is told by whoever
+    takes it over; one that the plan turns out not to need is given up.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        survey: Survey,
+        decisions: Iterable[Decision],
+        resolved: Mapping[str, str],
+    ) -> None:
+        self._session, self._survey = session, survey
+        self._parts = parts = Parts(session)
+        self._begun = parts.begun()
+        self._begun.keep(())  # of a plan that was not to be
+        no_cache = getattr(session.args, "no_cache", False)
+        self._images = parts.images(survey, resolved, no_cache=no_cache)
+        self._lock = threading.Lock()
+        self._may: bool | None = None
+        self.first = self._first(tuple(decisions))
+
+    def sure(self) -> None:
+        """Begin what is all but certain. Raises Changed."""
+        for decision in self.first.values():
+            if (decision.built_here or decision.forced) and self._can_be_stopped():
+                self._begin(decision).wait_sent(SENDING_S)
+
+    def absent(self, decision: Decision) -> None:
+        """Begin what nobody has; safe to be told from several threads. Raises Changed."""
+        if decision.template not in self.first or not self._can_be_stopped():
+            return
+        with self._lock:
+            if self._begun.get(self._tag(decision)) is None:
+                self._begin(decision)
+
+    def keep(self, decisions: Iterable[Decision]) -> None:
+        """Give up what is not to be built after all."""
+        built = {d.template: d for d in decisions if d.action == "build" and d.keys is not None}
+        self._begun.keep({self._tag(built[name]) for name in self.first if name in built})
+
+    def _first(self, decisions: tuple[Decision, ...]) -> Mapping[str, Decision]:
+        if self._session.target.builder != "docker":
+            return {}
+        named = {f"build:{d.template}": d for d in decisions if d.action == "build" and d.keys}
+        history, target = self._session.history(), self._session.target.name
+        order = schedule.longest_first(
+            estimate.chains(named.values(), self._survey), lambda job: history.seconds(job, target)
+        )
+        ours = (each for job in order if (each := named.get(job)) and self._is_plain(each))
+        at_once = getattr(self._session.args, "jobs", None) or app.builds_at_once()
+        return {d.template: d for d, _ in zip(ours, range(at_once), strict=False)}
+
+    def _is_plain(self, decision: Decision) -> bool:
+        """Tell whether an engine builds it by itself, and nothing else before it.
+
+        A program that were started for it would be left running by an interrupt.
+        """
+        surveyed = self._survey[decision.template]
+        template, dockerfile = surveyed.template, surveyed.dockerfile
+        has_secrets = any(isinstance(each, Run) and each.secrets for each in template.instructions)
+        if dockerfile is not None:
+            has_secrets |= bool(dockerfile.secrets)
+        return isinstance(template.base, ImageBase | DockerfileBase) and not has_secrets
+
+    def _can_be_stopped(self) -> bool:
+        if self._may is None:
+            try:
+                info = self._parts.engine().info()
+            except SandboxfileError:  # whoever needs the engine for certain will say so
+                return False
+            is_own = not info.elsewhere and self._parts.cache == BuildCache()
+            self._may = is_own and "cancel" in info.alone
+        return self._may
+
+    def _begin(self, decision: Decision) -> Begun:
+        surveyed = self._survey[decision.template]
+        if surveyed.recalled:
+            surveyed.take()
+        work = partial(_build, self._images, surveyed, decision.forced)
+        return self._begun.begin(self._tag(decision), work, cancel=self._session.cancel)
+
+    def _tag(self, decision: Decision) -> str:
+        return self._images.tag(self._survey[decision.template])
+
+
+def _build(images: Images, surveyed: Surveyed, fresh: bool, emit: Emit, cancel: Cancel) -> str:  # noqa: FBT001 - of `partial`
+    return images.heard_by(emit, cancel).image(surveyed, fresh=fresh, absent=True)

@@ -1,0 +1,216 @@
+"""An image is built while registry and service are asked, where it is all but certain to be new."""
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sandboxfile import app, lockfile
+from sandboxfile.lockfile import ENGINE_PREFIX
+from sandboxfile.pins import pin_name
+from tests.fakes import engine as engines
+from tests.fakes.engine import Answer, Asked, FakeEngine
+from tests.fakes.push import digest
+from tests.fakes.service import Answer as Said
+from tests.fakes.service import FakeService, Sent, serving
+from tests.fakes.shell import Ran, User
+
+BASE, MADE = (f"sha256:{letter * 64}" for letter in "ab")
+MANIFEST = b'{"schemaVersion": 2, "config": {}, "layers": []}'
+NAMES = ("api", "web")
+LIMIT_S = 30.0
+CONFIG = """\
+version: 1
+targets:
+  it: {{provider: novita, api_url: "{url}", registry: "{host}/acme"}}
+templates:
+  api: {{base: "mine:1", files: [api.txt -> /text], run: [echo api]}}
+  web: {{base: "mine:1", files: [web.txt -> /text], run: [echo web]}}
+"""
+
+
+class Place(FakeService):
+    """A service with a registry, which may do something before it says whether it has an image."""
+
+    before: Callable[[str, str], None] | None = None
+
+    def answer(self, request: Sent) -> Said | None:
+        asked = re.fullmatch(r"/v2/(.+)/manifests/(.+)", request.path)
+        if asked and self.before is not None:
+            self.before(asked[1], asked[2])
+        return super().answer(request)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    made = Place()
+    made.script = ("ready",)
+    with serving(made):
+        yield made
+
+
+class Scene:
+    """Somebody who has built two templates, of which he then changes one."""
+
+    def __init__(self, user: User, engine: FakeEngine, place: Place) -> None:
+        self.user, self.engine, self.place = user, engine, place
+        self.begun, self.hold = threading.Event(), threading.Event()
+        self.waited: list[bool] = []
+        self.lines: tuple[object, ...] = ({"id": "moby.image.id", "aux": {"ID": MADE}},)
+        engine.answers |= {
+            "GET /images/mine:1/json": Answer(body={"Id": BASE, "Config": {"User": "me"}}),
+            "POST /build": self._build,
+            f"GET /images/{MADE}/json": Answer(body={"Id": MADE, "Config": {"User": "me"}}),
+        }
+        host = place.url.removeprefix("http://")
+        for name in NAMES:
+            user.write(f"{name}.txt", "one")
+            engine.answers[f"POST /images/{host}/acme/{name}/push"] = self._pushed(name)
+        self.build()
+
+    def _build(self, asked: Asked) -> Answer:
+        self.engine.answers[f"POST /images/{asked.query['t']}/tag"] = Answer(status=201)
+        self.begun.set()
+        return Answer(messages=self.lines, hold=self.hold)
+
+    def _pushed(self, name: str) -> engines.Reply:
+        def push(asked: Asked) -> Answer:
+            self.place.put_manifest(f"acme/{name}", asked.query["tag"], MANIFEST)
+            said = f"{asked.query['tag']}: digest: {digest(MANIFEST)} size: {len(MANIFEST)}"
+            return Answer(messages=({"status": said},))
+
+        return push
+
+    def build(self, *argv: str) -> Ran:
+        """Build with an engine that ends its builds."""
+        self.hold.set()
+        return self.user.build(*argv)
+
+    def change(self) -> None:
+        """Change a file of `api`; the registry answers when its build has begun, or never does."""
+        self.user.write("api.txt", "two")
+        self.engine.asked.clear()
+        self.place.requests.clear()
+        self.begun.clear()
+        self.place.before = lambda *_: self.waited.append(self.begun.wait(LIMIT_S))
+
+    @property
+    def builds(self) -> int:
+        return len(self.engine.requests("POST", "/build"))
+
+
+@pytest.fixture
+def scene(user: User, place: Place) -> Iterator[Scene]:
+    host = place.url.removeprefix("http://")
+    user.write("novita.yaml", CONFIG.format(url=place.url, host=host))
+    pins = {f"{ENGINE_PREFIX}{pin_name('mine:1')}": BASE}
+    lockfile.update(user.root / app.LOCAL_LOCK, lambda lock: lock.with_resolved(pins))
+    with engines.serving() as engine:
+        own = {"NOVITA_API_KEY": "key-123456", "SANDBOXFILE_TARGET": "it"}
+        made = Scene(user.having(**own, DOCKER_HOST=engine.url), engine, place)
+        yield made
+        made.hold.set()
+
+
+def jobs(ran: Ran) -> set[str]:
+    return {str(event["job"]) for event in ran.events if event.get("job")}
+
+
+def test_what_was_changed_here_is_built_while_the_registry_is_asked(scene: Scene) -> None:
+    scene.change()
+    ran = scene.build()
+    assert scene.waited[0], "the registry was asked before anything was built"
+    assert scene.builds == 1
+    asked = [f"{each.method} {each.path.rpartition('/')[0]}" for each in scene.place.requests]
+    assert asked.count("HEAD /v2/acme/api/manifests") == 2, "by the plan, and after the push"
+    assert ran.done == {"build:api", "push:api", "snapshot:api", "tag:api"}
+    sent = next(event for event in ran.events if event.get("job") == "build:api")
+    assert sent["event"] == "started", "events of a build come when it is a job"
+
+
+def test_a_clone_that_has_built_nothing_asks_first(scene: Scene) -> None:
+    scene.change()
+    shutil.rmtree(scene.user.root / app.STATE)
+    scene.place.before = lambda *_: scene.waited.append(scene.begun.is_set())
+    scene.build()
+    assert scene.waited[0] is False
+    assert scene.builds == 1
+
+
+def test_what_is_forced_is_built_at_once(scene: Scene) -> None:
+    scene.change()
+    shutil.rmtree(scene.user.root / app.STATE)
+    ran = scene.build("--force", "web")
+    assert all(scene.waited)
+    assert (scene.builds, "build:web" in ran.done) == (1, True)
+
+
+def test_what_another_machine_has_built_meanwhile_is_taken_and_our_build_given_up(
+    scene: Scene,
+) -> None:
+    scene.change()
+    scene.hold.clear()  # our build does not end by itself
+
+    planned = scene.user.run("plan", "--json", "--offline").of("api")
+    content = "sf-" + planned["template_key"].partition(":")[2][:16]
+
+    def push(repository: str, tag: str) -> None:
+        assert scene.begun.wait(LIMIT_S)
+        scene.place.put_manifest(repository, tag, MANIFEST)
+        scene.place.register("api", (content,)).settle("ready")
+
+    scene.place.before = push
+    ran = scene.user.build()
+    assert ran.done == {"snapshot:api", "tag:api"}
+    assert jobs(ran) == ran.done
+    assert scene.builds == 1
+
+
+def test_a_service_that_refuses_ends_the_run_and_the_build(scene: Scene) -> None:
+    scene.change()
+    scene.hold.clear()
+
+    def refuse(*_: str) -> None:
+        assert scene.begun.wait(LIMIT_S)
+        scene.place.lack("HEAD", ".*", 403)
+
+    scene.place.before = refuse
+    ran = scene.user.run("build", "--progress", "json")
+    assert ran.code == 5
+    assert jobs(ran) == set()
+    assert scene.builds == 1
+
+
+def test_a_build_that_fails_fails_once_with_its_output(scene: Scene) -> None:
+    scene.change()
+    line = b'{"stream": "Step 3/3 : RUN echo api\\n"}'
+    scene.lines = (line, {"errorDetail": {"code": 7, "message": "it exited with 7"}})
+    scene.hold.set()
+    ran = scene.user.run("build", "--progress", "json")
+    assert ran.code == 1
+    failed = [event for event in ran.events if event["event"] == "failed"]
+    assert [event["job"] for event in failed] == ["build:api"]
+    assert scene.builds == 1
+    assert "failed at `Step 3/3 : RUN echo api`: exit status 7" in ran.err
+
+
+def test_an_engine_that_is_gone_is_told_of_as_ever(scene: Scene) -> None:
+    scene.change()
+    scene.place.before = None
+    ran = scene.user.having(DOCKER_HOST="unix:///nowhere.sock").run("build", "--progress", "json")
+    assert ran.code == 6
+    assert ran.err.count("cannot be reached") == 1
+
+
+def test_builds_that_another_program_makes_are_not_begun_before_they_are_wanted(
+    scene: Scene,
+) -> None:
+    """A build with secrets takes a docker client, which an interrupt would leave running."""
+    scene.user.replace("novita.yaml", "[echo api]", "[{run: echo, secrets: [token]}]")
+    scene.user.edit("novita.yaml", lambda text: text + "secrets: {token: {env: TOKEN}}\n")
+    scene.change()
+    scene.place.before = lambda *_: scene.waited.append(scene.begun.is_set())
+    scene.user.run("build")
+    assert scene.waited == [False]
