@@ -3,7 +3,6 @@
 import argparse
 import os
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -391,7 +390,8 @@ class Secrets:
         self._sources = workspace.secrets
         self._root = workspace.root
         self._environ = environ
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._directory: Path | None = None
+        self._open = ExitStack()
         self._lock = threading.Lock()
 
     def file(self, name: str) -> Path:
@@ -413,16 +413,18 @@ class Secrets:
             )
         with self._lock:
             if self._directory is None:
-                self._directory = tempfile.TemporaryDirectory(prefix="sandboxfile-")
-            path = Path(self._directory.name) / name
+                from tempfile import TemporaryDirectory
+
+                made = self._open.enter_context(TemporaryDirectory(prefix="sandboxfile-"))
+                self._directory = Path(made)
+            path = self._directory / name
             if not path.exists():  # others may be reading it by now
                 path.touch(mode=0o600)
                 path.write_text(value, encoding="utf-8")
             return path
 
     def close(self) -> None:
-        if self._directory is not None:
-            self._directory.cleanup()
+        self._open.close()
 
 
 @dataclass(slots=True, kw_only=True)

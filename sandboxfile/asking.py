@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -227,21 +226,27 @@ def _aside(work: Callable[[], T]) -> T:
 
     Raised in the middle of starting a program, it would leave that running.
     """
-    done: Future[T] = Future()
+    made: list[T] = []
+    failed: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
-            done.set_result(work())
+            made.append(work())
         except BaseException as error:  # noqa: BLE001 - carried over to who waits
-            done.set_exception(error)
+            failed.append(error)
+        finally:
+            ended.set()
 
     threading.Thread(target=run, daemon=True).start()
     try:
         # Awake now and then: a signal that arrives while the other thread starts a program does
         # not always end a wait of ours.
-        while not wait({done}, POLL_S).done:
+        while not ended.wait(POLL_S):
             continue
-        return done.result()
     except KeyboardInterrupt:
-        wait({done}, GRACE_S)
+        ended.wait(GRACE_S)
         raise
+    if failed:
+        raise failed[0]
+    return made[0]

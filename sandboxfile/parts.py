@@ -16,7 +16,6 @@ from sandboxfile import (
     collector,
     credentials,
     fidelity,
-    logs,
     pipeline,
     pulling,
 )
@@ -51,7 +50,6 @@ class Parts:
         self.session = session
         self._environ: Mapping[str, str] = session.args.environ
         collector.resume()  # who talks to others may wait long
-        logs.silence()  # other people's loggers tell URLs, signed ones too
 
     def engine(self) -> Engine:
         """Return the engine. Raises Unreachable."""
@@ -92,10 +90,13 @@ class Parts:
                 raise error
 
     def web(self) -> Web:
-        session = self.session
-        return session.once(
-            "web", lambda: Web(user_agent=USER_AGENT, cancel=session.cancel, emit=session.emit)
-        )
+        return self.session.once("web", self._web)
+
+    def _web(self) -> Web:
+        from sandboxfile import logs
+
+        logs.silence()  # other people's loggers tell URLs, signed ones too
+        return Web(user_agent=USER_AGENT, cancel=self.session.cancel, emit=self.session.emit)
 
     def registry(self) -> Registry:
         return self.session.once("registry", lambda: Registry(self.web(), self.login))

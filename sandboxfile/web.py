@@ -1,7 +1,6 @@
 """The only door to HTTP: whole replies, total deadlines, careful retries, no secret in an error."""
 
 import json as jsonlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from random import SystemRandom
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
@@ -466,7 +464,9 @@ def _timeout(seconds: float) -> Any:
 
 def _client(user_agent: str, url: str, scheme: str) -> Any:
     """Make the pool: proxies and CA files of the environment, no cookies, own machine direct."""
+    import logging
     import ssl
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
 
     import httpx
 

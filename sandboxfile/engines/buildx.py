@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -102,7 +101,9 @@ class Client:
         raw = self.is_buildx and self._buildx_version >= RAWJSON
         narrator = Narrator(spec.job, emit)
         reader = _RawReader(narrator) if raw else _PlainReader(narrator)
-        with tempfile.TemporaryDirectory(prefix="sandboxfile-") as made:
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="sandboxfile-") as made:
             told = Path(made) / "metadata.json"
             options = (
                 f"--progress={'rawjson' if raw else 'plain'}",

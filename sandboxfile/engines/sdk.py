@@ -12,6 +12,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import TimeoutError as Late
 
+from sandboxfile import logs
 from sandboxfile.engines.transport import PIECE, POOL, Address, Body, Limits, Response, plain
 from sandboxfile.errors import Unreachable
 
@@ -24,6 +25,7 @@ class DockerSdk:
 
     def __init__(self, address: Address) -> None:
         """Make the client, without a call. Raises Unreachable."""
+        logs.silence()  # which tell of every call
         self._address = address
         tls: Any = False
         try:
