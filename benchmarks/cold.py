@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 from benchmarks import instant, peers, tree
 from benchmarks.peers import Peers
@@ -25,6 +26,7 @@ from sandboxfile.registry import Registry
 from sandboxfile.web import Web
 
 COUNT = 20
+CLONE = "images_only_in_a_clone"
 AT_ONCE = "4"
 PUSHES = Rounds(least=5, most=20, budget_s=5)
 ASKED = 200  # times
@@ -38,7 +40,8 @@ def measure(setting: Setting, sizes: Sequence[int]) -> Mapping[str, object]:  # 
     same without the files that keep the environment for shells. Like is held against like:
     `images_only` is all that it does up to its images, from its start, against loops that only
     build; `sandboxfile` also pushes to a registry on this machine and publishes at a service that
-    takes no time, against the fastest loop that builds and pushes (`vs_build_and_push`).
+    takes no time, against the fastest loop that builds and pushes (`vs_build_and_push`). These are
+    runs where earlier content was built before; `images_only_in_a_clone` has nothing of it kept.
     `while_pushing_vs_best_parallel` is the moment of its last image in such a run, against a loop
     that does not push.
     """
@@ -74,6 +77,7 @@ def _measured(setting: Setting, made: Tree) -> Mapping[str, object]:
                 change.before(_renamed(hand.parallel(made.names, at_once), "by_hand")),
                 change.before(builds.serial(made.names)),
                 change.before(builds.docker_sdk(made.names)),
+                change.before(_renamed(_images_only(setting, made), CLONE), is_clone=True),
             ],
             ROUNDS,
         )
@@ -104,8 +108,12 @@ class Change:
         self._trees = (made, *others)
         self._number = 0
 
-    def before(self, contender: Contender) -> Contender:
-        return replace(contender, before=self._anew)
+    def before(self, contender: Contender, *, is_clone: bool = False) -> Contender:
+        return replace(contender, before=self._cloned if is_clone else self._anew)
+
+    def _cloned(self) -> None:
+        self._anew()
+        rmtree(self._made.root / ".sandboxfile", ignore_errors=True)
 
     def _anew(self) -> None:
         self._number += 1
@@ -149,6 +157,7 @@ def _told(found: Samples, best: str) -> Mapping[str, object]:
         "templates": COUNT,
         "best_parallel": best,
         "vs_best_parallel": ratio(images, found[best]),
+        "in_a_clone_vs_best_parallel": ratio(found[CLONE], found[best]),
         "vs_best_parallel_by_hand": ratio(images, found["by_hand"]),
         "vs_serial": ratio(images, found["docker_build_serial"]),
         "vs_docker_sdk": ratio(images, found["docker_sdk"]),

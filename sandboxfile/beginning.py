@@ -2,9 +2,9 @@
 
 Asking registry and service takes as long as all that comes before it. A build is certain once both
 have said that they have nothing of its key; the others are asked about meanwhile. It is all but
-certain before anybody was asked where this checkout has built the template's last image and the
-template has changed since, or where it is forced. A fresh clone has built nothing: there whatever
-exists is found before anything is begun.
+certain before anybody was asked where this checkout has had an image of the template, which has
+changed since, or where it is forced. A fresh clone has had nothing: there whatever exists is found
+before anything is begun.
 """
 
 import threading
@@ -20,6 +20,7 @@ from sandboxfile.headstart import Begun
 from sandboxfile.images import Images
 from sandboxfile.model import BuildCache, DockerfileBase, ImageBase, Run
 from sandboxfile.parts import Parts
+from sandboxfile.pipeline import manifest_name
 from sandboxfile.plan import Decision
 from sandboxfile.survey import Survey, Surveyed
 
@@ -54,7 +55,7 @@ class Beginning:
     def sure(self) -> None:
         """Begin what is all but certain. Raises Changed."""
         for decision in self.first.values():
-            if (decision.built_here or decision.forced) and self._can_be_stopped():
+            if self._is_all_but_certain(decision) and self._can_be_stopped():
                 self._begin(decision).wait_sent(SENDING_S)
 
     def absent(self, decision: Decision) -> None:
@@ -81,6 +82,13 @@ class Beginning:
         ours = (each for job in order if (each := named.get(job)) and self._is_plain(each))
         at_once = getattr(self._session.args, "jobs", None) or app.builds_at_once()
         return {d.template: d for d, _ in zip(ours, range(at_once), strict=False)}
+
+    def _is_all_but_certain(self, decision: Decision) -> bool:
+        if decision.forced:
+            return True
+        name = manifest_name(self._session.target.name, decision.template)
+        had = self._parts.manifests().key(name)
+        return had is not None and decision.keys is not None and had != decision.keys.image_key
 
     def _is_plain(self, decision: Decision) -> bool:
         """Tell whether an engine builds it by itself, and nothing else before it.

@@ -49,6 +49,11 @@ class Manifests:
             path.parent.mkdir(parents=True, exist_ok=True)
             writing.whole(path, json.dumps(record, separators=(",", ":")).encode("ascii"))
 
+    def key(self, name: str) -> str | None:
+        """Return the image key of the files that are remembered, None where none are."""
+        record = self._read(name)
+        return record[0] if record else None
+
     def changes(
         self, name: str, image_key: str, contents: Mapping[str, Iterable[Manifest]]
     ) -> tuple[Change, ...] | None:
@@ -56,10 +61,10 @@ class Manifests:
 
         None where there is no record of them: the image was built on another machine.
         """
-        then = self._read(name, image_key)
-        if then is None:
+        record = self._read(name)
+        if record is None or record[0] != image_key:
             return None
-        now = _plain(contents)
+        then, now = record[1], _plain(contents)
         return tuple(
             sorted(
                 change
@@ -71,12 +76,12 @@ class Manifests:
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.json"
 
-    def _read(self, name: str, image_key: str) -> dict[str, _Files] | None:
+    def _read(self, name: str) -> tuple[str, dict[str, _Files]] | None:
         try:
             record = json.loads(reading.regular(self._path(name)))
-            if (record["version"], record["image_key"]) != (_VERSION, image_key):
+            if record["version"] != _VERSION:
                 return None
-            return {
+            return record["image_key"], {
                 part: {source: [kind, mode, content] for source, (kind, mode, content) in files}
                 for part, files in ((part, rows.items()) for part, rows in record["parts"].items())
             }

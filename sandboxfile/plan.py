@@ -120,8 +120,7 @@ class Found:
 class Decision:
     """What will be done to one template at one target.
 
-    `found` is what registry or service have of it. `built_here` says that this
-    checkout built the image that the lock has, and has other content now.
+    `found` is what registry or service have of it.
     """
 
     template: str
@@ -135,7 +134,6 @@ class Decision:
     image: str | None = None
     builder: Builder = "docker"
     found: Found | None = None
-    built_here: bool = False
 
     @property
     def stale(self) -> bool:
@@ -185,7 +183,6 @@ def decide(
         forced=force,
         image=(known.entry.image or None) if known.entry and same_image else None,
         builder=known.builder,
-        built_here=action == "build" and known.entry is not None and known.changed is not None,
     )
 
 

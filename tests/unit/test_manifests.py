@@ -42,6 +42,17 @@ def test_what_changed_is_named_by_where_it_lies(tmp_path: Path) -> None:
     assert changes(store, BEFORE) == []
 
 
+def test_the_key_of_what_is_remembered_is_known(tmp_path: Path) -> None:
+    store = Manifests(tmp_path)
+    assert store.key("x") is None
+    store.remember("x", KEY, {})
+    assert store.key("x") == KEY
+    store.remember("x", "sf1:" + "cd" * 32, {})
+    assert store.key("x") == "sf1:" + "cd" * 32
+    (tmp_path / "x.json").write_text("{}")
+    assert store.key("x") is None
+
+
 def test_parts_come_and_go(tmp_path: Path) -> None:
     store = Manifests(tmp_path)
     one = manifest(("a", "1", False))

@@ -270,16 +270,6 @@ def test_tags_that_an_earlier_run_did_not_move_are_moved() -> None:
     assert texts(decision)[0].startswith("an earlier run ended before its tags were moved")
 
 
-def test_a_checkout_that_has_the_files_of_the_last_build_has_made_it() -> None:
-    old = entry(OLD_IMAGE)
-    assert decided(entry=old, changed={"files": ("text",)}).built_here
-    assert decided(entry=old, changed={}).built_here
-    assert not decided(entry=old, changed=None).built_here
-    assert not decided(entry=None).built_here
-    assert not decided(entry=entry(OLD_SNAPSHOT)).built_here
-    assert not decided().built_here
-
-
 # --- what registry and service have ----------------------------------------------------------
 
 BUILD = decided(entry=with_parts(OLD_IMAGE, files="9" * 8))
