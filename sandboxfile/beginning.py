@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from sandboxfile import app, estimate, schedule
+from sandboxfile import app, estimate, images, schedule
 from sandboxfile.app import Session
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
@@ -22,7 +22,7 @@ from sandboxfile.model import BuildCache, DockerfileBase, ImageBase, Run
 from sandboxfile.parts import Parts
 from sandboxfile.pipeline import manifest_name
 from sandboxfile.plan import Decision
-from sandboxfile.survey import Survey, Surveyed
+from sandboxfile.surveyed import Survey, Surveyed
 
 SENDING_S = 0.05  # what is to be imported next would only hold up a build that is being sent
 
@@ -120,8 +120,8 @@ class Beginning:
         return self._begun.begin(self._tag(decision), work, cancel=self._session.cancel)
 
     def _tag(self, decision: Decision) -> str:
-        return self._images.tag(self._survey[decision.template])
+        return images.tag_of(self._survey[decision.template])
 
 
-def _build(images: Images, surveyed: Surveyed, fresh: bool, emit: Emit, cancel: Cancel) -> str:  # noqa: FBT001 - of `partial`
-    return images.heard_by(emit, cancel).image(surveyed, fresh=fresh, absent=True)
+def _build(made_by: Images, surveyed: Surveyed, fresh: bool, emit: Emit, cancel: Cancel) -> str:  # noqa: FBT001 - of `partial`
+    return made_by.heard_by(emit, cancel).image(surveyed, fresh=fresh, absent=True)

@@ -155,18 +155,13 @@ class Images:
         resolver = replace(self.resolver, emit=emit, cancel=cancel)
         return replace(self, resolver=resolver, emit=emit, cancel=cancel)
 
-    def tag(self, surveyed: Surveyed) -> str:
-        """Return the tag in the engine of a template's image as it is now."""
-        assert surveyed.keys is not None
-        return image_tag(surveyed.template.name, surveyed.keys.image_key)
-
     def image(self, surveyed: Surveyed, *, fresh: bool = False, absent: bool = False) -> str:
         """Return the template's image; build it unless it is there.
 
         It is a tag in the engine, or `repo@sha256:…` where builds push. `absent` says that it need
         not be looked for elsewhere.
         """
-        tag = self.tag(surveyed)
+        tag = tag_of(surveyed)
         with self._locks.setdefault(surveyed.template.name, threading.Lock()):
             if self.pushes:
                 found = None if fresh or absent else self.published(surveyed)
@@ -349,6 +344,12 @@ def below(template: str) -> str:
     """Return the name of the cache of a template's own Dockerfile; no template has it."""
     is_short = len(template) <= _TAG_LIMIT - len(".base")
     return f"{template if is_short else keys.short(template)}.base"
+
+
+def tag_of(surveyed: Surveyed) -> str:
+    """Return the tag in the engine of a template's image as it is now."""
+    assert surveyed.keys is not None
+    return image_tag(surveyed.template.name, surveyed.keys.image_key)
 
 
 def image_tag(template: str, key: str, *, prefix: str = "sf") -> str:

@@ -147,7 +147,7 @@ class Pipeline:
         return None if begun is None else lambda: begun.span
 
     def _begun(self, decision: Decision) -> Begun | None:
-        return self.begun.get(self.images.tag(self.survey[decision.template]))
+        return self.begun.get(images.tag_of(self.survey[decision.template]))
 
     # --- generate, build ---------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 from sandboxfile import estimate, plan
 from sandboxfile.config import load
 from sandboxfile.durations import Cost, History
+from sandboxfile.headstart import HeadStart
 from sandboxfile.model import Builder
 from sandboxfile.pipeline import Pipeline
 from sandboxfile.plan import Decision, Known
@@ -76,6 +77,7 @@ def test_a_run_takes_its_longest_chain_or_what_its_places_allow(user: User) -> N
 def test_what_is_estimated_is_what_will_run(user: User, builder: Builder) -> None:
     decisions, found = planned(user, builder)
     nothing: dict[str, Any] = dict.fromkeys(each.name for each in fields(Pipeline) if each.init)
-    jobs = Pipeline(**{**nothing, "survey": found, "builder": builder}).jobs(decisions)
+    known = {"survey": found, "builder": builder, "begun": HeadStart()}
+    jobs = Pipeline(**{**nothing, **known}).jobs(decisions)
     needs = {job.name: tuple(need.name for need in job.needs) for job in jobs}
     assert estimate.chains(decisions, found) == needs
