@@ -155,8 +155,10 @@ class _Reader:
         """Return what is said, under the newer names of keys; wrong values are problems."""
         try:
             plain = tomllib.loads(self._text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except tomllib.TOMLDecodeError as error:
             raise ConfigError([self._syntax(str(error))]) from None
+        except (ValueError, RecursionError):  # Python's limits, of digits and of depth
+            raise ConfigError([self._syntax("it is beyond all measure")]) from None
         for old, new in _OLD.items():
             if old in plain:
                 plain.setdefault(new, plain.pop(old))
@@ -300,7 +302,7 @@ def text(found: Sequence[Named], root: Path, domains: Mapping[str, str]) -> str:
 def _template(found: Named, root: Path) -> Iterator[str]:
     project = found.project
     if project.template_id is not None:
-        yield f"# {project.source.name}: {found.fate}"
+        yield f"# {quoted(project.source.name)}: {found.fate}"
     yield f"base: {_base(project, root)}"
     if project.service is not None:
         # docs/protocol.md, 2.4

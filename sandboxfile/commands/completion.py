@@ -17,6 +17,7 @@ from sandboxfile import app, completing, errors, git, lockfile, process, tags
 from sandboxfile.completing import Expected
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model import BootstrapBase, ImageBase, Workspace
+from sandboxfile.patterns import regex
 
 _BASH = r"""# bash completion of sandboxfile, as `sandboxfile completion bash` prints it
 _sandboxfile() {
@@ -35,7 +36,7 @@ _sandboxfile() {
     done
     while read -r word; do
         answer+=("$word")
-    done < <("${words[0]/#~/$HOME}" completion bash -- "${words[@]:1}" 2>/dev/null)
+    done < <("${words[0]/#\~/$HOME}" completion bash -- "${words[@]:1}" 2>/dev/null)
     # What bash replaces is only what comes after the last `=` or `:`.
     before=${words[count - 1]%"$2"}
     COMPREPLY=()
@@ -85,7 +86,8 @@ function __sandboxfile_complete
     set -l words (commandline -opc)
     set -l typed (commandline -ct)
     set -l last (string unescape -- $typed $typed\" $typed\')[1]
-    set -l answer ($words[1] completion fish -- $words[2..-1] $last 2>/dev/null)
+    set -l program (string replace -r -- '^~(?=/)' $HOME $words[1])
+    set -l answer ($program completion fish -- $words[2..-1] $last 2>/dev/null)
     set -l before (string match -r -- '^--[^=]*=' $last)
     set -l value (string replace -- "$before" '' $last)
     printf '%s\n' $answer[2..-1]
@@ -98,6 +100,8 @@ function __sandboxfile_complete
 end
 complete -c sandboxfile -f -k -a '(__sandboxfile_complete)'
 """
+
+_HARMLESS = regex(r"\w[\w./@%+=,-]*")
 
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
@@ -242,7 +246,8 @@ def _refs(args: argparse.Namespace, workspace: Workspace, expected: Expected) ->
         "refs/tags",
     )
     done = process.run(git.command(workspace.root, *listing), timeout_s=5)
-    yield from ((ref, "") for ref in done.stdout.splitlines())
+    # Git lets anybody call a branch what a shell would run.
+    yield from ((ref, "") for ref in done.stdout.splitlines() if _HARMLESS.fullmatch(ref))
 
 
 # By what the parsers call a value; FILE and DIR are the shell's own business.

@@ -10,6 +10,7 @@ from pathlib import Path
 from sandboxfile import errors, importing, writing
 from sandboxfile.commands import init
 from sandboxfile.config import finding, load
+from sandboxfile.config.document import quoted
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.importing import Named
 from sandboxfile.places import Problem
@@ -95,7 +96,9 @@ def _said(path: Path, found: Sequence[Named], *, is_ignored: bool) -> list[str]:
             said.append(f"`{each.name}`: {each.fate}")
         if each.project.left:
             keys = ", ".join(f"`{key}`" for key in each.project.left)
-            said.append(f"`{each.name}`: {keys} of {each.project.source.name} has no place here")
+            said.append(
+                f"`{each.name}`: {keys} of {quoted(each.project.source.name)} has no place here"
+            )
     if is_ignored:
         said.append("wrote .gitignore: results of target `local` are this machine's own")
     said.append("next: `sandboxfile validate`")

@@ -9,6 +9,7 @@ import shutil
 import sys
 import termios
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,7 @@ LINES: tuple[tuple[str, str, list[str]], ...] = (
     ("sandboxfile build", '"py', ["python"]),
     ("A=1 sandboxfile -C services/a build -j4", "api-", ["api-x", "api-y"]),
     ("sandboxfile -f two\\ words.yaml why", "o", ["other"]),
+    ("~/bin/sandboxfile why", "py", ["python"]),
     ("sandboxfile frob", "py", []),
 )
 
@@ -95,8 +97,8 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def terminal(request: pytest.FixtureRequest, typist: User) -> Iterator[tuple[Terminal, str]]:
-    """Return an interactive shell, and the key that takes all that fits."""
+def terminal(request: pytest.FixtureRequest, typist: User) -> Iterator[tuple[Terminal, str, Path]]:
+    """Return an interactive shell, the key that takes all that fits, and the home directory."""
     shell: str = request.param
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell}")
@@ -117,17 +119,17 @@ def terminal(request: pytest.FixtureRequest, typist: User) -> Iterator[tuple[Ter
         )
         key = "\x18\x01"
     started.type(f'eval "$(sandboxfile completion {shell})"\n')
-    yield started, key
+    yield started, key, typist.home
     started.close()
 
 
 @pytest.mark.parametrize("terminal", ["bash", "zsh"], indirect=True)
-def test_shells_complete_what_is_typed(terminal: tuple[Terminal, str]) -> None:
-    shell, key = terminal
+def test_shells_complete_what_is_typed(terminal: tuple[Terminal, str, Path]) -> None:
+    shell, key, home = terminal
     for before, last, expected in LINES:
         shell.type(f"{before} {last}{key}\x01answer \r")
         words = shell.answer()
-        known = shlex.split(before)
+        known = shlex.split(before.replace("~", os.fspath(home)))
         assert words[: len(known)] == known
         assert sorted(_whole(last, words[len(known) :])) == (expected or [last]), (before, last)
 

@@ -10,7 +10,7 @@ import pytest
 
 from sandboxfile import prefetch
 from sandboxfile.config import load
-from sandboxfile.copied import Copies
+from sandboxfile.copied import Copied, Copies
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Keys
@@ -134,6 +134,26 @@ def test_a_survey_with_help_is_the_one_without(tree: User) -> None:
         assert theirs is not None
         assert set(mine[-1]) == set(theirs[-1]), "the ways"  # type: ignore[call-overload]
     assert {n for n, each in found.templates.items() if each.take().selections == {}} == {"none"}
+
+
+class Asked(Copies):
+    """Counts how often it is asked for a copy."""
+
+    count = 0
+
+    def find(self, copy: Copy, ground: Ground) -> Copied | None:
+        self.count += 1
+        return super().find(copy, ground)
+
+
+def test_each_copy_is_asked_for_once(tree: User) -> None:
+    asked = Asked(told(tree)._ahead)
+
+    found, _, _ = look(tree, asked)
+
+    assert set(found.templates) >= TOLD
+    copies = {"one": 1, "same": 1, "child": 3, "several": 1, "member-inner": 1}
+    assert asked.count == sum(copies.values()), "of `several` the first is told of by nobody"
 
 
 def test_what_is_told_is_not_looked_for_again(tree: User) -> None:

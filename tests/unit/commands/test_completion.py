@@ -97,7 +97,8 @@ def test_targets_bases_and_tags_come_from_the_configuration_and_the_lock(mono: U
 
 def test_refs_are_those_of_git(mono: User) -> None:
     assert asked(mono, "build", "--since", "") == (":words", [])
-    for line in ("init -q -b main", "commit -q --allow-empty -m x", "tag v1"):
+    lines = ("init -q -b main", "commit -q --allow-empty -m x", "tag v1", "branch $(reboot)")
+    for line in lines:
         identity = ("-c", "user.name=x", "-c", "user.email=x@example.com")
         subprocess.run(["git", "-C", str(mono.root), *identity, *line.split(" ")], check=True)
     assert asked(mono, "build", "--since", "") == (":words", ["main", "v1"])

@@ -54,7 +54,7 @@ def test_a_project_file_is_taken_over_whole(user: User) -> None:
         "targets:\n"
         "  e2b: {provider: novita, domain: e2b.app}\n"
         "name: code-agent\n"
-        f"# e2b.toml: {ID} keeps its ID, since builds find it by its name\n"
+        f"# `e2b.toml`: {ID} keeps its ID, since builds find it by its name\n"
         "base: {dockerfile: e2b.Dockerfile}\n"
         "inherit: false  # that service takes over no USER, WORKDIR, ENTRYPOINT or CMD\n"
         'start: "cd /app && exec node server.js"\n'
@@ -64,7 +64,7 @@ def test_a_project_file_is_taken_over_whole(user: User) -> None:
     assert ran.err == (
         "wrote novita.yaml\n"
         f"`code-agent`: {ID} keeps its ID, since builds find it by its name\n"
-        "`code-agent`: `team_id` of e2b.toml has no place here\n"
+        "`code-agent`: `team_id` of `e2b.toml` has no place here\n"
         "wrote .gitignore: results of target `local` are this machine's own\n"
         "next: `sandboxfile validate`\n"
     )
@@ -108,7 +108,7 @@ def test_keys_of_older_projects_are_known(user: User) -> None:
 
     assert (ran.code, ran.err) == (0, "")
     assert written(user).name == "old"
-    assert f"# novita.toml: {ID} keeps its ID" in (user.root / "novita.yaml").read_text()
+    assert f"# `novita.toml`: {ID} keeps its ID" in (user.root / "novita.yaml").read_text()
 
 
 def test_a_template_stays_at_the_service_where_it_is(user: User) -> None:
@@ -330,7 +330,7 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", MISTAKES)
+@pytest.mark.parametrize("text", MISTAKES, ids=range(len(MISTAKES)))
 def test_mistakes_of_a_project_file_are_told_at_their_places(user: User, text: str) -> None:
     project(user, text)
 
@@ -339,6 +339,16 @@ def test_mistakes_of_a_project_file_are_told_at_their_places(user: User, text: s
     assert (ran.code, ran.out) == (3, "")
     assert ran.err == MISTAKES[text]
     assert {each.name for each in user.root.iterdir()} == {"e2b.toml", "e2b.Dockerfile"}
+
+
+@pytest.mark.parametrize("text", [f"cpu_count = {'9' * 5000}\n", f"x = {'[' * 9000}\n"])
+def test_a_project_file_beyond_all_measure_is_no_bug(user: User, text: str) -> None:
+    project(user, text)
+
+    ran = user.run("import")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.startswith("e2b.toml:2:1: error: this is no TOML: it is beyond all measure\n")
 
 
 def test_what_the_configuration_refuses_is_told_and_leaves_nothing(user: User) -> None:
