@@ -86,6 +86,14 @@ def checkout(built: User, tmp_path: Path) -> User:
 # --- a build, and the next one ---------------------------------------------------------------
 
 
+def test_the_graph_of_steps_has_the_jobs_of_a_build(built: User) -> None:
+    drawn = built.run("graph", "--steps", "--json").data
+    names = {each["name"] for each in drawn["steps"] if each["step"] != "generate"}
+    ran = json.loads((built.root / "built.json").read_text())
+    done = {f"{step['kind']}:{each['name']}" for each in ran["templates"] for step in each["steps"]}
+    assert names == done - {f"generate:{name}" for name in NAMES}
+
+
 def test_a_build_leaves_a_complete_lock(built: User, base: str, engine: Engine) -> None:
     entry = built.entries()["fn-parent"]
 
