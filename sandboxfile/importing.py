@@ -92,7 +92,7 @@ def find(word: str) -> Project:
             return _of_dockerfile(path)
         text = reading.regular(path, limit=_LIMIT).decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"`{word}` cannot be read: {error.strerror}") from None
+        raise UsageError(f"`{path}` cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"`{path}` is not UTF-8") from None
     return _Reader(path, text).project()

@@ -435,7 +435,7 @@ def test_variables_stand_for_options(stale: User) -> None:
     ("argv", "said"),
     [
         (("bulid",), "unknown command `bulid`\nhint: did you mean `build`?"),
-        (("frobnicate",), "hint: commands: init, validate"),
+        (("frobnicate",), "hint: commands: init, import, validate"),
         (("build", "--nonsense"), "unknown option `--nonsense`"),
         (("build", "-j", "0"), "`-j 0`"),
         (("build", "-j", "many"), "invalid int value"),

@@ -390,6 +390,11 @@ REFUSED: dict[str, tuple[Any, list[str], str]] = {
         "`a/x/Dockerfile` and `b/x/Dockerfile` are both `x`\nhint: import one of them into",
     ),
     "missing": (lambda _: None, ["x"], "`x` cannot be read: No such file or directory\n"),
+    "fifo": (
+        lambda user: os.mkfifo(user.root / "e2b.toml"),
+        [],
+        "`e2b.toml` cannot be read: it is not a regular file\n",
+    ),
     "binary": (
         lambda user: (user.root / "e2b.toml").write_bytes(b"\xff"),
         [],
