@@ -1,7 +1,9 @@
 """A run's stop button: pressed once, seen by every worker."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -10,6 +12,7 @@ from sandboxfile.errors import Cancelled
 
 STOPPED = "stopped; what is finished is kept: run the same command again to go on"
 
+HEELS_S = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -85,12 +88,18 @@ def interrupting(cancel: Cancel) -> Iterator[None]:
     """Raise KeyboardInterrupt at every signal that ends a run, with the button pressed.
 
     Whatever this thread waits for in others then ends, too. The button is pressed from a thread of
-    its own: that takes locks, and a signal may arrive while this very thread holds them.
+    its own: that takes locks, and a signal may arrive while this very thread holds them. For the
+    same reason one that comes at the heels of another does not raise again: it would hit those who
+    tidy up, in the midst of a lock.
     """
+    last = -math.inf
 
     def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal last
         threading.Thread(target=cancel.set, daemon=True).start()
-        raise KeyboardInterrupt
+        if time.monotonic() - last > HEELS_S:
+            last = time.monotonic()
+            raise KeyboardInterrupt
 
     with signals(handle):
         yield

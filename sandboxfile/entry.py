@@ -15,6 +15,7 @@ def run() -> None:
         look = fresh.look(__version__, argv, environ)
         if look.said is not None and _is_written(*look.said, began):
             os._exit(0)  # nothing was opened: skip the interpreter's own tidying up
+        _end_by_signals()
         import signal
         from contextlib import suppress
 
@@ -29,12 +30,33 @@ def run() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-    code = main(argv, environ, look)
+    try:
+        code = main(argv, environ, look)
+        _end_by_signals(code)
+    except KeyboardInterrupt:  # once more, while the run was ending
+        os._exit(130)
     if collector.is_left():
         with suppress(OSError, ValueError):  # nobody reads it any more
             sys.stderr.flush()
         os._exit(code)  # `main` has flushed the other
     raise SystemExit(code)
+
+
+def _end_by_signals(code: "int | None" = None) -> None:
+    """Have what ends a run raise KeyboardInterrupt, or, at its end, nothing but end it.
+
+    Python itself would tell of an interrupt then, at length. Who has a signal ignored (`nohup`)
+    keeps that.
+    """
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        if code is None:
+            signal.signal(number, signal.default_int_handler)
+        else:
+            signal.signal(number, lambda *_: os._exit(code))
 
 
 def _is_written(told: str, printed: str, began: float) -> bool:

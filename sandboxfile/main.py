@@ -42,8 +42,19 @@ def main(argv: Sequence[str], environ: Mapping[str, str], look: Look | None = No
         _discard(sys.stdout)
         return _fail(SandboxfileError(f"no more can be written: {error.strerror}"), environ)
     except Exception as error:  # noqa: BLE001 - the boundary: what is left is our own bug
+        if _is_interrupted(error):
+            _tell("interrupted\n")
+            return errors.INTERRUPTED
         short = errors.shortage(error)
         return _bug(error, environ) if short is None else _fail(short, environ)
+
+
+def _is_interrupted(error: BaseException) -> bool:
+    """Say whether something went wrong because an interrupt came in the midst of it."""
+    context = error.__context__
+    return isinstance(context, KeyboardInterrupt) or (
+        context is not None and _is_interrupted(context)
+    )
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str], look: Look) -> int:
@@ -116,12 +127,15 @@ def _bug(error: Exception, environ: Mapping[str, str]) -> int:
     from sandboxfile.redact import Redactor, secrets_in
 
     text = Redactor(secrets_in(environ)).text("".join(traceback.format_exception(error)))
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="sandboxfile-bug-", suffix=".txt", delete=False
-    ) as file:
-        file.write(f"sandboxfile {__version__}, Python {sys.version}\n\n{text}")
-    _tell(
-        f"error: this is a bug in sandboxfile ({type(error).__name__}); "
-        f"please report it with {file.name}\n"
-    )
+    named = f"this is a bug in sandboxfile ({type(error).__name__})"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="sandboxfile-bug-", suffix=".txt", delete=False
+        ) as file:
+            file.write(f"sandboxfile {__version__}, Python {sys.version}\n\n{text}")
+        _tell(f"error: {named}; please report it with {file.name}\n")
+    except OSError as failure:  # a full disk
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.name}, line {last.lineno} of {Path(last.filename).name}"
+        _tell(f"error: {named}; its report cannot be written ({failure.strerror}): {where}\n")
     return errors.BUG

@@ -2,10 +2,11 @@
 
 import signal
 import threading
+import time
 
 import pytest
 
-from sandboxfile.cancel import Cancel, interrupting
+from sandboxfile.cancel import HEELS_S, Cancel, interrupting
 from sandboxfile.errors import Cancelled
 
 
@@ -79,6 +80,16 @@ def test_a_signal_presses_the_button_and_interrupts() -> None:
     with pytest.raises(Cancelled):
         cancel.wait(10)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_at_the_heels_of_another_does_not_interrupt_who_tidies_up() -> None:
+    with interrupting(Cancel()):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(HEELS_S)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_hang_up_that_is_ignored_stays_so() -> None:

@@ -1,3 +1,4 @@
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -99,6 +100,62 @@ def test_an_interrupt_while_the_second_stage_is_loaded_ends_in_one_word(
     ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list")
 
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("module", ["sandboxfile.main", "sandboxfile.config.load"])
+def test_what_ends_a_run_ends_it_as_an_interrupt_does_from_the_beginning(
+    user: User, tmp_path: Path, number: signal.Signals, module: str
+) -> None:
+    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        f"signal.signal({number}, signal.SIG_DFL)\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), {number})\n"
+        "sys.meta_path.insert(0, Loading())\n"
+    )
+
+    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+
+
+def test_an_interrupt_of_a_run_that_is_being_interrupted_is_quiet(
+    user: User, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Standard:\n"
+        "    def write(self, text): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    def flush(self): pass\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'sandboxfile.config.load':\n"
+        "            sys.stderr = Standard()\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Loading())\n"
+    )
+    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+
+    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
+
+
+def test_a_hang_up_that_was_ignored_stays_so(user: User, tmp_path: Path) -> None:
+    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'sandboxfile.main': os.kill(os.getpid(), signal.SIGHUP)\n"
+        "sys.meta_path.insert(0, Loading())\n"
+    )
+
+    assert user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list").code == 0
 
 
 def test_what_the_first_stage_does_not_know_is_for_the_second(without_second_stage: User) -> None:

@@ -59,6 +59,13 @@ def test_a_single_problem_is_not_counted(user: User) -> None:
     )
 
 
+RUN = (
+    "import os, sys\n"
+    "from sandboxfile import main\n"
+    "sys.exit(main.main(['list'], dict(os.environ)))\n"
+)
+
+
 @pytest.fixture
 def faulty(user: User, tmp_path: Path) -> User:
     """A machine on which `list` fails in a way that nobody thought of: its libraries are broken."""
@@ -91,6 +98,32 @@ def test_a_bug_of_ours_is_one_line_and_a_file(faulty: User, tmp_path: Path) -> N
     assert "a bug of ours, with *** in its message" in text
     assert "s3cr3t" not in text
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
+
+
+def test_a_bug_of_which_no_report_can_be_written_says_where_it_is(faulty: User) -> None:
+    script = f"import tempfile\ntempfile.tempdir = '/dev/null/none'\n{RUN}"
+    ran = faulty.command(python=("-c", script))
+
+    assert (ran.code, ran.out) == (70, "")
+    assert re.fullmatch(
+        r"error: this is a bug in sandboxfile \(RuntimeError\); its report cannot be written "
+        r"\(Not a directory\): \w+, line \d+ of \S+\n",
+        ran.err,
+    )
+
+
+def test_what_an_interrupt_breaks_is_no_bug(three: User) -> None:
+    fault = (
+        "import sandboxfile.config.finding as finding\n"
+        "def find(*_):\n"
+        "    try: raise KeyboardInterrupt\n"
+        "    finally: [].remove('what was taken away meanwhile')\n"
+        "finding.find = find\n"
+    )
+
+    ran = three.command(python=("-c", fault + RUN))
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize(
