@@ -73,10 +73,10 @@ class _Line:
             else:
                 self.is_over = self.is_foreign = True
             return
-        self.taken.append(word)
         place = self._place()
         if place is not None and place.nargs == argparse.REMAINDER:
             self.is_over = self.is_foreign = True
+        self.taken.append(word)
 
     def _take_option(self, word: str) -> None:
         name, attached = _parted(word)

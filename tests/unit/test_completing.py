@@ -48,6 +48,13 @@ def test_what_was_given_is_not_offered_again_unless_it_may_be() -> None:
     assert words("promote --to x --t") == ["--to", "--target"]
 
 
+def test_options_may_follow_the_name_of_what_is_run() -> None:
+    assert words("run api --da") == ["--data"]
+    assert kinds("run api -t ") == ("TARGET",)
+    assert words("run api -- --da") == []
+    assert words("run api ls --da") == []
+
+
 @pytest.mark.parametrize(
     ("line", "choices"),
     [

@@ -438,7 +438,7 @@ def test_variables_stand_for_options(stale: User) -> None:
         (("frobnicate",), "hint: commands: init, import, validate"),
         (("build", "--nonsense"), "unknown option `--nonsense`"),
         (("build", "-j", "0"), "`-j 0`"),
-        (("build", "-j", "many"), "invalid int value"),
+        (("build", "-j", "many"), "`--jobs`: `many` is no number"),
         (("build", "fn-tol"), "no template is called `fn-tol`\nhint: did you mean `fn-tool`?"),
         (("build", "--frozen", "--locked"), "`--frozen`"),
         (("build", "--locked", "--force"), "`--locked` allows no change"),
