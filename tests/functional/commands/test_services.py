@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.engines import Engine
+from sandboxfile.model import Secret
+from sandboxfile.service import TemplateService
+from sandboxfile.web import Web
 from tests.fakes.registry import PASSWORD, USER
 from tests.fakes.shell import Ran, User
 from tests.functional.commands.conftest import Serving
@@ -289,3 +292,45 @@ def test_the_legacy_api_needs_no_other_registry_than_the_services_own(
     assert entry.image.startswith(f"{registry}/e2b/custom-envs/{entry.template_id}@sha256:")
     assert host.command("run", name, "--", "cat", "/srv/hello/hello.txt").out == "hello\n"
     assert client.run("build").err.endswith("1 up to date, nothing to do\n")
+
+
+PROJECT = """\
+template_id = "{id}"
+template_name = "{name}"
+dockerfile = "e2b.Dockerfile"
+start_cmd = "touch /tmp/up; sleep 600"
+ready_cmd = "test -e /tmp/up"
+cpu_count = 1
+memory_mb = 128
+"""
+
+
+@V3_ONLY
+def test_a_template_that_another_tool_made_keeps_its_id(
+    world: World,
+    place: Callable[[str], User],
+    base: str,
+    nonce: str,
+    images: Callable[[str], None],
+) -> None:
+    name = "fn-taken-over"
+    images(name)
+    web = Web(user_agent="sandboxfile-tests")
+    service = TemplateService(web, world.url, Secret(KEY))
+    made = service.register(name, tags=("default",), cpu=1, memory=128)
+    web.close()
+    user = place("taken-over").having(NOVITA_API_KEY=KEY, **LOGIN)
+    user.write("e2b.toml", PROJECT.format(id=made.template_id, name=name))
+    user.write("e2b.Dockerfile", f"FROM {base}\nRUN echo {nonce} > /srv-taken-over\n")
+
+    assert user.run("import").code == 0
+    here = f'api_url: "{world.url}", registry: "{world.registry}"'
+    user.replace("novita.yaml", "domain: e2b.app", here)
+    ran = user.run("build")
+
+    assert ran.code == 0, ran.err
+    entry = user.entries("e2b")[name]
+    assert entry.template_id == made.template_id
+    assert entry.build_id != made.build_id
+    done = world.host.command("run", name, "--", "cat", "/srv-taken-over")
+    assert done.out == f"{nonce}\n", done.err
