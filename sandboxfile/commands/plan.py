@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from functools import partial
 
 from sandboxfile import (
     app,
@@ -19,10 +20,14 @@ from sandboxfile import (
 )
 from sandboxfile import plan as decide
 from sandboxfile.app import Session
-from sandboxfile.errors import UsageError
+from sandboxfile.errors import Unreachable, UsageError
 from sandboxfile.estimate import Estimate
+from sandboxfile.events import Notice
 from sandboxfile.opening import Opened, opened
 from sandboxfile.planning import Planned
+
+_UNASKED = "not everybody could be asked: this is by files and lock alone"
+_REMEDY = "with `--offline`, nobody is asked"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +69,13 @@ def run(args: argparse.Namespace) -> int:
                 sys.stdout.write(sharding.nothing_in(args.shard))
                 return errors.DONE
         settled = remembering.settled_by(args, it.session.workspace, before)
-        planned = planning.make(
-            it.session, names, force=args.force, resolve=not args.offline, settled=settled
-        )
+        make = partial(planning.make, it.session, names, force=args.force, settled=settled)
+        try:
+            planned = make(resolve=not args.offline)
+        except Unreachable as error:
+            if not args.offline:
+                _tell_what_is_known(args, it, make(resolve=False), error)
+            raise
         printed = described(it.session, planned, jobs=args.jobs, as_json=args.json)
         if not planned.stale:
             remembering.remember(args, it, before, planned=planned, told=told, printed=printed)
@@ -75,6 +84,17 @@ def run(args: argparse.Namespace) -> int:
     if args.detailed_exitcode and planned.stale:
         return errors.DIFFERENCES
     return errors.DONE
+
+
+def _tell_what_is_known(
+    args: argparse.Namespace, it: Opened, planned: Planned, error: Unreachable
+) -> None:
+    """Print what files and lock say where somebody who was to be asked does not answer."""
+    error.hint = f"{error.hint}; {_REMEDY}" if error.hint else _REMEDY
+    if not args.json:
+        it.session.emit(Notice(job="", text=_UNASKED, level="warning"))
+        sys.stdout.write(decide.table(planned.listed))
+        sys.stdout.flush()
 
 
 def _heading(it: Opened) -> str:
@@ -96,18 +116,26 @@ def _matrix(args: argparse.Namespace, it: Opened, names: tuple[str, ...]) -> str
     """Return what `strategy.matrix: ${{ fromJSON(...) }}` takes, made as `--shard` splits.
 
     Without work `include` is empty, which GitHub refuses: the job is then to be left out by `if`.
+    How many shards are worth while is judged by all their work, and what is estimated is how long
+    each takes, with so many builds at once as `plan` says.
     """
     planned = planning.make(it.session, names, force=args.force, resolve=False)
     weights = sharding.weights(planned.stale, planned.survey)
     history = it.session.history()
     known = estimate.of_templates(planned.stale, planned.survey, history)
-    seconds = known if history else weights
-    number = sharding.count(seconds, planned.survey, args.shards)
+    number = sharding.count(known if history else weights, planned.survey, args.shards)
+    limits = app.at_once(args.jobs or app.builds_at_once())
+
+    def seconds(shard: tuple[str, ...]) -> int:
+        names = set(shard)
+        decisions = [each for each in planned.stale if each.template in names]
+        return round(estimate.of_run(decisions, planned.survey, history, limits))
+
     include = [
         {
             "shard": f"{index}/{number}",
             "templates": " ".join(shard),
-            "estimate_seconds": round(sum(seconds[name] for name in shard)),
+            "estimate_seconds": seconds(shard) if history else None,
         }
         for index, shard in enumerate(sharding.split(weights, planned.survey, number), 1)
     ]

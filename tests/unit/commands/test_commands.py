@@ -432,6 +432,23 @@ def test_a_plan_needs_to_know_the_bases_unless_offline(user: User) -> None:
     assert "the digest of its base is not known yet" in ran.out
 
 
+def test_a_plan_tells_what_it_can_where_a_base_is_out_of_reach(
+    done: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (done.root / "novita.yaml").read_text()
+    done.write("novita.yaml", text + "  bare: {base: {debian: bookworm}}\n")
+    monkeypatch.setenv("PATH", "/nowhere")  # without mmdebstrap
+    ran = done.run("plan")
+
+    assert ran.code == 6
+    assert "bare    build       the digest of its base is not known yet: `debian:book" in ran.out
+    assert ran.out.endswith("\n1 to build, 3 up to date\n")
+    assert "not everybody could be asked: this is by files and lock alone\n" in ran.err
+    assert ran.err.endswith("; with `--offline`, nobody is asked\n")
+    assert done.run("plan", "--offline").out == ran.out
+    assert done.run("plan", "--json").out == ""
+
+
 def test_status_compares_with_the_lock_alone(done: User) -> None:
     done.write("data/one.txt", "eno\n")
     text = (done.root / "novita.yaml").read_text()
