@@ -28,13 +28,16 @@ _BUILD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What decides: `locked` and `known` are template IDs, `written` names of novita.yaml.
+    """What decides: `locked`, `own` and `known` are template IDs, `written` names of novita.yaml.
+
+    `own` are those of the target's lock here, `locked` those of all locks that count.
 
     Tags in `ignored` keep nothing. What was touched after `before` is kept. With `everything`,
     a content tag alone is proof.
     """
 
     locked: Collection[str]
+    own: Collection[str]
     known: Collection[str]
     written: Collection[str]
     ignored: Collection[str]
@@ -54,6 +57,10 @@ class Verdict:
         return self.template.names[0] if self.template.names else "-"
 
 
+def _name(template: ListedTemplate) -> str:
+    return template.names[0] if template.names else template.template_id
+
+
 def judge(
     template: ListedTemplate, tags: Iterable[TagEntry], builds: Iterable[ListedBuild], rules: Rules
 ) -> Verdict:
@@ -68,9 +75,13 @@ def unasked(template: ListedTemplate, rules: Rules) -> Verdict:
 
 
 def _plain_reasons(template: ListedTemplate, rules: Rules) -> Iterator[str]:
+    written = [name for name in template.names if name in rules.written]
+    if template.template_id in rules.own and not written:
+        way = f"`sandboxfile delete {_name(template)}`"
+        yield f"the lock still names it, novita.yaml does not: {way}"
     if template.template_id in rules.locked:
         yield "a lock names it"
-    if written := [name for name in template.names if name in rules.written]:
+    if written:
         yield f"novita.yaml has `{written[0]}`"
     if not rules.everything and template.template_id not in rules.known:
         yield "not known to be of this workspace"

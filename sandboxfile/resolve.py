@@ -19,6 +19,7 @@ from sandboxfile.registry import Registry
 from sandboxfile.surveyed import Survey, Surveyed
 
 JOB = "resolve"
+_NAMED = 3  # images in one notice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +95,19 @@ class Resolver:
         Raises Unreachable, NotAllowed, or SandboxfileError at the place of the base.
         """
         found: dict[str, str] = {}
-        for surveyed in survey.templates.values():
-            for image, at in images(surveyed):
-                name = pin_name(image)
-                is_new = name not in found and ENGINE_PREFIX + name not in found
-                if name in surveyed.unresolved and is_new:
-                    found |= self._image(image, name, at)
-            base = surveyed.template.base
-            if isinstance(base, BootstrapBase) and pin_name(base) in surveyed.unresolved:
-                found[pin_name(base)] = self.archive(base).digest
+        by_hand: dict[str, str] = {}
+        try:
+            for surveyed in survey.templates.values():
+                for image, at in images(surveyed):
+                    name = pin_name(image)
+                    is_new = name not in found and ENGINE_PREFIX + name not in found
+                    if name in surveyed.unresolved and is_new:
+                        found |= self._image(image, name, at, by_hand)
+                base = surveyed.template.base
+                if isinstance(base, BootstrapBase) and pin_name(base) in surveyed.unresolved:
+                    found[pin_name(base)] = self.archive(base).digest
+        finally:
+            self._tell(by_hand)
         return found
 
     def moved(self, surveyed: Surveyed, resolved: Mapping[str, str]) -> Mapping[str, str]:
@@ -138,7 +143,10 @@ class Resolver:
         if isinstance(base.source, BootstrapBase):
             return {base.pin: self._anew(base.source).digest}
         if base.locked is None:
-            return self._image(base.source, base.pin, base.at)
+            by_hand: dict[str, str] = {}
+            found = self._image(base.source, base.pin, base.at, by_hand)
+            self._tell(by_hand)
+            return found
         if not base.pin.startswith(ENGINE_PREFIX):
             return {base.pin: self._at_registry(base.source)}
         image_id = self._in_engine(base.source)
@@ -177,9 +185,16 @@ class Resolver:
             anew=anew,
         )
 
-    def _image(self, image: str, name: str, at: Position) -> dict[str, str]:
-        """Ask the registry first, it is the truth; then the engine, for images made by hand."""
+    def _image(
+        self, image: str, name: str, at: Position, by_hand: dict[str, str]
+    ) -> dict[str, str]:
+        """Ask the registry first, it is the truth; then the engine, for images made by hand.
+
+        Those are noted in `by_hand`, with the reason why the engine was asked.
+        """
         if found := self._out_of_reach(image):
+            host = ImageReference.parse(image).registry
+            by_hand[image] = f"registry `{host}` cannot be reached"
             return {ENGINE_PREFIX + name: found}
         try:
             return {name: self._at_registry(image)}
@@ -193,7 +208,7 @@ class Resolver:
                     here = "an image that the engine has is taken from there"
                     error.hint = f"{error.hint}; {here}" if error.hint else here
                 raise
-            self._tell(image, error.message)
+            by_hand[image] = error.message
             return {ENGINE_PREFIX + name: image_id}
 
     def _out_of_reach(self, image: str) -> str | None:
@@ -206,13 +221,17 @@ class Resolver:
         is_named = host != DOCKER_HUB or DOCKER_HUB in image
         if self.offline or is_named or self.registry().is_reachable(host):
             return None
-        found = self._in_engine(image)
-        if found is not None:
-            self._tell(image, f"registry `{host}` cannot be reached")
-        return found
+        return self._in_engine(image)
 
-    def _tell(self, image: str, why: str) -> None:
-        self.emit(Notice(job=JOB, text=f"`{image}` is taken from the engine: {why}"))
+    def _tell(self, by_hand: Mapping[str, str]) -> None:
+        """Say in one line which images are taken from the engine, and why the first of them is."""
+        if by_hand:
+            names = [f"`{image}`" for image in by_hand]
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            why = next(iter(by_hand.values()))
+            verb = "is" if len(names) == 1 else "are"
+            text = f"{', '.join(names[:_NAMED])}{more} {verb} taken from the engine: {why}"
+            self.emit(Notice(job=JOB, text=text))
 
     def _at_registry(self, image: str) -> str:
         if self.offline:

@@ -95,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
         names = tuple(selection.chosen(args, it.session.workspace))
         heading = it.show.say(f"target {it.session.target.name}: {it.why}\n")
         if args.ref:
-            count = counts.among(len(names), len(it.session.workspace.templates), "template")
+            count = counts.among(
+                len(names), len(app.select(it.session.workspace, args.templates)), "template"
+            )
             it.show.say(f"changed since {args.ref}: {count}\n")
         if args.shard:
             names = planning.in_shard(it.session, names, args.shard, force=args.force)

@@ -19,14 +19,15 @@ def run(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     state = workspace.root / app.STATE
     app.check_own(state)
-    removed = 0
+    removed = []
     for path in sorted(state.glob("*")) if state.is_dir() else []:
         if path.name in {"journal", ".gitignore"}:
             continue  # a journal may hold the only record of a running build
-        removed += 1
+        removed.append(path.name)
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if not args.quiet:
-        sys.stderr.write(f"removed {removed} from {app.STATE}/\n")
+        what = f"removed: {', '.join(removed)}" if removed else "nothing to remove"
+        sys.stderr.write(f"{app.STATE}/: {what}\n")
     if args.images:
         engine = choose.choose(workspace.engine, environ=args.environ, network=None)
         for name in workspace.templates:

@@ -102,6 +102,7 @@ def _verdicts(
     session = it.session
     rules = Rules(
         locked=pruning.templates_in(locks),
+        own=frozenset(entry.template_id for entry in session.entries().values()),
         known=pruning.known(session),
         written=session.workspace.templates,
         ignored=args.ignore_tag,
@@ -163,13 +164,24 @@ def _tell(
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
-    for each in verdicts:
-        done = "deleted" if each.template.template_id in deleted else "would be deleted"
-        what = f"kept: {each.kept}" if each.kept else "in use" if args.yes else done
-        what = done if each.template.template_id in deleted else what
-        sys.stdout.write(f"{each.name}  {each.template.template_id}  {what}\n")
+    lines = [
+        (each.name, each.template.template_id, _what(args, each, deleted)) for each in verdicts
+    ]
+    width, of_ids = (max((len(line[column]) for line in lines), default=0) for column in (0, 1))
+    for name, template_id, what in lines:
+        sys.stdout.write(f"{name:<{width}}  {template_id:<{of_ids}}  {what}\n")
     for name, tags in forgotten.items():
         verb = "taken" if args.yes else "would be taken"
         sys.stdout.write(f"{name}: {verb} from builds that nothing names: {', '.join(tags)}\n")
-    if not args.yes and (forgotten or any(not each.kept for each in verdicts)):
+    if not (forgotten or any(not each.kept for each in verdicts)):
+        it.show.say("nothing to delete\n")
+    elif not args.yes:
         it.show.say("nothing is deleted without `--yes`\n")
+
+
+def _what(args: argparse.Namespace, verdict: Verdict, deleted: list[str]) -> str:
+    if verdict.template.template_id in deleted:
+        return "deleted"
+    if verdict.kept:
+        return f"kept: {verdict.kept}"
+    return "in use" if args.yes else "would be deleted"

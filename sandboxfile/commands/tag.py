@@ -67,11 +67,15 @@ def tell(args: argparse.Namespace, it: Opened, moved: Mapping[str, list[Move]]) 
         return
     for name, each in moved.items():
         for move in each:
-            it.show.say(
-                f"{name}: `{move.tag}` {move.old or 'nowhere'} -> {move.new or 'nowhere'}\n"
-            )
+            it.show.say(f"{name}: `{move.tag}` {_way(move)}\n")
         if not each:
             it.show.say(f"{name}: nothing to move\n")
+
+
+def _way(move: Move) -> str:
+    if not move.new:
+        return f"taken away from {move.old}"
+    return f"{move.old} -> {move.new}" if move.old else f"-> {move.new}"
 
 
 def _move_json(move: Move) -> dict[str, str | None]:

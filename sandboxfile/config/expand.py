@@ -183,13 +183,18 @@ class Known:
     fold: Callable[[str], str] = str
 
     def value(self, reference: str) -> str | None:
-        """Return what a reference stands for; text that is nothing stands for a problem told."""
+        """Return what a reference stands for, nothing for a variable that `is_lost`."""
         kind, _, name = reference.partition(".")
         if kind == "var" and name in self.variables:
             return self.variables[name] or ""
         if kind == "matrix" and name in self.matrix:
             return self.fold(self.matrix[name])
         return None
+
+    def is_lost(self, reference: str) -> bool:
+        """Say whether it is a variable without a value, which is complained of where it is."""
+        kind, _, name = reference.partition(".")
+        return kind == "var" and self.variables.get(name, "") is None
 
 
 def literal(text: str) -> str:
@@ -239,6 +244,8 @@ def _pieces(
         end = found.end()
         name = found.group(1)
         value = None if name is None else known.value(name)
+        if name is not None and known.is_lost(name):
+            problems.follows(node)
         if name is None:
             yield "$$" if in_tags else "$"
         elif value is not None:

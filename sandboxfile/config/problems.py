@@ -29,6 +29,11 @@ class Problems:
     def __init__(self, texts: Mapping[str, str], first: Iterable[Problem] = ()) -> None:
         self._texts = texts
         self._by_place = {problem.at: problem for problem in first}
+        self._followers: set[Position] = set()
+
+    def follows(self, node: Node) -> None:
+        """Hear no complaint of a value: it is made of one that was complained of."""
+        self._followers.add(node.at)
 
     def include(self, problems: Iterable[Problem]) -> None:
         """Take over problems that have their places already."""
@@ -42,6 +47,8 @@ class Problems:
         """Complain of a value, of `token` in it, or of its key where the value is empty."""
         if node.key_at is not None and node.content is None and not node.raw:
             self.add_key(node, message, hint)
+            return
+        if node.at in self._followers:
             return
         raw = node.raw.rstrip("\n")
         at, width = node.at, len(raw.partition("\n")[0])

@@ -66,8 +66,9 @@ class Server:
             self._http.connections = Connections(connections or most())
             self._http.head_s = head_s
         except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
             raise SandboxfileError(
-                f"the local service cannot listen on {host}:{port}: {error}",
+                f"the local service cannot listen on {host}:{port}: {why}",
                 hint="choose another port, or 0 for a free one",
             ) from error
         self._thread = Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)

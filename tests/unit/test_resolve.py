@@ -290,3 +290,22 @@ def test_a_base_that_the_engine_alone_has_is_told_of_once(
         assert len(resolver(engine=lambda: engine).pins(surveyed)) == 1
         engine.close()
     assert str(said).count("is taken from the engine") == 1
+
+
+@pytest.mark.usefixtures("_nobody_answers")
+def test_images_that_the_engine_alone_has_are_told_of_in_one_line(
+    user: User, resolver: Make, said: list[Event]
+) -> None:
+    names = [f"my-image:{number}" for number in range(5)]
+    with serving() as fake:
+        for name in names:
+            fake.answers[f"GET /images/{name}/json"] = Answer(body={"Id": DIGEST})
+        engine = DockerEngine(Address(url=fake.url))
+        lines = "".join(f"  t{number}: {{base: {name}}}\n" for number, name in enumerate(names))
+        assert len(resolver(engine=lambda: engine).pins(look(user, f"templates:\n{lines}"))) == 5
+        engine.close()
+    [event] = said
+    assert str(event.text) == (  # type: ignore[union-attr]
+        "`my-image:0`, `my-image:1`, `my-image:2` and 2 more are taken from the engine: "
+        "registry `docker.io` cannot be reached"
+    )

@@ -266,17 +266,31 @@ def test_only_what_nothing_names_is_pruned_and_only_with_yes(
     ran = client.run("prune")
 
     assert ran.code == 0
-    assert f"before  {renamed.template}  would be deleted\n" in ran.out
-    assert "api  tmpl0000000000000000  kept: a lock names it\n" in ran.out
+    assert f"before     {renamed.template}  would be deleted\n" in ran.out
+    assert "api        tmpl0000000000000000  kept: a lock names it\n" in ran.out
     assert "kept: not known to be of this workspace\n" in ran.out
     assert ran.err == "nothing is deleted without `--yes`\n"
     assert "before" in service.names
 
     ran = client.run("prune", "--yes")
 
-    assert f"before  {renamed.template}  deleted\n" in ran.out
+    assert f"before     {renamed.template}  deleted\n" in ran.out
     assert names(service) == {"api", "web", "elsewhere"}
     assert client.run("prune", "--yes", "--json").data["templates"][-1]["deleted"] is False
+
+
+def test_what_the_lock_alone_still_names_is_told_how_to_go(
+    client: User, service: FakeService
+) -> None:
+    client.replace("novita.yaml", "  web:", "  page:")
+
+    assert kept(client)["web"] == (
+        "the lock still names it, novita.yaml does not: `sandboxfile delete web`"
+    )
+    assert kept(client)["api"] == "a lock names it"
+    assert client.run("prune").err == "nothing to delete\n"
+    assert client.run("delete", "web", "--yes").code == 0
+    assert "web" not in service.names
 
 
 def test_a_tag_keeps_a_template_unless_it_is_ignored(
@@ -453,16 +467,18 @@ def test_old_builds_are_forgotten_but_for_those_that_something_names(
     ]
     left = {build for (owner, _), build in service.tags.items() if owner == new.template}
     assert left == {new.id, kept_by_tag.id, *(each.id for each in newest)}
-    assert client.run("prune", "--builds", "2").err == ""
+    assert client.run("prune", "--builds", "2").err == "nothing to delete\n"
 
 
 def test_builds_that_are_young_or_moved_to_are_not_forgotten(
     client: User, service: FakeService, old: Build
 ) -> None:
     assert old.tags[0] in client.run("prune", "--builds", "1").out
-    assert client.run("prune", "--builds", "1", "--older-than", "36500").err == ""
+    assert (
+        client.run("prune", "--builds", "1", "--older-than", "36500").err == "nothing to delete\n"
+    )
     client.run("tag", "api", "stable", "--build", old.id)
-    assert client.run("prune", "--builds", "1").err == ""
+    assert client.run("prune", "--builds", "1").err == "nothing to delete\n"
     assert client.run("prune", "--builds", "0").code == 64
     assert on(service, old.tags[0]) == old.id
 
