@@ -199,7 +199,11 @@ class _Fields:
         if self._made is None:
             import dataclasses
 
-            body: dict[str, Any] = {"__annotations__": owner.__annotations__, "__doc__": ""}
+            # Without a text of its own, one is made from the signature, which takes a tokenizer.
+            body: dict[str, Any] = {
+                "__annotations__": owner.__annotations__,
+                "__doc__": owner.__name__,
+            }
             for name, options in self._options.items():
                 body[name] = dataclasses.field(**options)
             described: Any = dataclasses.dataclass(

@@ -7,6 +7,7 @@ local service alone is a fifth of the program.
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 from sandboxfile import (
     __version__,
@@ -208,14 +209,14 @@ class Parts:
     ) -> Images:
         """Return what makes the images of templates."""
         session = self.session
-        known, builder = session.entries(), session.target.builder
+        known, builder = cache(session.entries), session.target.builder
         return Images(
             survey=survey,
             resolved=resolved,
             generated=session.kept / "generated",
             engine=self.engine,
             published=lambda surveyed: pipeline.published(
-                surveyed, known.get(surveyed.template.name), builder, self.publisher
+                surveyed, known().get(surveyed.template.name), builder, self.publisher
             ),
             resolver=self.resolver(),
             configs=self.configs(),

@@ -1,6 +1,6 @@
 """From a workspace and a lock to a plan: survey, resolve what is unknown, decide, ask around."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 from sandboxfile import app, estimate, lockfile, plan, sharding, tags
@@ -115,7 +115,7 @@ def _made(
     save(surveyed, {**resolved, **pins})  # others may do it while this one goes on
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
     if resolve:
-        _check_secrets(session, surveyed, decisions, tell=building)
+        _check_sent(session, surveyed, decisions)
     if resolve and ask and any(decision.stale for decision in decisions):
         from sandboxfile import asking
 
@@ -132,6 +132,7 @@ def _made(
             decisions = refined(surveyed, decisions, {**resolved, **pins})
     if building:
         _check_recalled(surveyed, decisions)
+        _tell_secrets(session, surveyed, decisions)
     resolved = {**resolved, **pins}
     return Planned(
         survey=surveyed,
@@ -334,29 +335,33 @@ def _rest(
     return plan.make(known, target=session.target.name)
 
 
-def _check_secrets(
-    session: Session, surveyed: Survey, decisions: tuple[Decision, ...], *, tell: bool
-) -> None:
-    """Refuse to send what looks like a secret to a service that builds; `tell` of what is pushed.
+def _check_sent(session: Session, surveyed: Survey, decisions: tuple[Decision, ...]) -> None:
+    """Refuse to send what looks like a secret to a service that builds.
 
     Raises ConfigError with all such files of the templates that are to be built.
     """
-    target = session.target
-    is_elsewhere = target.builder == "remote"
-    if not is_elsewhere and (target.provider == "local" or not tell):
-        return
-    from sandboxfile import secretfiles
+    if session.target.builder == "remote":
+        problems = _secrets(surveyed, decisions, {"build", "snapshot"})
+        if problems:
+            raise ConfigError(drawn(problems, session.workspace))
 
-    made = [
-        d for d in decisions if d.action == "build" or (is_elsewhere and d.action == "snapshot")
-    ]
-    copies = (each for d in made for each in surveyed[d.template].sent.values())
-    problems = secretfiles.each(copies)
-    if is_elsewhere and problems:
-        raise ConfigError(drawn(problems, session.workspace))
-    for problem in problems:
+
+def _tell_secrets(session: Session, surveyed: Survey, decisions: tuple[Decision, ...]) -> None:
+    """Say what looks like a secret in images that are about to be built and pushed."""
+    if session.target.builder == "remote" or session.target.provider == "local":
+        return
+    for problem in _secrets(surveyed, decisions, {"build"}):
         text = f"{problem.at}: {problem.message}, and will be in the image"
         session.emit(Notice(job="", text=f"{text}: {problem.hint}", level="warning"))
+
+
+def _secrets(
+    surveyed: Survey, decisions: tuple[Decision, ...], actions: Collection[Action]
+) -> tuple[Problem, ...]:
+    from sandboxfile import secretfiles
+
+    made = [d.template for d in decisions if d.action in actions]
+    return secretfiles.each(copy for name in made for copy in surveyed[name].sent.values())
 
 
 def _known(
