@@ -50,25 +50,32 @@ def changed(
     return files
 
 
-def refined(
+def beginning(
     session: Session,
     survey: Survey,
     decisions: tuple[Decision, ...],
     resolved: Mapping[str, str],
-    *,
-    building: bool,
+) -> Beginning:
+    """Begin the builds that are all but certain, before anybody is asked. Raises Changed."""
+    begin = Beginning(session, survey, decisions, resolved)
+    begin.sure()
+    return begin
+
+
+def refined(
+    session: Session,
+    survey: Survey,
+    decisions: tuple[Decision, ...],
+    begin: Beginning | None,
 ) -> tuple[Decision, ...]:
     """Ask registry and service for what the lock does not have, several at a time.
 
-    `building` begins at once what nobody has, and raises when they cannot be asked (NotAllowed,
-    Unreachable); else a notice is given.
+    To build it, `begin` is told at once of what nobody has, and in the end of what there is; when
+    they cannot be asked that raises NotAllowed or Unreachable. A mere plan gives a notice then.
     """
-    if not building:
-        return _refined(session, survey, decisions, None)
-    begin = Beginning(session, survey, decisions, resolved)
-    begin.sure()
     made = _refined(session, survey, decisions, begin)
-    begin.keep(made)
+    if begin is not None:
+        begin.keep(made)
     return made
 
 

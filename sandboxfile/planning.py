@@ -119,8 +119,11 @@ def _made(
     if resolve and ask and any(decision.stale for decision in decisions):
         from sandboxfile import asking
 
-        refined = partial(asking.refined, session, building=building)
-        decisions = refined(surveyed, decisions, {**resolved, **pins})
+        begin = None
+        if building:
+            begin = asking.beginning(session, surveyed, decisions, {**resolved, **pins})
+            _tell_secrets(session, surveyed, decisions)  # in time: an engine is at work
+        decisions = asking.refined(session, surveyed, decisions, begin)
         new = asking.moved(session, surveyed, decisions, {**resolved, **pins}) if building else {}
         if new and settled:  # others may be based on the same
             return make(session, asked, force=force, building=building)
@@ -129,10 +132,10 @@ def _made(
             surveyed = look({**resolved, **pins})
             save(surveyed, {**resolved, **pins})
             decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
-            decisions = refined(surveyed, decisions, {**resolved, **pins})
+            begin = asking.beginning(session, surveyed, decisions, {**resolved, **pins})
+            decisions = asking.refined(session, surveyed, decisions, begin)
     if building:
         _check_recalled(surveyed, decisions)
-        _tell_secrets(session, surveyed, decisions)
     resolved = {**resolved, **pins}
     return Planned(
         survey=surveyed,
