@@ -59,6 +59,8 @@ class Reply:
 class Retries:
     """How often and how long: waits double from `first_s` to `most_s`, with full jitter.
 
+    That a host has been silent for `silent_s` is told once for all that wait for it.
+
     `retry_after_s` caps what a server may ask for. A wait of a second or more is told, and any
     after an attempt that itself took `slow_s`: somebody is waiting at the screen; what several
     workers wait for is told once. A rate limit holds up all requests to its host. All retries of
@@ -71,6 +73,7 @@ class Retries:
     most_s: float = 20.0
     retry_after_s: float = 120.0
     slow_s: float = 2.0
+    silent_s: float = 10.0
     budget: int = 500
     random: Callable[[], float] = field(default=SystemRandom().random)
 
@@ -264,6 +267,18 @@ class Web:
             text = f"{what}; trying again in {max(1, seconds):.0f} s"
             self._emit(Notice(job="", text=text, level="warning"))
 
+    def _tell_silence(self, request: _Request) -> None:
+        """Say that somebody is waited for, of each host once in an attempt's time."""
+        if request.stall_s is not None or self._emit is None:  # an upload is long by itself
+            return
+        name, now = host(request.url), time.monotonic()
+        with self._lock:
+            is_told = self._told.get(name, now) > now
+            self._told[name] = max(self._told.get(name, now), now + request.timeout_s)
+        if not is_told:
+            text = f"`{name}` has not answered for {self._retries.silent_s:.0f} s; still waiting"
+            self._emit(Notice(job="", text=text))
+
     def _hold(self, url: str, seconds: float) -> None:
         with self._lock:
             until = time.monotonic() + seconds
@@ -282,7 +297,10 @@ class Web:
         exchange = _Exchange(self._pool(request.url), request)
         with self._cancel.on_cancel(exchange.woken.set):
             exchange.start()
-            exchange.woken.wait(request.timeout_s)
+            silent_s = min(self._retries.silent_s, request.timeout_s)
+            if not exchange.woken.wait(silent_s) and silent_s < request.timeout_s:
+                self._tell_silence(request)
+                exchange.woken.wait(request.timeout_s - silent_s)
         if self._cancel.is_set and not exchange.done.wait(request.grace_s):
             exchange.leave()
             raise Cancelled("stopped")

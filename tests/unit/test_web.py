@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandboxfile import web
+from sandboxfile import several, web
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Event, Notice
@@ -254,6 +254,23 @@ def test_even_a_short_wait_is_told_after_a_long_attempt() -> None:
     with speaking(dribble, forever=b"x") as url, pytest.raises(Unreachable):
         client.send("GET", url, timeout_s=0.2)
     assert "gave no whole answer within 0.2 s; trying again in 1 s" in str(events)
+    client.close()
+
+
+def test_the_silence_of_a_host_is_told_once() -> None:
+    events: list[Event] = []
+    retries = Retries(silent_s=0.05)
+    client = Web(user_agent="t", emit=events.append, retries=retries)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        name = f"127.0.0.1:{listener.getsockname()[1]}"
+
+        def ask(timeout_s: float) -> None:
+            with pytest.raises(AnswerLost):
+                client.send("GET", f"http://{name}/x", timeout_s=timeout_s, retry="never")
+
+        several.each(ask, (0.05, 0.4, 0.4, 0.4), 4)
+    [event] = events
+    assert f"`{name}` has not answered for 0 s; still waiting" in str(event)
     client.close()
 
 
