@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from io import TextIOWrapper
 
 from sandboxfile import __version__, fresh
 
@@ -30,6 +31,9 @@ def run() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    # Letters that a terminal of another encoding lacks, or that are none, are no reason to fail.
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main(argv, environ, look)
         _end_by_signals(code)

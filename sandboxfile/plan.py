@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, Protocol, get_args
 
+from sandboxfile.contents import shown
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.lockfile import Entry, base_name
 from sandboxfile.model import (
@@ -274,7 +275,7 @@ def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:
 
 def _listed(names: Collection[str]) -> str:
     """Return up to three names in backticks, and how many more there are."""
-    first = ", ".join(f"`{name}`" for name in list(names)[:_MANY])
+    first = ", ".join(f"`{shown(name)}`" for name in list(names)[:_MANY])
     more = len(names) - _MANY
     return f"{first} and {more} more" if more > 0 else first
 

@@ -12,6 +12,7 @@ from sandboxfile import app, dockerfile, errors, fidelity, lockfile, planning, r
 from sandboxfile.app import Session
 from sandboxfile.commands import plan
 from sandboxfile.config import written
+from sandboxfile.contents import shown
 from sandboxfile.errors import ConfigError, NotAllowed, Unreachable
 from sandboxfile.inherit import NOTHING, Inherited
 from sandboxfile.model import Template
@@ -163,9 +164,9 @@ def _files(session: Session, name: str) -> str:
     lines = []
     for number, copy in dockerfile.copies(surveyed.template):
         lines += [
-            f"{copy.to}: {entry.name}{'/' if entry.kind == 'directory' else ''}"
+            f"{copy.to}: {shown(entry.name)}{'/' if entry.kind == 'directory' else ''}"
             for entry in surveyed.selections[number].entries
         ]
     if surveyed.context is not None:
-        lines += [f"context: {entry.name}" for entry in surveyed.context.entries]
+        lines += [f"context: {shown(entry.name)}" for entry in surveyed.context.entries]
     return "".join(f"{line}\n" for line in lines)

@@ -1,6 +1,7 @@
 """Every decision follows from keys and lock, and says why."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -156,6 +157,13 @@ def test_a_changed_file_is_a_build_and_the_file_is_named() -> None:
     assert texts(decision) == [
         "files changed: `app/a.py`, `app/b.py`, `app/c.py` and 2 more (novita.yaml:7:5)"
     ]
+
+
+def test_a_file_is_named_as_it_can_be_printed() -> None:
+    name = os.fsdecode(b"app/\x1b[31mred\nand \xff")
+    old = with_parts(OLD_IMAGE, files="9" * 8)
+    decision = decided(template=template(files=7), entry=old, changed={"files": (name,)})
+    assert texts(decision) == [r"files changed: `app/\x1b[31mred\nand \udcff` (novita.yaml:7:5)"]
 
 
 def test_where_the_earlier_files_are_not_known_that_is_said() -> None:

@@ -1,6 +1,7 @@
 """The commands that read files only, each with what it prints and how it ends."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -792,3 +793,22 @@ def test_run_does_not_look_past_a_broken_lock(done: User) -> None:
 
     assert ran.code == 3
     assert ran.err.startswith("novita.local.lock:2:10: error: ")
+
+
+# --- names that are none for a terminal ------------------------------------------------------
+
+ODD = os.fsdecode(b"\x1b[31mred\nand \xff")
+
+
+@pytest.mark.parametrize("argv", [["plan"], ["why", "parent"], ["show", "files", "parent"]])
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
+def test_what_is_printed_can_be_whatever_names_and_terminals_are_like(
+    done: User, argv: list[str], encoding: str
+) -> None:
+    done.write(f"data/{ODD}", "")
+
+    ran = done.having(PYTHONIOENCODING=encoding).command(*argv, "--offline")
+
+    assert ran.code == 0, ran.err
+    assert (r"\x1b[31mred\nand \udcff" in ran.out) == (argv[0] == "show")
+    assert ran.out.replace("\n", "").isprintable()
