@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if [args.check, args.merge, args.upgrade].count(True) != 1:
-        raise UsageError("`lock` needs one of `--merge`, `--upgrade` and `--check`")
+        raise UsageError(
+            "`lock` needs one of `--merge`, `--upgrade` and `--check`",
+            hint="`build` writes the lock by itself; see `sandboxfile lock --help`",
+        )
     if not args.merge and (args.base or args.output):
         raise UsageError("`--base` and `--output` go with `--merge`")
     if args.check:

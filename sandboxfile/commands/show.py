@@ -1,7 +1,6 @@
 """Print an intermediate result of a template, the way the build sees it."""
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from sandboxfile.config import written
 from sandboxfile.contents import shown
 from sandboxfile.errors import ConfigError, NotAllowed, Unreachable
 from sandboxfile.inherit import NOTHING, Inherited
-from sandboxfile.model import Template
+from sandboxfile.model import Account, Instruction, Template
 from sandboxfile.opening import opened
 
 WHAT = ("config", "steps", "dockerfile", "files", "plan")
@@ -68,24 +67,25 @@ def _text(what: str, session: Session, name: str) -> str:
 
 def _steps(session: Session, name: str) -> str:
     """Return the steps of a template, and below them what the service does not take as it is."""
+    root = session.workspace.root
     try:
         planned = planning.make(session, [name], resolve=not session.args.offline, ask=False)
         survey, resolved = planned.survey, planned.resolved
     except (ConfigError, NotAllowed, Unreachable):  # it is not the steps that are wrong
-        return steps(session.workspace.templates[name])
+        return steps(session.workspace.templates[name], root)
     from sandboxfile import asking
 
     found, given = asking.look(session, survey, resolved, name)
-    return steps(survey[name].template, given) + fidelity.lines(found)
+    return steps(survey[name].template, root, given) + fidelity.lines(found)
 
 
-def steps(template: Template, given: Inherited = NOTHING) -> str:
+def steps(template: Template, root: Path, given: Inherited = NOTHING) -> str:
     """Return the fixed order in which a template's parts take effect, a line each.
 
-    `given` is what it takes over from its base.
+    Paths are relative to `root`. `given` is what it takes over from its base.
     """
     lines = [f"base: {_base(template)}"]
-    lines += [f"{i}. {_step(each)}" for i, each in enumerate(template.instructions, start=1)]
+    lines += [f"{i}. {_step(each, root)}" for i, each in enumerate(template.instructions, start=1)]
     for key in ("user", "workdir", "start"):
         if said := getattr(template, key):
             lines.append(f"{key}: {said}")
@@ -103,22 +103,23 @@ def _base(template: Template) -> str:
     return base_text(template.base)
 
 
-def _step(instruction: object) -> str:
-    """Write an instruction in a line: its kind, then what it holds, without its place."""
-    fields = dataclasses.fields(instruction)  # type: ignore[arg-type]
-    held = [
-        f"{field.name}={_short(getattr(instruction, field.name))}"
-        for field in fields
-        if field.name not in {"at", "root", "copy"} and getattr(instruction, field.name)
-    ]
-    return f"{type(instruction).__name__.lower()} {' '.join(held)} ({instruction.at})"  # type: ignore[attr-defined]
+def _step(instruction: Instruction, root: Path) -> str:
+    """Write an instruction in a line, in the words of novita.yaml, and where it is said."""
+    if isinstance(instruction, Account):
+        said = f"the user {instruction.user} is made if it is not there"
+    else:
+        said = ", ".join(
+            f"{key}: {_flow(value)}" for key, value in written.step(instruction, root).items()
+        )
+    return f"{said} ({instruction.at})"
 
 
-def _short(value: object) -> str:
+def _flow(value: object) -> str:
+    """Write a value in one line, as YAML can be written, for people to read."""
     if isinstance(value, Mapping):
-        return ",".join(f"{key}={each}" for key, each in value.items())
-    if isinstance(value, tuple):
-        return ",".join(str(each) for each in value)
+        return f"{{{', '.join(f'{key}: {_flow(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_flow(each) for each in value)}]"
     return str(value)
 
 

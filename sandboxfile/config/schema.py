@@ -116,6 +116,20 @@ def _dotted(path: Iterable[str | int]) -> str:
 # --- types -----------------------------------------------------------------------------------
 
 
+# What a map looks like, for who writes something else.
+_MAPS: Mapping[str, str] = {
+    "env": "{NAME: value}",
+    "groups": "{name: [template]}",
+    "matrix": "{axis: [one, two]}",
+    "packages": "{apt: [git]}",
+    "resources": "{cpu: 2, memory: 1024}",
+    "targets": "{prod: {provider: novita}}",
+    "templates": "{web: {base: debian:12}}",
+    "variables": "{name: {default: value}}",
+}
+_OF_TEMPLATE = len(("templates", "NAME"))
+
+
 def _accepted(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the types a value may have.
 
@@ -133,7 +147,7 @@ def _wrong_type(node: Node, path: tuple[str | int, ...], types: tuple[str, ...])
         return _unquoted(node)
     if _is_digits(node.raw) and isinstance(node.content, float):
         return f"{quoted(node.raw)} is too large a number", ""
-    return f"{_where(path)} must be {wanted}, not {_described(node)}", _remedy(node, types)
+    return f"{_where(path)} must be {wanted}, not {_described(node)}", _remedy(node, path, types)
 
 
 def _unquoted(node: Node) -> tuple[str, str]:
@@ -178,10 +192,14 @@ def _described(node: Node) -> str:
             return "a map"
 
 
-def _remedy(node: Node, types: tuple[str, ...]) -> str:
-    text = node.text
+def _remedy(node: Node, path: tuple[str | int, ...], types: tuple[str, ...]) -> str:
+    text, key = node.text, path[-1] if path else ""
+    if "object" in types and key in _MAPS:
+        return f"write it like `{key}: {_MAPS[str(key)]}`"
     if text is None:
         return ""
+    if len(path) == _OF_TEMPLATE and path[0] == "templates" and "\n" not in text:
+        return f"write {{base: {text}}} if that is what it is built on"
     if "boolean" in types and text.lower() in _BOOLEANS:
         return f"write {_BOOLEANS[text.lower()]}"
     if "integer" in types and text.isascii() and text.isdigit():

@@ -100,11 +100,12 @@ def _steps(template: Template, root: Path) -> list[_Written]:
     last = instructions[-1] if instructions else None
     if isinstance(last, Workdir) and last.path == template.workdir:
         instructions = instructions[:-1]
-    written = ((_step(each, root), each.at) for each in instructions)
-    return [{**step, "x-at": str(at)} for step, at in written if step]
+    written = ((step(each, root), each.at) for each in instructions)
+    return [{**said, "x-at": str(at)} for said, at in written if said]
 
 
-def _step(instruction: Instruction, root: Path) -> _Written:
+def step(instruction: Instruction, root: Path) -> _Written:
+    """Return an instruction as it would be one of `steps`, empty for what no step says."""
     match instruction:
         case Env():
             return {"env": dict(instruction.values)}

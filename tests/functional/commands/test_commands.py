@@ -215,7 +215,7 @@ def test_show(built: User, base: str) -> None:
 
     assert config["start"] == "sleep 600"
     assert config["base"] == {"image": base, "x-at": "novita.yaml:4:11"}
-    assert steps.startswith(f"base: {base}\n1. env ")
+    assert steps.startswith(f"base: {base}\n1. env: ")
     assert "start: sleep 600\n" in steps
     assert re.search(
         rf"^FROM {re.escape(base.rpartition(':')[0])}@sha256:", dockerfile, re.MULTILINE

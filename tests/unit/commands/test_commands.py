@@ -253,15 +253,20 @@ def test_show_steps_is_the_order_of_things(user: User) -> None:
     user.write(
         "novita.yaml",
         "version: 1\nname: x\nbase: debian:12\nrun: [echo hi]\nuser: web\nworkdir: /srv\n"
-        "env: {A: b, C: d}\nstart: serve\nready: {delay: 5s}\npackages: {apt: [git, curl]}\n",
+        "env: {A: b, C: d}\nstart: serve\nready: {delay: 5s}\npackages: {apt: [git, curl]}\n"
+        "files: [{from: a/, to: /srv/, owner: web}]\n",
     )
     lines = user.run("show", "steps").out.splitlines()
 
     assert lines[0] == "base: debian:12"
-    numbered = [line.split(" (")[0] for line in lines if line[0].isdigit()]
-    assert [line.partition(". ")[2].split(" ")[0] for line in numbered] == [
-        "env", "install", "account", "run", "workdir",
-    ] or "run command=echo hi" in " ".join(numbered)  # fmt: skip
+    assert [line for line in lines if line[0].isdigit()] == [
+        "1. env: {A: b, C: d} (novita.yaml:7:1)",
+        "2. apt: [git, curl] (novita.yaml:10:12)",
+        "3. the user web is made if it is not there (novita.yaml:5:7)",
+        "4. copy: {from: a/, to: /srv/, owner: web} (novita.yaml:11:9)",
+        "5. run: echo hi (novita.yaml:4:7)",
+        "6. workdir: /srv (novita.yaml:6:1)",
+    ]
     assert lines[-5:] == [
         "user: web",
         "workdir: /srv",
