@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -75,10 +76,19 @@ def _registry(args: argparse.Namespace, target: Target) -> str:
     return f"{host}: {found.kind}, from {found.source}" if found else f"{host}: no credentials"
 
 
+def _no_key(args: argparse.Namespace, workspace: Workspace | None) -> str:
+    if workspace is not None:
+        with suppress(SandboxfileError):
+            target, _ = app.target(args, workspace)
+            if target.provider != "local":
+                return f"none: target `{target.name}` needs one, in `NOVITA_API_KEY`"
+    return "none: target `local` needs none"
+
+
 def _rest(args: argparse.Namespace, workspace: Workspace | None) -> Iterator[Row]:
     try:
         found = account.find(args.environ, args.home)
-        yield "API key", f"from {found.source}" if found else "none: target `local` needs none"
+        yield "API key", f"from {found.source}" if found else _no_key(args, workspace)
     except SandboxfileError as error:
         yield "API key", error.message
     if workspace is not None:

@@ -127,6 +127,7 @@ _MAPS: Mapping[str, str] = {
     "templates": "{web: {base: debian:12}}",
     "variables": "{name: {default: value}}",
 }
+_TEXTS = {"base", "run"}  # what may be a map too, but where a number or `false` is meant as text
 _OF_TEMPLATE = len(("templates", "NAME"))
 
 
@@ -197,7 +198,8 @@ def _remedy(node: Node, path: tuple[str | int, ...], types: tuple[str, ...]) -> 
     if "object" in types and key in _MAPS:
         return f"write it like `{key}: {_MAPS[str(key)]}`"
     if text is None:
-        return ""
+        is_scalar = isinstance(node.content, bool | int | float) and node.raw
+        return f'write "{node.raw}"' if is_scalar and _TEXTS & {*path[-2:]} else ""
     if len(path) == _OF_TEMPLATE and path[0] == "templates" and "\n" not in text:
         return f"write {{base: {text}}} if that is what it is built on"
     if "boolean" in types and text.lower() in _BOOLEANS:

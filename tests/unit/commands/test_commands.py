@@ -650,6 +650,11 @@ def test_doctor_says_what_is_missing(three: User) -> None:
     assert found["local templates"] == str(three.home / ".local/share/sandboxfile")
     (engine,) = [text for what, text in found.items() if what.startswith("engine: DOCKER_HOST")]
     assert "cannot be reached: no such file or directory" in engine
+    rows = three.run("doctor", "--json", "--target", "novita").data["found"]
+    assert {
+        "what": "API key",
+        "verdict": "none: target `novita` needs one, in `NOVITA_API_KEY`",
+    } in rows
 
 
 def test_doctor_goes_on_where_others_stop(user: User) -> None:
