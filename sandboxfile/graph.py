@@ -174,6 +174,7 @@ class _Run:
     results: Results = field(default_factory=Results)
     ended: dict[str, Outcome] = field(default_factory=dict)
     deadline: float | None = None
+    signals: int = 0  # that came
 
     def work(self, job: Job[Any], ready: float = 0.0) -> bool:
         """Run one job, on a worker; true if it succeeded."""
@@ -230,6 +231,8 @@ class _Run:
 
     def look_up(self) -> None:
         """See, on the main thread, whether the run was stopped; raise when time is up."""
+        if self.signals > 1:
+            raise KeyboardInterrupt
         if self.results.interrupted is not None and not self.cancel.is_set:
             self.cancel.set()
         if not self.cancel.is_set:
@@ -242,12 +245,15 @@ class _Run:
     def interrupt(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal: the first stops the run, the second ends it at once.
 
-        Only a flag is set here. Pressing the button takes locks, and a signal may arrive while
-        this very thread holds them.
+        Only flags are set here. Pressing the button takes locks, and so does the end of a run: a
+        signal may arrive while this very thread holds them. If nothing looks at the flags, because
+        this thread is held elsewhere, the third one gets it out.
         """
-        if self.results.interrupted is not None:
+        self.signals += 1
+        if self.results.interrupted is None:
+            self.results.interrupted = number
+        elif self.signals > 2:  # noqa: PLR2004 - the third
             raise KeyboardInterrupt
-        self.results.interrupted = number
 
 
 def run(

@@ -389,6 +389,18 @@ def test_a_second_signal_ends_at_once() -> None:
     assert cancel.is_set
 
 
+def test_a_second_signal_hits_nobody_who_holds_a_lock_and_a_third_gets_out_of_anywhere() -> None:
+    state = _Run(jobs=(), settled=print, started=print, cancel=Cancel(), grace_s=1.0, idle=print)
+    state.interrupt(signal.SIGINT, None)
+    state.look_up()
+    state.interrupt(signal.SIGTERM, None)  # returns: it may come amid anything
+    with pytest.raises(KeyboardInterrupt):
+        state.look_up()
+    with pytest.raises(KeyboardInterrupt):
+        state.interrupt(signal.SIGTERM, None)
+    assert state.results.interrupted == signal.SIGINT
+
+
 def test_a_run_on_another_thread_is_stopped_by_its_button() -> None:
     cancel = Cancel()
     ended: list[Results] = []
