@@ -65,7 +65,8 @@ def skipped(outcomes: Iterable[Outcome]) -> Iterator[str]:
     for because, names in behind.items():
         first, more = list(names)[:_LISTED], len(names) - _LISTED
         listed = ", ".join(first) + (f" and {more} more" if more > 0 else "")
-        yield f"skipped, since {' and '.join(because)} failed: {listed}"
+        failed = (f"the {job.partition(':')[0]} of {template_of(job)}" for job in because)
+        yield f"skipped, since {' and '.join(failed)} failed: {listed}"
 
 
 def chain(outcomes: Iterable[Outcome], critical: tuple[str, ...]) -> str:

@@ -309,7 +309,7 @@ def test_whoever_was_skipped_is_told_once_at_the_end() -> None:
         run.settled(outcome(f"push:{name}", "skipped"))
     run.finish({"web": "build", **{f"t{number}": "build" for number in range(8)}})
     told = [line.strip() for line in stream.getvalue().splitlines() if "skipped" in line]
-    assert told[0] == "skipped, since build:web failed: t0, t1, t2, t3, t4 and 3 more"
+    assert told[0] == "skipped, since the build of web failed: t0, t1, t2, t3, t4 and 3 more"
     assert told[1].startswith("1 failed, 8 skipped in")
 
 

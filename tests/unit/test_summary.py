@@ -104,7 +104,7 @@ def test_templates_behind_a_failure_are_told_together_but_for_the_failing_one() 
     outcomes = [bad(FAILED), outcome("push:web", "skipped")]
     assert list(skipped(outcomes)) == []
     outcomes += [outcome("build:a", "skipped"), outcome("push:a", "skipped")]
-    assert list(skipped(outcomes)) == ["skipped, since build:web failed: a"]
+    assert list(skipped(outcomes)) == ["skipped, since the build of web failed: a"]
 
 
 def test_a_short_run_or_a_single_job_has_no_chain_to_tell_of() -> None:

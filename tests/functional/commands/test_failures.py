@@ -89,7 +89,7 @@ def test_a_command_that_fails_is_told_with_its_line(write: Callable[..., User]) 
     assert "exit status" in said or "exit code: 3" in said
     assert "| about to fail" in said
     assert "whole log: .sandboxfile/logs/fn-bad/build.log" in said
-    assert "skipped, since build:fn-bad failed: fn-upon-bad\n" in ran.err
+    assert "skipped, since the build of fn-bad failed: fn-upon-bad\n" in ran.err
     assert "1 failed, 1 skipped, 1 built in" in ran.err
     assert set(user.entries()) == {"fn-good"}
     assert "about to fail" in user.run("logs", "fn-bad").out
