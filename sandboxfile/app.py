@@ -70,10 +70,11 @@ def _made(directory: Path) -> Path:
     except OSError as error:
         with suppress(OSError):  # there is something in it, or it is not there
             directory.rmdir()
-        raise SandboxfileError(
-            f"the directory `{directory}` cannot be made: {error.strerror}",
-            hint="sandboxfile keeps caches, logs and its journal there",
-        ) from None
+        hint = "sandboxfile keeps caches, logs and its journal there"
+        if os.path.lexists(directory):
+            hint += "; if another user has made it, with `sudo` perhaps, remove it as that one"
+        text = f"the directory `{directory}` cannot be made or used: {error.strerror}"
+        raise SandboxfileError(text, hint=hint) from None
     return directory
 
 
@@ -519,7 +520,7 @@ class Session:
     def keep_workspace(self) -> None:
         """Keep the workspace for later runs, if there was no place for it when it was loaded."""
         since = getattr(self.args, "since", None)  # set by `main`
-        if since is not None and not (self.workspace.root / STATE / "workspace").exists():
+        if since is not None and not reading.exists(self.workspace.root / STATE / "workspace"):
             keep(self.args, self.workspace, since=since)
 
     def git_sha(self) -> str | None:

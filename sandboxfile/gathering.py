@@ -153,7 +153,7 @@ class Gathered:
     def prefer(self, file: Path, directory: Path) -> None:
         """Take an ignore file, where there is one, for that of a directory."""
         ignore = self._read(os.fspath(file))
-        if file.exists():
+        if reading.exists(file):
             self._ignores[f"{os.fspath(directory).rstrip('/')}/.dockerignore"] = ignore
 
     def is_inside(self, path: str, what: str) -> bool:

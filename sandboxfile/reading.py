@@ -61,6 +61,11 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def is_directory(path: Path) -> bool:
+    """Tell whether there is a directory; False, not OSError, as with `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def exists(path: Path) -> bool:
     """Tell whether there is anything; False, not OSError, as with `is_file`."""
     return os.path.exists(path)  # noqa: PTH110

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandboxfile import app, console, errors
+from sandboxfile import app, console, errors, reading
 from sandboxfile.commands.why import one
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
 from sandboxfile.events import Notice
@@ -83,7 +83,7 @@ def _from_files(args: argparse.Namespace) -> int:
 def _files(directory: Path, steps: list[str]) -> Iterator[Path]:
     for step in steps:
         file = directory / f"{step}.log"
-        if file.is_file():
+        if reading.is_file(file):
             yield file
 
 

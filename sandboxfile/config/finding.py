@@ -196,7 +196,7 @@ def _walk(directory: Path, parts: list[str], found: Matched) -> None:
         _walk(directory, rest or list(NAMES[:1]), found)
         for name in _below(directory, "*", found):
             path = directory / name
-            if path.is_dir() and not path.is_symlink():
+            if reading.is_directory(path) and not path.is_symlink():
                 _walk(path, parts, found)
         return
     names = _below(directory, part, found) if is_glob(part) else [part]
@@ -204,7 +204,7 @@ def _walk(directory: Path, parts: list[str], found: Matched) -> None:
     for name in names:
         path = directory / name
         if rest:
-            if path.is_dir():
+            if reading.is_directory(path):
                 _walk(path, rest, found)
             elif not is_glob(part):
                 found.looked_at.add(str(path))

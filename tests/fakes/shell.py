@@ -5,8 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,18 @@ _COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 def measured() -> dict[str, str]:
     """Return the variables by which the coverage of child processes is measured, too."""
     return {name: os.environ[name] for name in _COVERAGE if name in os.environ}
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Be somebody else for a while when we are root, who may read everything."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
 
 
 @dataclass(frozen=True, kw_only=True)

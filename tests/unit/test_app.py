@@ -99,7 +99,7 @@ def test_the_state_directory_ignores_itself(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_state_directory_half_made(tmp_path: Path) -> None:
     with full():
         assert app.kept(tmp_path) == tmp_path / app.STATE
-        with pytest.raises(SandboxfileError, match="cannot be made: File too large"):
+        with pytest.raises(SandboxfileError, match="cannot be made or used: File too large"):
             app.state(tmp_path)
 
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from sandboxfile.errors import ConfigError
 from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy, DockerfileBase
 from sandboxfile.places import Position
+from tests.fakes.shell import unprivileged
 
 AT = Position("novita.yaml", 9, 5)
 Tree = Callable[..., Path]
@@ -377,18 +377,6 @@ def guarded() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         yield Path(directory)
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Be somebody else for a while when we are root, who may read everything."""
-    mine = os.geteuid()
-    if mine == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(mine)
 
 
 def test_unreadable_directories_are_listed(guarded: Path) -> None:

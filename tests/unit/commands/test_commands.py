@@ -2,15 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sandboxfile import app
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.lock import load
 from tests.fakes import built
 from tests.fakes.registry import running
-from tests.fakes.shell import User
+from tests.fakes.shell import User, unprivileged
 
 
 @pytest.fixture
@@ -822,3 +826,34 @@ def test_what_is_printed_can_be_whatever_names_and_terminals_are_like(
     assert ran.code == 0, ran.err
     assert (r"\x1b[31mred\nand \udcff" in ran.out) == (argv[0] == "show")
     assert ran.out.replace("\n", "").isprintable()
+
+
+# --- a state directory of somebody else ------------------------------------------------------
+
+
+@pytest.fixture
+def shut(user: User) -> Iterator[User]:
+    """Somebody in whose workspace another one, with `sudo` perhaps, has made `.sandboxfile`."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)  # unlike those of pytest
+        theirs = replace(user, home=Path(directory)).at(Path(directory) / "work")
+        theirs.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+        built.pretend(theirs.root)
+        assert theirs.run("plan", "--offline").code == 0
+        (theirs.root / ".sandboxfile").chmod(0)
+        yield theirs
+        (theirs.root / ".sandboxfile").chmod(0o700)
+
+
+@pytest.mark.parametrize("argv", [*READERS, ["lock", "--check"], ["show", "files"]])
+def test_a_state_directory_of_somebody_else_is_in_nobodys_way(shut: User, argv: list[str]) -> None:
+    words = ["web" if word == "parent" else word for word in argv]
+    with unprivileged():
+        ran = shut.run(*words)
+
+        with pytest.raises(SandboxfileError, match="cannot be made or used") as caught:
+            app.state(shut.root)
+
+    assert "if another user has made it" in str(caught.value.hint)
+    assert ran.code == (argv[0] in {"logs", "clean"}), ran.err
+    assert ("cannot be removed: Permission denied" in ran.err) == (argv[0] == "clean")

@@ -447,7 +447,7 @@ def test_a_build_needs_one_before_it_begins(read_only: User, service: FakeServic
     ran = read_only.run("build")
 
     assert ran.code == 1
-    assert "`.sandboxfile` cannot be made: Read-only file system" in ran.err.replace(
+    assert "`.sandboxfile` cannot be made or used: Read-only file system" in ran.err.replace(
         f"{read_only.root}/", ""
     )
     assert len(service.builds) == before
