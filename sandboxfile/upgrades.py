@@ -9,6 +9,7 @@ from sandboxfile.app import Session
 from sandboxfile.asking import AT_ONCE
 from sandboxfile.errors import Cancelled, SandboxfileError, UsageError
 from sandboxfile.frozen import dataclass, field
+from sandboxfile.lockfile import base_name
 from sandboxfile.parts import Parts
 from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Base, Resolver
@@ -58,7 +59,7 @@ def _meant(session: Session, known: Iterable[Base], word: str) -> Iterable[Base]
     except UsageError as error:
         found = [base for base in known if _is_named(base, word)]
         if not found:
-            names = f"bases: {_listed([_name(base) for base in known])}"
+            names = f"bases: {_listed([base_name(base.pin) for base in known])}"
             error.hint = f"{error.hint}; {names}" if error.hint else names
             raise
         return found
@@ -93,7 +94,7 @@ def table(found: Iterable[Upgrade]) -> str:
     """Return a line for each: the base, what the lock has, what there is, who starts from it."""
     rows = [
         (
-            _name(each.base),
+            base_name(each.base.pin),
             _short(each.base.locked) or "not in the lock",
             _short(each.current) or "unknown",
             _listed(each.base.templates),
@@ -123,11 +124,6 @@ def as_json(found: Iterable[Upgrade]) -> dict[str, object]:
             for each in found
         ]
     }
-
-
-def _name(base: Base) -> str:
-    """Return the name in the lock without the platform, which is the same for all."""
-    return base.pin.rpartition(" ")[0]
 
 
 def _short(digest: str | None) -> str:
