@@ -250,6 +250,11 @@ def checked(address: Address) -> Address:
             hint=f"`ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock {parts.netloc}`, then"
             " DOCKER_HOST=unix:///tmp/docker.sock",
         )
+    if "@" in parts.netloc:  # a password, perhaps: it is not shown
+        raise Unreachable(
+            f"{address.source} names a user, which an engine does not ask for",
+            hint="leave out what is before the `@`; TLS certificates say who you are",
+        )
     if parts.scheme not in {"tcp", "http", "https"} or not parts.hostname:
         raise Unreachable(
             f"{named}, which is no address of an engine",
