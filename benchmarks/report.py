@@ -37,7 +37,8 @@ who knows which it is.
 
 Twenty templates that were never built, each with a RUN, `-j 4`. `images_only` is all that
 `sandboxfile build` does up to the images, from its start, and what stands against loops that only
-build. `sandboxfile` is the whole: images, pushes, snapshots and tags, against a loop of build
+build; it has kept what it knows of content that was built before, which `images_only_in_a_clone`
+has not. `sandboxfile` is the whole: images, pushes, snapshots and tags, against a loop of build
 and push (`vs_build_and_push`); `while_pushing_vs_best_parallel` is the moment of its last image
 then, against a loop that does not push. `by_hand` is a Dockerfile as one would write it by hand,
 which lacks the files that keep the environment for shells. `docker_sdk` is the docker SDK in
