@@ -97,6 +97,12 @@ def context_members(dockerfile: str, selection: Selection, digests: Digests) -> 
     return (_text(dockerfile), *entries)
 
 
+def below(directory: str, found: Iterable[Member]) -> tuple[Member, ...]:
+    """Return members as they are called in a directory of an archive with others."""
+    inside = (member._replace(name=f"{directory}/{member.name}") for member in found)
+    return (Member(directory, "directory", 0o755), *inside)
+
+
 def _text(dockerfile: str) -> Member:
     return Member(name=DOCKERFILE, content=dockerfile.encode("utf-8", "surrogateescape"))
 

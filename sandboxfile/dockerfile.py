@@ -132,13 +132,15 @@ def render(
     base: ResolvedBase,
     cache_mounts: bool,
     single_files: frozenset[int] = frozenset(),
+    within: str = "",
 ) -> Rendered:
     """Write the Dockerfile of `template` on `base`.
 
     `single_files` are the numbers of the copies that bring exactly one file, named without a
-    glob: such a file arrives as the destination itself, anything else arrives in it.
+    glob: such a file arrives as the destination itself, anything else arrives in it. `within` is
+    where in the context everything is (`directory/`).
     """
-    draft = _Draft(cache_mounts=cache_mounts, single_files=single_files)
+    draft = _Draft(cache_mounts=cache_mounts, single_files=single_files, within=within)
     draft.start(f"FROM {base.reference}", template.base.at)
     for instruction in template.instructions:
         draft.instruction(instruction)
@@ -153,6 +155,7 @@ class _Draft:
 
     cache_mounts: bool
     single_files: frozenset[int]
+    within: str
     steps: list[Step] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     args: dict[str, str] = field(default_factory=dict)
@@ -242,7 +245,7 @@ class _Draft:
 
     def copy(self, copy: Copy) -> None:
         self.copied += 1
-        directory = f"copy-{self.copied}/"
+        directory = f"{self.within}copy-{self.copied}/"
         owner = f"--chown={copy.owner} " if copy.owner else ""
         if self.copied in self.single_files:
             source, to = directory + _only_file(copy), copy.to
@@ -271,7 +274,7 @@ class _Draft:
         self.become("root", at)  # whoever is the user of an image that says nothing else
         for path in (environment.PLAIN, environment.PROFILE):
             # Each by its own name: a copied directory would have its mode changed, or be a link.
-            place = f"{environment.DIRECTORY}/{path}"
+            place = f"{self.within}{environment.DIRECTORY}/{path}"
             self.add(f"COPY {_json([place, f'{environment.ROOT}/{path}'])}", at)
 
 

@@ -1,7 +1,7 @@
 """The image of a template: what it is built on, its Dockerfile, and the build in the engine."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sandboxfile import (
     keys,
     writing,
 )
+from sandboxfile.archive import Member
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.dockerfile import Rendered
@@ -32,9 +33,11 @@ from sandboxfile.model import (
     Login,
     ResolvedBase,
     Run,
+    Template,
     TemplateBase,
 )
 from sandboxfile.once import Once
+from sandboxfile.packs import Packs
 from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Resolver, refused_triggers
@@ -72,6 +75,7 @@ class Images:
     logins: Callable[[str], Login | None] = lambda _: None
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _answers: Once = field(default_factory=Once)
+    _packs: Packs = field(default_factory=Packs)
 
     # --- the Dockerfile ----------------------------------------------------------------------
 
@@ -125,7 +129,9 @@ class Images:
             return self.dockerfile_tag(surveyed)
         return self.resolver.name(surveyed, self.resolved)
 
-    def _render(self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig) -> Rendered:
+    def _render(
+        self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig, within: str = ""
+    ) -> Rendered:
         return dockerfile.render(
             inherit.applied(surveyed.template, config),  # the image ends as whoever it began
             base=base,
@@ -135,6 +141,7 @@ class Images:
                 for number, selection in surveyed.selections.items()
                 if contents.is_single_file(selection)
             ),
+            within=within,
         )
 
     def begins_with(self, surveyed: Surveyed) -> str:
@@ -200,18 +207,14 @@ class Images:
         rendered = self._render(surveyed, base, config)
         kept = environment.files(inherit.environment(template, config))
         self._write(template.name, rendered.text, kept)
-        secrets = {
-            name: self.secrets(name)
-            for instruction in template.instructions
-            if isinstance(instruction, Run)
-            for name in instruction.secrets
-        }
-        members = archive.members(rendered.text, surveyed.selections, self.digests, kept)
+        secrets = {name: self.secrets(name) for name in _secrets(template)}
+        within, context = self._sent(surveyed, base, config)
         spec = BuildSpec(
             job=f"build:{template.name}",
             tag=tag,
-            dockerfile=archive.DOCKERFILE,
-            context=lambda: archive.stream(members),
+            dockerfile=f"{within}{archive.DOCKERFILE}",
+            within=within,
+            context=context,
             args=rendered.args,
             labels={
                 "sandboxfile.template": template.name,
@@ -229,6 +232,51 @@ class Images:
             raise
         self.configs.learn(tag, built.config)
         return _reference(spec, built)
+
+    # --- what is sent ------------------------------------------------------------------------
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Say which templates will be built, for those that may be sent together."""
+        self._packs.expect(names)
+
+    def _sent(
+        self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
+    ) -> tuple[str, Callable[[], Iterator[bytes]]]:
+        """Return the directory of a build in its archive (`""` if it goes alone), and the archive.
+
+        What was packed must be this very build's: its base may have become another since.
+        """
+        name = surveyed.template.name
+        if self.engine().info().starts_to_unpack and not self.no_cache:
+            pack = self._packs.of(name, self._packed)
+            if pack and pack.members[name] == self._below(surveyed, base, config):
+                return f"{name}/", lambda: iter((pack.content,))
+        members = self._members(surveyed, base, config)
+        return "", lambda: archive.stream(members)
+
+    def _packed(self, name: str) -> tuple[Member, ...] | None:
+        """Return what a template brings into a pack, None if it must go alone."""
+        surveyed = self.survey[name]
+        template = surveyed.template
+        by_client = _secrets(template) or self.cache.to or self.cache.from_
+        if by_client or not isinstance(template.base, ImageBase):
+            return None
+        config = self.base_config(surveyed, self._here)
+        base = ResolvedBase(reference=self._base_name(surveyed), digest="")
+        return self._below(surveyed, base, config) if config is not None else None
+
+    def _below(
+        self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
+    ) -> tuple[Member, ...]:
+        name = surveyed.template.name
+        return archive.below(name, self._members(surveyed, base, config, within=f"{name}/"))
+
+    def _members(
+        self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig, within: str = ""
+    ) -> tuple[Member, ...]:
+        text = self._render(surveyed, base, config, within).text
+        kept = environment.files(inherit.environment(surveyed.template, config))
+        return archive.members(text, surveyed.selections, self.digests, kept)
 
     def _write(self, name: str, text: str, kept: Mapping[str, bytes]) -> None:
         """Let people read what is built, with the files that only the build's context has."""
@@ -332,6 +380,12 @@ class Images:
             self._check_seen(reference, at)
             return reference
         return self.resolver.image(image, self.resolved, job=job, at=at).reference
+
+
+def _secrets(template: Template) -> tuple[str, ...]:
+    """Return the names of the secrets that commands of a template are given."""
+    commands = (each for each in template.instructions if isinstance(each, Run))
+    return tuple(name for command in commands for name in command.secrets)
 
 
 def _reference(spec: BuildSpec, built: Built) -> str:

@@ -21,7 +21,8 @@ class EngineInfo:
 
     `alone` is what it can without a docker client beside it, `helped` asks what it can with those
     that are here: that takes a program's start. `keeps` asks how it keeps images, once.
-    `elsewhere` says that a builder builds which does not see the images of this engine.
+    `elsewhere` says that a builder builds which does not see the images of this engine,
+    `starts_to_unpack` that it starts a program for every archive that comes with a build.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class EngineInfo:
     address: str
     why: str
     elsewhere: bool = False
+    starts_to_unpack: bool = False
 
     @property
     def can(self) -> frozenset[Feature]:
@@ -59,16 +61,18 @@ class BuildSpec:
     """One image build.
 
     `context` starts the archive anew at each call and yields its chunks; it is a plain tar, never
-    held in memory as a whole, and `dockerfile` names its member with the Dockerfile. `secrets`
-    maps BuildKit secret ids to files. `needs` are features the Dockerfile cannot do without.
-    `cache_to` and `cache_from` are options of `docker buildx build`. With `push` (`repo:tag`) the
-    image goes to that registry and not into the engine; `logins` are for it and for caches, by
-    host, beside those that Docker's own configuration has.
+    held in memory as a whole, and `dockerfile` names its member with the Dockerfile. `within` is
+    the directory of an archive with others in which all of this build is (`directory/`), of which
+    its steps' names say nothing. `secrets` maps BuildKit secret ids to files. `needs` are features
+    the Dockerfile cannot do without. `cache_to` and `cache_from` are options of `docker buildx
+    build`. With `push` (`repo:tag`) the image goes to that registry and not into the engine;
+    `logins` are for it and for caches, by host, beside those that Docker's own configuration has.
     """
 
     job: str
     tag: str
     dockerfile: str
+    within: str = ""
     context: Callable[[], Iterator[bytes]]
     args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -39,7 +39,7 @@ class Build:
 
         Raises BuildFailed, Unsupported, Unreachable, Cancelled, and what reading the context does.
         """
-        narrator = Narrator(spec.job, emit)
+        narrator = Narrator(spec.job, emit, within=spec.within)
         image_id = ""
         try:
             with (

@@ -99,7 +99,7 @@ class Client:
         Raises BuildFailed, Unsupported, Unreachable, Cancelled, and what reading the context does.
         """
         raw = self.is_buildx and self._buildx_version >= RAWJSON
-        narrator = Narrator(spec.job, emit)
+        narrator = Narrator(spec.job, emit, within=spec.within)
         reader = _RawReader(narrator) if raw else _PlainReader(narrator)
         from tempfile import TemporaryDirectory
 

@@ -13,6 +13,7 @@ from sandboxfile.errors import SandboxfileError, Unreachable, Unsupported
 from sandboxfile.model import Feature
 
 BUILDKIT_API = (1, 39)
+UNPACKING_API = (1, 42)  # 20.10 starts itself anew for each archive
 HEREDOC_MAJOR, HEREDOC_API = 23, (1, 42)  # the frontend built into 20.10 is too old
 PODMAN_HEREDOC_MAJOR = 5
 
@@ -65,6 +66,7 @@ def probe(
         address=str(wire.address),
         why=why,
         elsewhere=elsewhere,
+        starts_to_unpack=builder == "buildkit" and _numbers(api) < UNPACKING_API,
     )
 
 

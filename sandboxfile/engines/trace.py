@@ -140,8 +140,9 @@ class _Step:
 class Narrator:
     """Turns an engine's account of one build into events, and remembers how it failed."""
 
-    def __init__(self, job: str, emit: Emit) -> None:
+    def __init__(self, job: str, emit: Emit, *, within: str = "") -> None:
         self._job = job
+        self._within = within
         self._emit = emit
         self._steps: dict[str, _Step] = {}
         self._text_step = ""
@@ -165,7 +166,7 @@ class Narrator:
 
     def vertex(self, vertex: Vertex) -> None:
         step = self._steps.setdefault(vertex.digest, _Step())
-        step.name = as_written(vertex.name) or step.name
+        step.name = as_written(vertex.name, within=self._within) or step.name
         step.error = vertex.error or step.error
         if vertex.started is not None and not step.told:
             step.told, step.began = True, vertex.started
@@ -280,12 +281,18 @@ _WRAPPING = regex(
 _EXEC = regex(r'(.*?\bRUN (?:--\S+ )*)\["/bin/sh", ?"-c", ?"(.*)"\]', re.DOTALL)
 
 
-def as_written(step: str) -> str:
+_COPY = re.compile(r"\[[^\]]*\] COPY ")
+
+
+def as_written(step: str, *, within: str = "") -> str:
     """Return the name of a step with a command as people write it, not in exec form.
 
     That is how our Dockerfiles have it, since it means the same on every engine. Of a command of
-    several lines the first is shown, and nothing that a terminal would obey.
+    several lines the first is shown, and nothing that a terminal would obey. The source of a copy
+    is shown without the directory `within` which the whole build is.
     """
+    if within and _COPY.match(step):
+        return step.replace(f" [{within}", " [", 1)
     found = _EXEC.fullmatch(step)
     script = _script(found[2]).strip() if found else None
     if found is None or not script:

@@ -51,6 +51,7 @@ LAYERS = (
     ("copied",),
     (
         "userdockerfile",
+        "packs",
         "recall",
         "prefetch",
         "uploads",

@@ -86,12 +86,14 @@ def render(
     user: str | None = None,
     cache_mounts: bool = False,
     single_files: frozenset[int] = frozenset(),
+    within: str = "",
 ) -> Rendered:
     return dockerfile.render(
         template(*instructions, user=user),
         base=BASE,
         cache_mounts=cache_mounts,
         single_files=single_files,
+        within=within,
     )
 
 
@@ -218,6 +220,17 @@ def test_a_copy_puts_files_where_they_are_meant(
     singles = frozenset({1}) if single else frozenset[int]()
     rendered = render(copy(*sources, to=to), single_files=singles)
     assert f"COPY {json.dumps(expected)}\n" in rendered.text
+
+
+def test_what_is_in_a_directory_of_a_context_is_copied_from_there_and_says_the_same_else() -> None:
+    given = (copy("a", to="/a"), run("cat copy-1/"), copy("b.txt", to="/b", owner="me"))
+    single = frozenset({2})
+    alone = render(*given, single_files=single).text
+    inside = render(*given, single_files=single, within="api/").text
+    assert 'COPY ["api/copy-1/", "/a/"]' in inside
+    assert 'COPY --chown=me ["api/copy-2/b.txt", "/b"]' in inside
+    assert 'COPY ["api/environment/environment", "/etc/environment"]' in inside
+    assert inside.replace('["api/', '["') == alone
 
 
 # --- quoting: read back by a reader of our own -------------------------------------------------

@@ -137,6 +137,39 @@ def test_each_question_is_asked_once_and_a_base_is_looked_into_in_the_first_run_
     assert first == {**second, **LOOK_INTO_THE_BASE}
 
 
+def sent(engine: FakeEngine) -> dict[str, list[str]]:
+    """Return what each build brought: where its Dockerfile is in it, and then all its members."""
+    found = {}
+    for asked in engine.requests("POST", "/build"):
+        with tarfile.open(fileobj=io.BytesIO(asked.body)) as archive:
+            name = asked.query["t"].partition("/")[2].partition(":")[0]
+            found[name] = [asked.query["dockerfile"], *archive.getnames()]
+    return found
+
+
+def test_small_contexts_go_together_to_an_engine_that_starts_a_program_for_each(
+    builder: User, engine: FakeEngine
+) -> None:
+    changed(builder, engine, "two")
+    apart = sent(engine)
+    engine.answers["GET /version"] = Answer(body={**engines.VERSION, "ApiVersion": "1.41"})
+    changed(builder, engine, "three")
+    together = sent(engine)
+    written = [builder.root / f".sandboxfile/generated/{name}/Dockerfile" for name in NAMES]
+
+    alone = apart["api"][1:]
+    assert apart["web"] == apart["api"] == [".sandboxfile/Dockerfile", *alone]
+    both = [each for name in NAMES for each in (name, *(f"{name}/{member}" for member in alone))]
+    assert together == {name: [f"{name}/.sandboxfile/Dockerfile", *both] for name in NAMES}
+    assert all('COPY ["copy-1/text", "/text"]' in path.read_text() for path in written)
+    builder.write("text", "four")
+    planned(builder, engine)
+    engine.asked.clear()
+    builder.build("web")
+    builder.build("api")
+    assert sent(engine) == apart, "one template has nobody to go with"
+
+
 def test_an_engine_at_a_socket_needs_no_docker_sdk(builder: User, engine: FakeEngine) -> None:
     planned(builder, engine)
     ran = builder.command(

@@ -110,7 +110,7 @@ def test_a_build_leaves_a_complete_lock(built: User, base: str, engine: Engine) 
     assert f"{base} linux/amd64: sha256:" in (built.root / "novita.lock").read_text()
 
 
-def test_a_build_tells_what_each_step_took_and_sent(built: User) -> None:
+def test_a_build_tells_what_each_step_took_and_sent(built: User, engine: Engine) -> None:
     told = json.loads((built.root / "built.json").read_text())
 
     steps = {each["name"]: each["steps"] for each in told["templates"]}
@@ -122,11 +122,20 @@ def test_a_build_tells_what_each_step_took_and_sent(built: User) -> None:
     assert image["seconds"] > 0
     assert image["bytes"] >= 1024
     assert image["instructions"] >= 1
+    same = image["bytes"] == steps["fn-other"][1]["bytes"]
+    assert same is engine.info().starts_to_unpack, "they go together to such an engine only"
     assert told["summary"]["critical_path"][-1].partition(":")[0] == "tag"
     trace = json.loads((built.root / "profile.json").read_text())["traceEvents"]
     jobs = {each["name"]: each for each in trace if each["ph"] == "X"}
     assert {f"{kind}:{name}" for kind in kinds for name in NAMES} <= jobs.keys()
     assert jobs["build:fn-parent"]["args"]["bytes"] == image["bytes"]
+
+
+def test_a_build_alone_finds_the_layers_of_one_that_was_sent_with_others(checkout: User) -> None:
+    ran = checkout.command("build", "fn-parent", "--force", "--json")
+    assert ran.code == 0, ran.err
+    _, image, *_ = ran.of("fn-parent")["steps"]
+    assert image["cached"] == image["instructions"] >= 3
 
 
 def test_a_plan_tells_how_long_it_will_take(built: User) -> None:

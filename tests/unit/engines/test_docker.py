@@ -77,6 +77,7 @@ def test_what_an_engine_can_follows_from_its_version(
     with serving(version) as fake:
         engine = DockerEngine(Address(url=fake.url))
         assert engine.info().can == can | {"cancel", "load"}
+        assert engine.info().starts_to_unpack is (version["ApiVersion"] == "1.41")
         engine.close()
 
 

@@ -310,3 +310,16 @@ def test_a_code_that_the_engine_gives_goes_before_the_text() -> None:
 )
 def test_the_exit_status_is_read_from_the_end(text: str, status: int | None) -> None:
     assert exit_status(text) == status
+
+
+def test_steps_of_a_build_in_a_pack_are_called_as_if_it_had_gone_alone() -> None:
+    told = Events()
+    narrator = Narrator("build:api", told.emit, within="api/")
+    names = {
+        "[2/4] COPY [api/copy-1/, /app/]": "[2/4] COPY [copy-1/, /app/]",
+        "[3/4] COPY --chown=me [api/copy-2/, /api/]": "[3/4] COPY --chown=me [copy-2/, /api/]",
+        "[4/4] RUN echo ] COPY [api/x": "[4/4] RUN echo ] COPY [api/x",
+    }
+    for number_, name in enumerate(names):
+        narrator.vertex(Vertex(digest=f"sha256:{number_}", name=name, started=1.0))
+    assert [each.step for each in told if isinstance(each, StepStarted)] == [*names.values()]
