@@ -242,17 +242,21 @@ class Images:
     def _sent(
         self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
     ) -> tuple[str, Callable[[], Iterator[bytes]]]:
-        """Return the directory of a build in its archive (`""` if it goes alone), and the archive.
+        """Return the directory of a build in its archive, `""` for the archive itself, and that.
 
-        What was packed must be this very build's: its base may have become another since.
+        Where contexts are packed, one that goes alone is in such a directory, too: an image's
+        history tells of it. What was packed must be this very build's: its base may have become
+        another since.
         """
+        if not self.engine().info().starts_to_unpack:
+            alone = self._members(surveyed, base, config)
+            return "", lambda: archive.stream(alone)
         name = surveyed.template.name
-        if self.engine().info().starts_to_unpack and not self.no_cache:
-            pack = self._packs.of(name, self._packed)
-            if pack and pack.members[name] == self._below(surveyed, base, config):
-                return f"{name}/", lambda: iter((pack.content,))
-        members = self._members(surveyed, base, config)
-        return "", lambda: archive.stream(members)
+        members = self._below(surveyed, base, config)
+        pack = None if self.no_cache else self._packs.of(name, self._packed)
+        if pack and pack.members[name] == members:
+            return f"{name}/", lambda: iter((pack.content,))
+        return f"{name}/", lambda: archive.stream(members)
 
     def _packed(self, name: str) -> tuple[Member, ...] | None:
         """Return what a template brings into a pack, None if it must go alone."""

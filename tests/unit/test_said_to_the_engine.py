@@ -167,7 +167,10 @@ def test_small_contexts_go_together_to_an_engine_that_starts_a_program_for_each(
     engine.asked.clear()
     builder.build("web")
     builder.build("api")
-    assert sent(engine) == apart, "one template has nobody to go with"
+    each = {name: (name, *(f"{name}/{member}" for member in alone)) for name in NAMES}
+    assert sent(engine) == {
+        name: [f"{name}/.sandboxfile/Dockerfile", *each[name]] for name in NAMES
+    }, "one template has nobody to go with"
 
 
 def test_an_engine_at_a_socket_needs_no_docker_sdk(builder: User, engine: FakeEngine) -> None:
