@@ -79,6 +79,7 @@ class Beginning:
         order = schedule.longest_first(
             estimate.chains(named.values(), self._survey), lambda job: history.seconds(job, target)
         )
+        self._images.packs.expect(job.partition(":")[2] for job in order if job in named)
         ours = (each for job in order if (each := named.get(job)) and self._is_plain(each))
         at_once = getattr(self._session.args, "jobs", None) or app.builds_at_once()
         return {d.template: d for d, _ in zip(ours, range(at_once), strict=False)}

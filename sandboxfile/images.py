@@ -1,7 +1,7 @@
 """The image of a template: what it is built on, its Dockerfile, and the build in the engine."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,9 @@ class Images:
     cache: BuildCache = field(default_factory=BuildCache)
     registry: str | None = None
     logins: Callable[[str], Login | None] = lambda _: None
+    packs: Packs = field(default_factory=Packs)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _answers: Once = field(default_factory=Once)
-    _packs: Packs = field(default_factory=Packs)
 
     # --- the Dockerfile ----------------------------------------------------------------------
 
@@ -235,10 +235,6 @@ class Images:
 
     # --- what is sent ------------------------------------------------------------------------
 
-    def expect(self, names: Iterable[str]) -> None:
-        """Say which templates will be built, for those that may be sent together."""
-        self._packs.expect(names)
-
     def _sent(
         self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
     ) -> tuple[str, Callable[[], Iterator[bytes]]]:
@@ -253,7 +249,7 @@ class Images:
             return "", lambda: archive.stream(alone)
         name = surveyed.template.name
         members = self._below(surveyed, base, config)
-        pack = None if self.no_cache else self._packs.of(name, self._packed)
+        pack = None if self.no_cache else self.packs.of(name, self._packed)
         if pack and pack.members[name] == members:
             return f"{name}/", lambda: iter((pack.content,))
         return f"{name}/", lambda: archive.stream(members)

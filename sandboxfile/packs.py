@@ -39,12 +39,16 @@ class Packs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._told: set[str] = set()
         self._expected: dict[str, None] = {}
         self._held: list[tuple[Pack, set[str]]] = []
 
     def expect(self, names: Iterable[str]) -> None:
-        """Say what will be built, and in about which order."""
-        self._expected.update(dict.fromkeys(names))
+        """Say what will be built, and in about which order; each counts when it is first told."""
+        with self._lock:
+            new = [name for name in names if name not in self._told]
+            self._told.update(new)
+            self._expected.update(dict.fromkeys(new))
 
     def of(self, name: str, contents: Contents) -> Pack | None:
         """Return the pack that a template goes in, None if it goes alone.

@@ -32,6 +32,7 @@ from sandboxfile.lockwriter import LockWriter
 from sandboxfile.loopback import is_loopback
 from sandboxfile.manifests import Manifests
 from sandboxfile.model import BuildCache, Feature, Login, RegistryCredentials, Secret
+from sandboxfile.packs import Packs
 from sandboxfile.pipeline import Pipeline
 from sandboxfile.registry import Registry
 from sandboxfile.resolve import Resolver
@@ -230,6 +231,7 @@ class Parts:
             # The legacy line tells where to push when a build is registered, not before.
             registry=session.target.registry if session.target.api != "v1" else None,
             logins=self._own_login,
+            packs=session.once("packs", Packs),
         )
 
     def pipeline(

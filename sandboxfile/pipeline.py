@@ -115,7 +115,6 @@ class Pipeline:
         """Return the jobs that carry out the decisions, with edges between templates."""
         made: dict[str, Job[Any]] = {}
         needs = estimate.chains(decisions, self.survey)
-        self.images.expect(d.template for d in decisions if f"build:{d.template}" in needs)
         for decision in decisions:
             pushed: Job[str | None] | None = None
             for step in estimate.steps(decision, self.survey):
