@@ -50,13 +50,17 @@ class Beginning:
         self._images = parts.images(survey, resolved, no_cache=no_cache)
         self._lock = threading.Lock()
         self._may: bool | None = None
-        self.first = self._first(tuple(decisions))
+        self._order = self._ordered(tuple(decisions))
+        self.first = self._first()
 
     def sure(self) -> None:
         """Begin what is all but certain. Raises Changed."""
-        for decision in self.first.values():
-            if self._is_all_but_certain(decision) and self._can_be_stopped():
-                self._begin(decision).wait_sent(SENDING_S)
+        sure = [each for each in self.first.values() if self._is_all_but_certain(each)]
+        if not sure or not self._can_be_stopped():
+            return
+        self._images.packs.expect(each.template for each in sure)
+        for decision in sure:
+            self._begin(decision).wait_sent(SENDING_S)
 
     def absent(self, decision: Decision) -> None:
         """Begin what nobody has; safe to be told from several threads. Raises Changed."""
@@ -67,11 +71,13 @@ class Beginning:
                 self._begin(decision)
 
     def keep(self, decisions: Iterable[Decision]) -> None:
-        """Give up what is not to be built after all."""
+        """Give up what is not to be built after all; what is may be sent together."""
         built = {d.template: d for d in decisions if d.action == "build" and d.keys is not None}
         self._begun.keep({self._tag(built[name]) for name in self.first if name in built})
+        self._images.packs.expect(name for name in self._order if name in built)
 
-    def _first(self, decisions: tuple[Decision, ...]) -> Mapping[str, Decision]:
+    def _ordered(self, decisions: tuple[Decision, ...]) -> Mapping[str, Decision]:
+        """Return what is to be built in the order in which the run will start it."""
         if self._session.target.builder != "docker":
             return {}
         named = {f"build:{d.template}": d for d in decisions if d.action == "build" and d.keys}
@@ -79,10 +85,12 @@ class Beginning:
         order = schedule.longest_first(
             estimate.chains(named.values(), self._survey), lambda job: history.seconds(job, target)
         )
-        self._images.packs.expect(job.partition(":")[2] for job in order if job in named)
-        ours = (each for job in order if (each := named.get(job)) and self._is_plain(each))
+        return {each.template: each for job in order if (each := named.get(job))}
+
+    def _first(self) -> Mapping[str, Decision]:
+        plain = (each for each in self._order.values() if self._is_plain(each))
         at_once = getattr(self._session.args, "jobs", None) or app.builds_at_once()
-        return {d.template: d for d, _ in zip(ours, range(at_once), strict=False)}
+        return {each.template: each for each, _ in zip(plain, range(at_once), strict=False)}
 
     def _is_all_but_certain(self, decision: Decision) -> bool:
         if decision.forced:

@@ -279,9 +279,7 @@ _WRAPPING = regex(
 
 
 _EXEC = regex(r'(.*?\bRUN (?:--\S+ )*)\["/bin/sh", ?"-c", ?"(.*)"\]', re.DOTALL)
-
-
-_COPY = re.compile(r"\[[^\]]*\] COPY ")
+_COPY = regex(r"\[[^\]]*\] COPY ")
 
 
 def as_written(step: str, *, within: str = "") -> str:

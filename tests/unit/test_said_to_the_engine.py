@@ -182,3 +182,15 @@ def test_an_engine_at_a_socket_needs_no_docker_sdk(builder: User, engine: FakeEn
     imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
     assert "http.client" in imported
     assert imported & {"docker", "requests", "urllib3"} == set()
+
+
+def test_what_the_registry_has_is_sent_with_nothing(
+    builder: User, engine: FakeEngine, service: FakeService
+) -> None:
+    engine.answers["GET /version"] = Answer(body={**engines.VERSION, "ApiVersion": "1.41"})
+    tags = {name: image.rpartition(":")[2] for image, name in planned(builder, engine).items()}
+    service.put_manifest("acme/web", tags["web"], MANIFEST)
+    builder.run("build")
+    brought = sent(engine)
+    assert list(brought) == ["api"]
+    assert [each for each in brought["api"] if each.startswith("web")] == []
