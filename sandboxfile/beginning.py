@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from sandboxfile import app, estimate, images, schedule
+from sandboxfile import app, estimate, imagetags, schedule
 from sandboxfile.app import Session
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
@@ -129,7 +129,7 @@ class Beginning:
         return self._begun.begin(self._tag(decision), work, cancel=self._session.cancel)
 
     def _tag(self, decision: Decision) -> str:
-        return images.tag_of(self._survey[decision.template])
+        return imagetags.tag_of(self._survey[decision.template])
 
 
 def _build(made_by: Images, surveyed: Surveyed, fresh: bool, emit: Emit, cancel: Cancel) -> str:  # noqa: FBT001 - of `partial`

@@ -12,8 +12,8 @@ from sandboxfile import (
     contents,
     dockerfile,
     environment,
+    imagetags,
     inherit,
-    keys,
     writing,
 )
 from sandboxfile.archive import Member
@@ -43,9 +43,6 @@ from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Resolver, refused_triggers
 from sandboxfile.statcache import Digests
 from sandboxfile.surveyed import Survey, Surveyed
-
-PREFIX = "sandboxfile/"  # of repositories in the engine
-_TAG_LIMIT = 128  # characters (OCI distribution spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +121,7 @@ class Images:
         if isinstance(base, TemplateBase):
             parent = self.survey[base.template]
             assert parent.keys is not None
-            return image_tag(base.template, parent.keys.image_key)
+            return imagetags.image_tag(base.template, parent.keys.image_key)
         if isinstance(base, DockerfileBase):
             return self.dockerfile_tag(surveyed)
         return self.resolver.name(surveyed, self.resolved)
@@ -168,7 +165,7 @@ class Images:
         It is a tag in the engine, or `repo@sha256:…` where builds push. `absent` says that it need
         not be looked for elsewhere.
         """
-        tag = tag_of(surveyed)
+        tag = imagetags.tag_of(surveyed)
         with self._locks.setdefault(surveyed.template.name, threading.Lock()):
             if self.pushes:
                 found = None if fresh or absent else self.published(surveyed)
@@ -290,7 +287,7 @@ class Images:
         root = self.generated.parents[1]
         to = tuple(buildcache.exported(each, name, root) for each in self.cache.to)
         from_ = tuple(buildcache.imported(each, name, root) for each in self.cache.from_)
-        push = f"{self.registry}/{tag.removeprefix(PREFIX)}" if self.pushes else None
+        push = f"{self.registry}/{tag.removeprefix(imagetags.PREFIX)}" if self.pushes else None
         places = [push] if push else []
         places += [ref for each in (*to, *from_) if (ref := buildcache.fields(each).get("ref"))]
         hosts = {ImageReference.parse(place).registry for place in places}
@@ -336,7 +333,7 @@ class Images:
     def dockerfile_tag(self, surveyed: Surveyed) -> str:
         assert surveyed.dockerfile is not None
         assert surveyed.keys is not None
-        return image_tag(surveyed.template.name, surveyed.keys.image_key, prefix="base")
+        return imagetags.image_tag(surveyed.template.name, surveyed.keys.image_key, prefix="base")
 
     def _user_dockerfile(self, surveyed: Surveyed, base: DockerfileBase) -> ResolvedBase:
         """Build the user's own Dockerfile first; our instructions go on top of its image."""
@@ -362,7 +359,7 @@ class Images:
             secrets={name: self.secrets(name) for name in parsed.secrets},
             needs=parsed.needs,
             no_cache=self.no_cache,
-            **self._beside(tag, below(surveyed.template.name)),
+            **self._beside(tag, imagetags.below(surveyed.template.name)),
         )
         try:
             built = self.engine().build(spec, emit=self.emit, cancel=self.cancel)
@@ -392,33 +389,6 @@ def _reference(spec: BuildSpec, built: Built) -> str:
     if spec.push is None:
         return spec.tag
     return f"{spec.push.rpartition(':')[0]}@{built.image_id}"
-
-
-def below(template: str) -> str:
-    """Return the name of the cache of a template's own Dockerfile; no template has it."""
-    is_short = len(template) <= _TAG_LIMIT - len(".base")
-    return f"{template if is_short else keys.short(template)}.base"
-
-
-def tag_of(surveyed: Surveyed) -> str:
-    """Return the tag in the engine of a template's image as it is now."""
-    assert surveyed.keys is not None
-    return image_tag(surveyed.template.name, surveyed.keys.image_key)
-
-
-def image_tag(template: str, key: str, *, prefix: str = "sf") -> str:
-    """Return the tag in the engine of a template's image: `sandboxfile/<name>:sf-<16 hex>`."""
-    return f"{PREFIX}{repository(template)}:{prefix}-{key.partition(':')[2][:16]}"
-
-
-def repository(template: str) -> str:
-    """Return a template's name in the form that repositories allow (OCI distribution spec).
-
-    Template names may end in `-` or `_` or repeat them, repository names may not.
-    """
-    parts = [part for part in template.replace("_", "-").split("-") if part]
-    plain = "-".join(parts)
-    return plain if plain == template else f"{plain}.{keys.short(template)}"
 
 
 def write(directory: Path, template: str, name: str, text: str) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import estimate, images, inherit, recipes, tags
+from sandboxfile import estimate, images, imagetags, inherit, recipes, tags
 from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.errors import SandboxfileError
@@ -52,7 +52,7 @@ def release(
     remote = builder == "remote" or isinstance(template.base, RemoteBase)
     return Release(
         template=template,
-        image=None if remote else images.image_tag(template.name, surveyed.keys.image_key),
+        image=None if remote else imagetags.image_tag(template.name, surveyed.keys.image_key),
         image_key=surveyed.keys.image_key,
         template_key=surveyed.keys.template_key,
         tags=tags,
@@ -147,7 +147,7 @@ class Pipeline:
         return None if begun is None else lambda: begun.span
 
     def _begun(self, decision: Decision) -> Begun | None:
-        return self.begun.get(images.tag_of(self.survey[decision.template]))
+        return self.begun.get(imagetags.tag_of(self.survey[decision.template]))
 
     # --- generate, build ---------------------------------------------------------------------
 

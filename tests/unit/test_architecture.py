@@ -65,7 +65,7 @@ LAYERS = (
     ("manifests", "plan", "fidelity", "engines", "registry", "service", "bootstrap", "report"),
     ("lock", "local", "taking", "results"),
     ("pins", "surveyed"),
-    ("survey", "importing"),
+    ("survey", "importing", "imagetags"),
     ("targets", "resolve", "account", "configs", "changes", "estimate", "sharding"),
     ("recipes", "images"),
     ("pipeline",),

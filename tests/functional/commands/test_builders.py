@@ -8,7 +8,7 @@ import pytest
 
 from sandboxfile.engines import Engine
 from sandboxfile.engines.buildx import clients
-from sandboxfile.images import image_tag
+from sandboxfile.imagetags import image_tag
 from tests.fakes.buildx import BUILDER, Buildx, buildx
 from tests.fakes.shell import User
 from tests.functional.commands.conftest import Place, Serving
