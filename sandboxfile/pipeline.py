@@ -121,6 +121,8 @@ class Pipeline:
                 name = f"{step}:{decision.template}"
                 before = tuple(made[each] for each in needs[name])
                 span = self._span(decision) if step == "build" else None
+                if span is not None:
+                    before = ()  # it has begun: nothing holds it up, nor may others take its place
                 made[name] = Job(name, self._action(step, decision, pushed), before, span)
                 if step == "push":
                     pushed = made[name]

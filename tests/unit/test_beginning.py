@@ -1,5 +1,6 @@
 """An image is built while registry and service are asked, where it is all but certain to be new."""
 
+import json
 import re
 import shutil
 import threading
@@ -128,6 +129,16 @@ def test_what_was_changed_here_is_built_while_the_registry_is_asked(scene: Scene
     assert ran.done == {"build:api", "push:api", "snapshot:api", "tag:api"}
     sent = next(event for event in ran.events if event.get("job") == "build:api")
     assert sent["event"] == "started", "events of a build come when it is a job"
+
+
+def test_a_build_that_has_begun_waits_for_no_job(scene: Scene) -> None:
+    scene.change()
+    scene.build("-j", "1", "--profile", "trace.json")
+    trace = json.loads((scene.user.root / "trace.json").read_text())
+    critical = [
+        each["name"] for each in trace["traceEvents"] if each.get("args", {}).get("critical")
+    ]
+    assert critical == ["build:api", "push:api", "snapshot:api", "tag:api"]
 
 
 def test_a_clone_that_has_built_nothing_asks_first(scene: Scene) -> None:
