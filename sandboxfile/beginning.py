@@ -55,19 +55,18 @@ class Beginning:
 
     def sure(self) -> None:
         """Begin what is all but certain. Raises Changed."""
-        sure = [each for each in self.first.values() if self._is_all_but_certain(each)]
-        if not sure or not self._can_be_stopped():
-            return
+        likely = [each for each in self.first.values() if self._is_all_but_certain(each)]
+        sure = [each for each in likely if self._may_begin(each)]
         self._images.packs.expect(each.template for each in sure)
         for decision in sure:
             self._begin(decision).wait_sent(SENDING_S)
 
     def absent(self, decision: Decision) -> None:
         """Begin what nobody has; safe to be told from several threads. Raises Changed."""
-        if decision.template not in self.first or not self._can_be_stopped():
+        if decision.template not in self.first:
             return
         with self._lock:
-            if self._begun.get(self._tag(decision)) is None:
+            if self._begun.get(self._tag(decision)) is None and self._may_begin(decision):
                 self._begin(decision)
 
     def keep(self, decisions: Iterable[Decision]) -> None:
@@ -110,6 +109,19 @@ class Beginning:
         if dockerfile is not None:
             has_secrets |= bool(dockerfile.secrets)
         return isinstance(template.base, ImageBase | DockerfileBase) and not has_secrets
+
+    def _may_begin(self, decision: Decision) -> bool:
+        """Tell whether it can be ended, and its base is what its key says.
+
+        Under the name of a base made by hand the engine may have another by now.
+        """
+        if not self._can_be_stopped():
+            return False
+        surveyed = self._survey[decision.template]
+        try:
+            return not self._images.resolver.moved(surveyed, self._images.resolved)
+        except SandboxfileError:  # whoever builds it for certain will say so
+            return False
 
     def _can_be_stopped(self) -> bool:
         if self._may is None:

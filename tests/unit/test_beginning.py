@@ -141,6 +141,20 @@ def test_a_build_that_has_begun_waits_for_no_job(scene: Scene) -> None:
     assert critical == ["build:api", "push:api", "snapshot:api", "tag:api"]
 
 
+def test_nothing_is_begun_under_the_key_of_a_base_that_has_moved_in_the_engine(
+    scene: Scene,
+) -> None:
+    scene.change()
+    scene.place.before = None
+    moved = f"sha256:{'c' * 64}"
+    scene.engine.answers |= {
+        "GET /images/mine:1/json": Answer(body={"Id": moved, "Config": {"User": "me"}}),
+        f"GET /images/{BASE}/json": Answer(body={"Id": BASE, "Config": {"User": "me"}}),
+    }
+    scene.build("--force", "api")
+    assert scene.builds == 1
+
+
 def test_a_clone_that_has_built_nothing_asks_first(scene: Scene) -> None:
     scene.change()
     shutil.rmtree(scene.user.root / app.STATE)
