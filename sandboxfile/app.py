@@ -127,9 +127,9 @@ def lock_path(workspace: Workspace, target: Target) -> Path:
     return workspace.root / (LOCAL_LOCK if target.provider == "local" else LOCK)
 
 
-def digests(state: Path, copies: Copies | None = None) -> StatCache:
+def digests(state: Path, copies: Copies | None = None, *, sparing: bool = False) -> StatCache:
     """Return the content hashes of a workspace's files, those read for `copies` too."""
-    return StatCache.open(state / HASHES, root=state.parent, helper=copies)
+    return StatCache.open(state / HASHES, root=state.parent, helper=copies, sparing=sparing)
 
 
 def copies(args: argparse.Namespace) -> Copies | None:
@@ -485,8 +485,9 @@ class Session:
             resolved = {n: v for n, v in resolved.items() if not n.startswith(ENGINE_PREFIX)}
         return own, resolved
 
-    def digests(self) -> StatCache:
-        return self.once("digests", lambda: digests(self.kept, self.copies))
+    def digests(self, *, sparing: bool = False) -> StatCache:
+        """Return the content hashes of files; `sparing` counts when they are first asked for."""
+        return self.once("digests", lambda: digests(self.kept, self.copies, sparing=sparing))
 
     def recall(self, resolved: Mapping[str, str]) -> Recall | None:
         """Return what is known of earlier surveys with the same bases, None where nothing can be.

@@ -21,6 +21,7 @@ from sandboxfile.sharding import Shard
 from sandboxfile.survey import Changed, drawn, survey
 from sandboxfile.surveyed import Survey, Surveyed
 
+_FEW = 8  # templates to be looked at, for which what is kept of all files need not be read
 _MANY = 100  # templates, from which on keeping them is worth the start of a process
 
 
@@ -275,7 +276,7 @@ def _survey(
         session.workspace,
         names,
         resolved=resolved,
-        digests=session.digests(),
+        digests=session.digests(sparing=not recalling and len(names) <= _FEW),
         builder=session.target.builder,
         recall=session.recall(resolved) if recalling else None,
         copies=session.copies,

@@ -34,6 +34,9 @@ _STAT = struct.Struct("<4Q")
 _RECORD = _STAT.size + 32
 _WHOLE = 1 << 20  # files up to this size are read in one go
 _ATTEMPTS = 3
+# What a `sparing` one reads before it opens its file, which takes as long for many thousands.
+_SMALL = 64 << 10  # bytes of a file
+_FEW = 300  # files
 _UNSIGNED = (1 << 64) - 1
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -84,14 +87,21 @@ class StatCache:
     """The cache of one workspace, in one file; safe to use from several threads."""
 
     def __init__(
-        self, path: Path, root: Path, clock: Callable[[], int], helper: Helper | None
+        self,
+        path: Path,
+        root: Path,
+        clock: Callable[[], int],
+        helper: Helper | None,
+        *,
+        sparing: bool,
     ) -> None:
         self._path = path
         self._root = os.fspath(root).rstrip("/") + "/"
         self._clock = clock
         self._helper = helper
         self._lock = threading.Lock()
-        self._kept = _load(path)
+        self._kept = None if sparing else _load(path)
+        self._spared = 0
         self._used: dict[str, bytes] = {}
         self._seen: dict[str, bytes] = {}
         self._noted: Hashes | None = None
@@ -105,19 +115,22 @@ class StatCache:
         root: Path,
         clock: Callable[[], int] | None = None,
         helper: Helper | None = None,
+        sparing: bool = False,
     ) -> "StatCache":
         """Read the cache at `path`; keys are paths relative to the workspace `root`.
 
         `clock` tells the time in nanoseconds since the epoch, as the file system stamps files
-        (default: the system's). What `helper` has read is not read here.
+        (default: the system's). What `helper` has read is not read here. A `sparing` one is for who
+        asks about little of a large workspace: while that is so, it reads what it is asked for, and
+        the cache stays unread and as it is.
         """
-        return cls(path, root, clock or time.time_ns, helper)
+        return cls(path, root, clock or time.time_ns, helper, sparing=sparing)
 
     def digest(self, path: str, stat: os.stat_result) -> str:
         """Return the SHA-256 (hex) of a file's content; see `Digests`."""
         name = path.removeprefix(self._root)
         mark = signature(stat)
-        record = self._kept.get(name)
+        record = self._recorded(name, stat.st_size)
         if record is not None and record[: _STAT.size] == mark:
             self._used[name] = record
             content = record[_STAT.size :]
@@ -127,6 +140,14 @@ class StatCache:
             is_kept = self._used.get(name, b"")[: _STAT.size] == mark
             (self._noted.old if is_kept else self._noted.young)[name] = mark + content
         return content.hex()
+
+    def _recorded(self, name: str, size: int) -> bytes | None:
+        if self._kept is None:
+            self._spared += 1
+            if size <= _SMALL and self._spared <= _FEW:
+                return None
+            self._kept = _load(self._path)
+        return self._kept.get(name)
 
     def _learned(self, name: str, mark: bytes) -> bytes | None:
         """Return the hash of what was read in this run, here or elsewhere."""
@@ -183,6 +204,10 @@ class StatCache:
 
         `whole` says that this run saw every file of the workspace, so that others can be dropped.
         """
+        if self._kept is None:
+            if not whole:
+                return
+            self._kept = _load(self._path)
         with self._lock:
             records = dict(self._used) if whole else self._kept | self._used
         if records != self._kept:

@@ -235,7 +235,7 @@ def test_any_name_can_be_kept(tmp_path: Path) -> None:
 
 
 def kept(root: Path) -> set[str]:
-    return set(opened(root)._kept)
+    return set(opened(root)._kept or ())
 
 
 def test_files_not_seen_are_dropped_only_when_the_run_saw_everything(tmp_path: Path) -> None:
@@ -430,3 +430,67 @@ def test_who_reads_alone_from_some_time_on_keeps_what_was_learned(
 
     assert other.is_ended
     assert cache.digest(os.fspath(tmp_path / "second"), stat) == sha(b"2")
+
+
+# --- asked about little of a large workspace ---------------------------------------------------
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> dict[str, Path]:
+    """Make files of several sizes that the cache knows wrongly, so that its use is seen."""
+    files = {name: tmp_path / name for name in ("small", "large")}
+    for name, path in files.items():
+        path.write_bytes(bytes(1 if name == "small" else statcache._SMALL + 1))
+    wrong = {name: statcache.signature(path.lstat()) + bytes(32) for name, path in files.items()}
+    statcache._store(tmp_path / "cache", wrong)
+    return files
+
+
+def sparing(root: Path) -> StatCache:
+    return StatCache.open(root / "cache", root=root, clock=later, sparing=True)
+
+
+def test_who_is_sparing_reads_small_files_and_leaves_the_cache_as_it_is(
+    tmp_path: Path, written: dict[str, Path]
+) -> None:
+    before = (tmp_path / "cache").read_bytes()
+    cache = sparing(tmp_path)
+    assert [digest(cache, written["small"]) for _ in range(2)] == [sha(b"\0")] * 2
+    assert cache.count == 1, "once in a run"
+    cache.save()
+    assert (tmp_path / "cache").read_bytes() == before
+    assert digest(opened(tmp_path), written["small"]) == "00" * 32
+
+
+def test_a_large_file_is_looked_up_and_then_all_is(
+    tmp_path: Path, written: dict[str, Path]
+) -> None:
+    cache = sparing(tmp_path)
+    assert digest(cache, written["large"]) == "00" * 32
+    assert digest(cache, written["small"]) == "00" * 32
+    assert cache.count == 0
+
+
+def test_who_asks_about_many_files_is_not_sparing_any_more(
+    tmp_path: Path, written: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statcache, "_FEW", 1)
+    cache = sparing(tmp_path)
+    other = tmp_path / "other"
+    other.write_bytes(b"new")
+    assert digest(cache, other) == sha(b"new")
+    assert digest(cache, written["small"]) == "00" * 32
+    cache.save()
+    kept = opened(tmp_path)
+    assert (digest(kept, other), kept.count) == (sha(b"new"), 0), "and what it read is kept"
+    assert digest(kept, written["large"]) == "00" * 32
+
+
+def test_who_has_seen_all_files_keeps_these_alone(tmp_path: Path, written: dict[str, Path]) -> None:
+    cache = sparing(tmp_path)
+    digest(cache, written["small"])
+    cache.save(whole=True)
+    kept = opened(tmp_path)
+    digest(kept, written["small"])
+    digest(kept, written["large"])
+    assert kept.count == 1
