@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from sandboxfile import app, estimate, imagetags, schedule
+from sandboxfile import app, estimate, imagetags, resolve, schedule
 from sandboxfile.app import Session
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
@@ -31,8 +31,8 @@ class Beginning:
     """The builds of one plan that may begin before it is whole.
 
     They are those that the run would start with: as many as have a place, the longest chains first
-    by what earlier runs took. What goes wrong with one is told by whoever
-    takes it over; one that the plan turns out not to need is given up.
+    by what earlier runs took. What goes wrong with one is told by whoever takes it over; one that
+    the plan turns out not to need is given up.
     """
 
     def __init__(
@@ -111,15 +111,19 @@ class Beginning:
         return isinstance(template.base, ImageBase | DockerfileBase) and not has_secrets
 
     def _may_begin(self, decision: Decision) -> bool:
-        """Tell whether it can be ended, and its base is what its key says.
+        """Tell whether it can be ended, and what it is based on is here as its key says.
 
-        Under the name of a base made by hand the engine may have another by now.
+        Under the name of a base made by hand the engine may have another by now; what has to be
+        pulled may take a program that logs in, and much for a build that is given up.
         """
         if not self._can_be_stopped():
             return False
-        surveyed = self._survey[decision.template]
+        surveyed, made_by = self._survey[decision.template], self._images
         try:
-            return not self._images.resolver.moved(surveyed, self._images.resolved)
+            if made_by.resolver.moved(surveyed, made_by.resolved):
+                return False
+            bases = [made_by.pinned(image) for image, _ in resolve.images(surveyed)]
+            return all(made_by.configs.inspected(base) is not None for base in bases)
         except SandboxfileError:  # whoever builds it for certain will say so
             return False
 

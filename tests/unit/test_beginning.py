@@ -229,6 +229,23 @@ def test_an_engine_that_is_gone_is_told_of_as_ever(scene: Scene) -> None:
     assert ran.err.count("cannot be reached") == 1
 
 
+def test_a_base_that_has_to_be_pulled_is_not_pulled_for_what_may_not_be_wanted(
+    scene: Scene,
+) -> None:
+    host = scene.place.url.removeprefix("http://")
+    pinned = f"{host}/mine@sha256:" + "c" * 64
+    scene.user.edit("novita.yaml", lambda text: text.replace("mine:1", pinned))
+    scene.change()
+
+    def look(*_: str) -> None:
+        scene.waited.append(bool(scene.engine.requests("POST", "/images/create")))
+
+    scene.place.before = look
+    scene.user.run("build")
+    assert scene.waited[0] is False
+    assert scene.engine.requests("GET", f"/images/{pinned}/json"), "it was looked for"
+
+
 def test_builds_that_another_program_makes_are_not_begun_before_they_are_wanted(
     scene: Scene,
 ) -> None:
