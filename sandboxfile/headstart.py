@@ -12,6 +12,8 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit, Event, Sent, StepDone, StepStarted
 from sandboxfile.schedule import Span
 
+ENDING_S = 0.5
+
 Work = Callable[[Emit, Cancel], str]
 
 
@@ -39,6 +41,10 @@ class Begun:
     def wait_sent(self, seconds: float) -> None:
         """Wait until all was handed to who works for it, or it ended, but no longer than that."""
         self._sent.wait(seconds)
+
+    def wait_ended(self, seconds: float) -> None:
+        """Wait until it has ended, but no longer than that."""
+        self._ended.wait(max(0.0, seconds))
 
     def result(self, emit: Emit) -> str:
         """Tell what was told so far, and the rest as it comes; wait, and return what came of it.
@@ -123,4 +129,9 @@ class HeadStart:
             self._begun.pop(what).give_up()
 
     def close(self) -> None:
+        """Give up what is left, and let it come to its end, but wait for no silent engine."""
+        left = [*self._begun.values()]
         self.keep(())
+        until = time.monotonic() + ENDING_S
+        for begun in left:
+            begun.wait_ended(until - time.monotonic())

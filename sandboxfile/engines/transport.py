@@ -91,6 +91,7 @@ class UnixSocket:
     def __init__(self, path: str) -> None:
         self._path = path
         self._idle: list[_Connection] = []
+        self._room = POOL
         self._lock = Lock()
 
     def send(
@@ -115,8 +116,8 @@ class UnixSocket:
                 return _Answer(connection, response, self._keep)
 
     def close(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
+        with self._lock:  # whoever is at work still, in a thread of its own, closes behind itself
+            idle, self._idle, self._room = self._idle, [], 0
         for connection in idle:
             connection.close()
 
@@ -132,7 +133,7 @@ class UnixSocket:
 
     def _keep(self, connection: "_Connection") -> None:
         with self._lock:
-            if len(self._idle) < POOL:
+            if len(self._idle) < self._room:
                 self._idle.append(connection)
                 return
         connection.close()

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from sandboxfile import headstart
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import BuildFailed, Cancelled
 from sandboxfile.events import Emit, Event, Log, Sent, StepDone, StepStarted
@@ -88,8 +89,19 @@ def test_closing_stops_what_nobody_took_over() -> None:
     begun = start.get("image")
     assert begun is not None
     start.close()
+    assert begun.span.ended <= time.monotonic(), "it has come to its end"
     with pytest.raises(Cancelled):
         begun.result(lambda _: None)
+
+
+def test_closing_waits_for_nobody_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headstart, "ENDING_S", 0.0)
+    start, deaf = HeadStart(), threading.Event()
+    begun = start.begin("image", lambda _emit, _cancel: str(deaf.wait(LIMIT_S)), cancel=Cancel())
+    start.close()
+    assert not deaf.is_set()
+    deaf.set()
+    assert begun.result(lambda _: None) == "True"
 
 
 def test_it_stops_with_the_run() -> None:

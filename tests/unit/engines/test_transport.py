@@ -260,3 +260,22 @@ def test_no_more_connections_are_kept_than_needed(
     _, transport = make(always(WHOLE))
     with sent(transport) as one, sent(transport) as other:
         assert one.read() == other.read() == b"hi"
+
+
+def test_who_is_at_work_when_all_is_closed_leaves_no_connection_behind() -> None:
+    left = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        asked(connection)
+        connection.sendall(WHOLE)
+        if connection.recv(1) == b"":
+            left.set()
+
+    with tempfile.TemporaryDirectory(prefix="sf-", dir="/tmp") as directory:
+        server = Server(Path(directory), serve)
+        transport = UnixSocket(str(server.path))
+        with sent(transport) as response:
+            transport.close()
+            assert response.read() == b"hi"
+        assert left.wait(30)
+        server.close()
