@@ -25,7 +25,6 @@ from sandboxfile.surveyed import Survey, Surveyed
 from sandboxfile.targets import Publisher
 
 T = TypeVar("T")
-POLL_S = 0.1
 GRACE_S = 1.5  # for what was begun to end, after an interrupt
 AT_ONCE = 8  # against one registry more gains nothing
 
@@ -233,27 +232,16 @@ def _aside(work: Callable[[], T]) -> T:
 
     Raised in the middle of starting a program, it would leave that running.
     """
-    made: list[T] = []
-    failed: list[BaseException] = []
     ended = threading.Event()
 
-    def run() -> None:
+    def run(_: None) -> T:
         try:
-            made.append(work())
-        except BaseException as error:  # noqa: BLE001 - carried over to who waits
-            failed.append(error)
+            return work()
         finally:
             ended.set()
 
-    threading.Thread(target=run, daemon=True).start()
     try:
-        # Awake now and then: a signal that arrives while the other thread starts a program does
-        # not always end a wait of ours.
-        while not ended.wait(POLL_S):
-            continue
+        return several.each(run, [None], 1)[0]
     except KeyboardInterrupt:
         ended.wait(GRACE_S)
         raise
-    if failed:
-        raise failed[0]
-    return made[0]

@@ -18,7 +18,7 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit
 from sandboxfile.headstart import Begun
 from sandboxfile.images import Images
-from sandboxfile.model import BuildCache, DockerfileBase, ImageBase, Run
+from sandboxfile.model import BuildCache, DockerfileBase, ImageBase
 from sandboxfile.parts import Parts
 from sandboxfile.pipeline import manifest_name
 from sandboxfile.plan import Decision
@@ -105,9 +105,7 @@ class Beginning:
         """
         surveyed = self._survey[decision.template]
         template, dockerfile = surveyed.template, surveyed.dockerfile
-        has_secrets = any(isinstance(each, Run) and each.secrets for each in template.instructions)
-        if dockerfile is not None:
-            has_secrets |= bool(dockerfile.secrets)
+        has_secrets = template.secrets or (dockerfile is not None and dockerfile.secrets)
         return isinstance(template.base, ImageBase | DockerfileBase) and not has_secrets
 
     def _may_begin(self, decision: Decision) -> bool:

@@ -32,8 +32,6 @@ from sandboxfile.model import (
     ImageConfig,
     Login,
     ResolvedBase,
-    Run,
-    Template,
     TemplateBase,
 )
 from sandboxfile.once import Once
@@ -204,8 +202,8 @@ class Images:
         rendered = self._render(surveyed, base, config)
         kept = environment.files(inherit.environment(template, config))
         self._write(template.name, rendered.text, kept)
-        secrets = {name: self.secrets(name) for name in _secrets(template)}
-        within, context = self._sent(surveyed, base, config)
+        secrets = {name: self.secrets(name) for name in template.secrets}
+        within, context = self._sent(surveyed, base, config, rendered)
         spec = BuildSpec(
             job=f"build:{template.name}",
             tag=tag,
@@ -233,7 +231,7 @@ class Images:
     # --- what is sent ------------------------------------------------------------------------
 
     def _sent(
-        self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
+        self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig, rendered: Rendered
     ) -> tuple[str, Callable[[], Iterator[bytes]]]:
         """Return the directory of a build in its archive, `""` for the archive itself, and that.
 
@@ -242,7 +240,7 @@ class Images:
         another since.
         """
         if not self.engine().info().starts_to_unpack:
-            alone = self._members(surveyed, base, config)
+            alone = self._members(surveyed, config, rendered)
             return "", lambda: archive.stream(alone)
         name = surveyed.template.name
         members = self._below(surveyed, base, config)
@@ -255,7 +253,7 @@ class Images:
         """Return what a template brings into a pack, None if it must go alone."""
         surveyed = self.survey[name]
         template = surveyed.template
-        by_client = _secrets(template) or self.cache.to or self.cache.from_
+        by_client = template.secrets or self.cache.to or self.cache.from_
         if by_client or not isinstance(template.base, ImageBase):
             return None
         config = self.base_config(surveyed, self._here)
@@ -266,14 +264,14 @@ class Images:
         self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
     ) -> tuple[Member, ...]:
         name = surveyed.template.name
-        return archive.below(name, self._members(surveyed, base, config, within=f"{name}/"))
+        rendered = self._render(surveyed, base, config, within=f"{name}/")
+        return archive.below(name, self._members(surveyed, config, rendered))
 
     def _members(
-        self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig, within: str = ""
+        self, surveyed: Surveyed, config: ImageConfig, rendered: Rendered
     ) -> tuple[Member, ...]:
-        text = self._render(surveyed, base, config, within).text
         kept = environment.files(inherit.environment(surveyed.template, config))
-        return archive.members(text, surveyed.selections, self.digests, kept)
+        return archive.members(rendered.text, surveyed.selections, self.digests, kept)
 
     def _write(self, name: str, text: str, kept: Mapping[str, bytes]) -> None:
         """Let people read what is built, with the files that only the build's context has."""
@@ -377,12 +375,6 @@ class Images:
             self._check_seen(reference, at)
             return reference
         return self.resolver.image(image, self.resolved, job=job, at=at).reference
-
-
-def _secrets(template: Template) -> tuple[str, ...]:
-    """Return the names of the secrets that commands of a template are given."""
-    commands = (each for each in template.instructions if isinstance(each, Run))
-    return tuple(name for command in commands for name in command.secrets)
 
 
 def _reference(spec: BuildSpec, built: Built) -> str:

@@ -228,6 +228,12 @@ class Template:
         """Return `path:name`, which names it wherever its short name is not enough."""
         return f"{self.member}:{self.name}"
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of the secrets that its commands are given."""
+        commands = (each for each in self.instructions if isinstance(each, Run))
+        return tuple(name for command in commands for name in command.secrets)
+
     def place(self, key: str) -> Position:
         """Return where `key` of this template was written, else where the template was."""
         return self.places.get(key, self.at)

@@ -21,6 +21,11 @@ class Opened:
     show: Show
     why: str
 
+    @property
+    def heading(self) -> str:
+        """The line that says what a run is about."""
+        return f"target {self.session.target.name}: {self.why}\n"
+
 
 @contextmanager
 def opened(args: argparse.Namespace, *, reads_all: bool = False) -> Iterator[Opened]:

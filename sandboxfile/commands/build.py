@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     with opened(args, reads_all=not (args.templates or args.ref or args.frozen)) as it:
         _check_detach(args, it.session.target)
         names = tuple(selection.chosen(args, it.session.workspace))
-        heading = it.show.say(f"target {it.session.target.name}: {it.why}\n")
+        heading = it.show.say(it.heading)
         if args.ref:
             count = counts.among(
                 len(names), len(app.select(it.session.workspace, args.templates)), "template"

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     with opened(args, reads_all=not (args.templates or args.ref)) as it:
         before = remembering.held(it.session.workspace)
         names = tuple(selection.chosen(args, it.session.workspace))
-        told = "" if args.json or args.matrix else it.show.say(_heading(it))
+        told = "" if args.json or args.matrix else it.show.say(it.heading)
         if args.matrix:
             sys.stdout.write(_matrix(args, it, names))
             return errors.DONE
@@ -95,10 +95,6 @@ def _tell_what_is_known(
         it.session.emit(Notice(job="", text=_UNASKED, level="warning"))
         sys.stdout.write(decide.table(planned.listed))
         sys.stdout.flush()
-
-
-def _heading(it: Opened) -> str:
-    return f"target {it.session.target.name}: {it.why}\n"
 
 
 def _check(args: argparse.Namespace) -> None:

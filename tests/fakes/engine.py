@@ -56,6 +56,17 @@ class Answer:
 Reply = Answer | Callable[[Asked], Answer]
 
 
+def pushed(put: Callable[[str, str, bytes], str], repository: str, manifest: bytes) -> Reply:
+    """Answer a push as done, once `put` has brought the manifest to the registry."""
+
+    def push(asked: Asked) -> Answer:
+        tag = asked.query["tag"]
+        said = f"{tag}: digest: {put(repository, tag, manifest)} size: {len(manifest)}"
+        return Answer(messages=({"status": said},))
+
+    return push
+
+
 @dataclass
 class FakeEngine:
     """The table of answers, by `METHOD /path`; several answers to one are given in turn."""

@@ -31,6 +31,25 @@ def begun(stage: Scene, *options: str) -> tuple[Program, Trap]:
     return program, trap
 
 
+def changed(set_scene: SetScene) -> tuple[Scene, Program]:
+    """Build, change the template, and start a run whose build has begun."""
+    stage = set_scene("v3")
+    write(stage, "/one")
+    stage.workspace.build()
+    write(stage, "/two")
+    stage.building.state = "hold"
+    program, _ = begun(stage)
+    return stage, program
+
+
+def check_ended(stage: Scene) -> None:
+    """See that the build has ended, and that the next run is in nobody's way."""
+    wait_until(lambda: not stage.building.is_busy, "end of the RUN")
+    stage.building.state = "open"
+    stage.workspace.build()
+    stage.check()
+
+
 def test_what_turns_out_to_exist_is_taken_and_its_build_ends(set_scene: SetScene) -> None:
     stage = set_scene("v3")
     write(stage, "/one")
@@ -57,34 +76,16 @@ def test_what_turns_out_to_exist_is_taken_and_its_build_ends(set_scene: SetScene
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_before_it_is_certain(set_scene: SetScene, number: signal.Signals) -> None:
-    stage = set_scene("v3")
-    write(stage, "/one")
-    stage.workspace.build()
-    write(stage, "/two")
-    stage.building.state = "hold"
-
-    program, _ = begun(stage)
+    stage, program = changed(set_scene)
     program.send(number, group=True)
 
     assert program.end() == 130, program.stderr
     assert "Traceback" not in program.stderr
-    wait_until(lambda: not stage.building.is_busy, "end of the RUN")
-    stage.building.state = "open"
-    stage.workspace.build()
-    stage.check()
+    check_ended(stage)
 
 
 def test_killed_before_it_is_certain(set_scene: SetScene) -> None:
-    stage = set_scene("v3")
-    write(stage, "/one")
-    stage.workspace.build()
-    write(stage, "/two")
-    stage.building.state = "hold"
-
-    program, _ = begun(stage)
+    stage, program = changed(set_scene)
     program.kill()
 
-    wait_until(lambda: not stage.building.is_busy, "end of the RUN")
-    stage.building.state = "open"
-    stage.workspace.build()
-    stage.check()
+    check_ended(stage)

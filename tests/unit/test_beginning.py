@@ -12,8 +12,7 @@ from sandboxfile import app, lockfile
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.pins import pin_name
 from tests.fakes import engine as engines
-from tests.fakes.engine import Answer, Asked, FakeEngine
-from tests.fakes.push import digest
+from tests.fakes.engine import Answer, Asked, FakeEngine, pushed
 from tests.fakes.service import Answer as Said
 from tests.fakes.service import FakeService, Sent, serving
 from tests.fakes.shell import Ran, User
@@ -68,21 +67,15 @@ class Scene:
         host = place.url.removeprefix("http://")
         for name in NAMES:
             user.write(f"{name}.txt", "one")
-            engine.answers[f"POST /images/{host}/acme/{name}/push"] = self._pushed(name)
+            engine.answers[f"POST /images/{host}/acme/{name}/push"] = pushed(
+                place.put_manifest, f"acme/{name}", MANIFEST
+            )
         self.build()
 
     def _build(self, asked: Asked) -> Answer:
         self.engine.answers[f"POST /images/{asked.query['t']}/tag"] = Answer(status=201)
         self.begun.set()
         return Answer(messages=self.lines, hold=self.hold)
-
-    def _pushed(self, name: str) -> engines.Reply:
-        def push(asked: Asked) -> Answer:
-            self.place.put_manifest(f"acme/{name}", asked.query["tag"], MANIFEST)
-            said = f"{asked.query['tag']}: digest: {digest(MANIFEST)} size: {len(MANIFEST)}"
-            return Answer(messages=({"status": said},))
-
-        return push
 
     def build(self, *argv: str) -> Ran:
         """Build with an engine that ends its builds."""

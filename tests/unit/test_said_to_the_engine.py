@@ -12,8 +12,7 @@ from sandboxfile import app, lockfile
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.pins import pin_name
 from tests.fakes import engine as engines
-from tests.fakes.engine import Answer, Asked, FakeEngine
-from tests.fakes.push import digest
+from tests.fakes.engine import Answer, Asked, FakeEngine, pushed
 from tests.fakes.service import FakeService, serving
 from tests.fakes.shell import User
 
@@ -67,7 +66,9 @@ def builder(user: User, engine: FakeEngine, service: FakeService) -> User:
         f"GET /images/{MADE}/json": Answer(body={"Id": MADE, "Config": {"User": "me"}}),
     }
     for name in NAMES:
-        engine.answers[f"POST /images/{host}/acme/{name}/push"] = _pushed(service, name)
+        engine.answers[f"POST /images/{host}/acme/{name}/push"] = pushed(
+            service.put_manifest, f"acme/{name}", MANIFEST
+        )
     return builder
 
 
@@ -81,15 +82,6 @@ def _file(asked: Asked) -> Answer:
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
     return Answer(body=archive.getvalue())
-
-
-def _pushed(service: FakeService, name: str) -> engines.Reply:
-    def push(asked: Asked) -> Answer:
-        service.put_manifest(f"acme/{name}", asked.query["tag"], MANIFEST)
-        said = f"{asked.query['tag']}: digest: {digest(MANIFEST)} size: {len(MANIFEST)}"
-        return Answer(messages=({"status": said},))
-
-    return push
 
 
 def planned(builder: User, engine: FakeEngine) -> dict[str, str]:
