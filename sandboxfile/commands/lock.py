@@ -1,16 +1,28 @@
-"""Join locks, solve a conflict in one, take bases that moved, or say whether one is behind."""
+"""Join locks, solve a conflict, take bases that moved, drop what is left over, or only check."""
 
 import argparse
+import fnmatch
 import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sandboxfile import app, counts, errors, git, lockfile, lockmerge, planning, process
+from sandboxfile import (
+    app,
+    counts,
+    errors,
+    git,
+    leftovers,
+    lockfile,
+    lockmerge,
+    planning,
+    process,
+)
 from sandboxfile.commands import outdated
 from sandboxfile.config import finding
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+from sandboxfile.leftovers import LeftOver
 from sandboxfile.lockfile import Lock
 from sandboxfile.lockmerge import Choice, Merged, Now, State
 from sandboxfile.model import Workspace
@@ -19,6 +31,7 @@ from sandboxfile.places import Position, Problem
 from sandboxfile.plan import table
 from sandboxfile.survey import survey
 
+_LISTED = 10  # names in a hint
 BY_HAND = "delete all lines but one of these bases in `{file}`, and run the command again"
 
 
@@ -29,25 +42,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="FILE|BASE|TEMPLATE",
         help="with --merge: locks of other machines; with --upgrade: bases, or templates; with "
-        "--check: templates, globs or groups",
+        "--check: templates, globs or groups; with --prune: names or globs of what is left over",
     )
     add("--merge", action="store_true", help="join locks, or solve the conflict that git left")
     add("--base", metavar="FILE", help="with --merge: what the locks began with, told by git")
     add("-o", "--output", metavar="FILE", help="with --merge: write here instead")
     add("--upgrade", action="store_true", help="pin bases to what their names mean now")
     add("--check", action="store_true", help="exit 2 if building these, or all, changes the lock")
+    add(
+        "--prune",
+        action="store_true",
+        help="drop templates and targets that novita.yaml no longer has, and print their IDs",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    if [args.check, args.merge, args.upgrade].count(True) != 1:
+    if [args.check, args.merge, args.prune, args.upgrade].count(True) != 1:
         raise UsageError(
-            "`lock` needs one of `--merge`, `--upgrade` and `--check`",
+            "`lock` needs one of `--merge`, `--upgrade`, `--check` and `--prune`",
             hint="`build` writes the lock by itself; see `sandboxfile lock --help`",
         )
     if not args.merge and (args.base or args.output):
         raise UsageError("`--base` and `--output` go with `--merge`")
     if args.check:
         return _check(args)
+    if args.prune:
+        return _prune(args)
     if args.upgrade:
         return _upgrade(args)
     if args.base:
@@ -87,6 +107,68 @@ def _upgraded(changed: int, found: int) -> str:
         return f"the lock has {what} now\n"
     bases = counts.of(changed, "base")
     return f"{bases} pinned anew; `sandboxfile build` builds what starts from there\n"
+
+
+# --- pruning ---------------------------------------------------------------------------------
+
+
+def _prune(args: argparse.Namespace) -> int:
+    """Take what is left over out of both locks; what is at the services stays there.
+
+    A name that is no left-over is a mistake, and nothing is dropped then.
+    """
+    workspace = app.workspace(args)
+    paths = [workspace.root / name for name in (app.LOCK, app.LOCAL_LOCK)]
+    there = [each for path in paths for each in _left_over(args, workspace, lockfile.read(path))]
+    _check_named(args.files, there)
+    dropped: list[LeftOver] = []
+
+    def drop(lock: Lock) -> Lock:
+        found = _left_over(args, workspace, lock)
+        gone = [each for each in found if not args.files or _is_named(each, args.files)]
+        dropped.extend(gone)
+        return leftovers.without(lock, gone)
+
+    for path in paths:
+        if path.exists():
+            lockfile.update(path, drop)
+    if args.json:
+        document = {"dropped": [dict(each.as_json) for each in dropped]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        sys.stdout.write(leftovers.table(dropped))
+    if not args.quiet:
+        sys.stderr.write(_pruned(dropped, workspace))
+    return errors.DONE
+
+
+def _left_over(args: argparse.Namespace, workspace: Workspace, lock: Lock) -> list[LeftOver]:
+    """Return what is left over, of the target that `--target` names alone where it does."""
+    found = leftovers.of(lock, templates=workspace.templates, targets=workspace.targets)
+    return [each for each in found if args.target in {None, each.target}]
+
+
+def _is_named(each: LeftOver, words: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(each.template, word) for word in words)
+
+
+def _check_named(words: Sequence[str], found: Sequence[LeftOver]) -> None:
+    for word in words:
+        if not any(_is_named(each, [word]) for each in found):
+            names = ", ".join(f"`{each.target}/{each.template}`" for each in found[:_LISTED])
+            hint = f"left over: {names}" if names else "nothing is left over"
+            raise UsageError(f"`{word}` names nothing that is left over in the lock", hint=hint)
+
+
+def _pruned(dropped: Sequence[LeftOver], workspace: Workspace) -> str:
+    if not dropped:
+        return "nothing is left over in the lock\n"
+    said = f"{counts.of(len(dropped), 'result')} taken out of the lock, nothing is deleted"
+    there = next((each for each in dropped if each.target in workspace.targets), None)
+    if there is None:  # no command reaches what is there
+        return f"{said}\n"
+    command = f"sandboxfile delete {there.entry.template_id} --yes --target {there.target}"
+    return f"{said}: `{command}` deletes one at the service\n"
 
 
 # --- merging ---------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from sandboxfile import app, builds, errors, failures, planning
+from sandboxfile import app, builds, counts, errors, failures, leftovers, lockfile, planning
 from sandboxfile.builds import Running
 from sandboxfile.errors import UsageError
 from sandboxfile.failures import Failure
+from sandboxfile.leftovers import LeftOver
 from sandboxfile.opening import opened
 from sandboxfile.plan import Decision
+
+LEFT_OVER = "left over"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         names = app.select(it.session.workspace, args.templates)
         planned = planning.make(it.session, names, resolve=False)
         decisions = [each for each in planned.decisions if each.template in names]
+        over = () if args.templates else _left_over(it.session)
         running = builds.running(it.session, decisions)
         failed = failures.of(it.session.workspace.root / app.STATE, target.name, decisions)
         drifted: Mapping[str, Sequence[Difference]] = {}
@@ -42,13 +46,16 @@ def run(args: argparse.Namespace) -> int:
         ]
         for row in rows if args.refresh else ():
             row["drift"] = [each.as_json for each in drifted.get(str(row["name"]), ())]
+        rows += [_row_left_over(each, refreshed=args.refresh) for each in over]
         document = {"target": target.name, "templates": rows}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        sys.stdout.write(_table(decisions, running, failed, told))
+        sys.stdout.write(_table(decisions, running, failed, told, over))
         stale = next((each.template for each in decisions if _state(each) == "stale"), None)
         if stale is not None and not args.quiet:
             sys.stderr.write(f"`sandboxfile why {stale}` says why it is stale\n")
+        if over and not args.quiet:
+            sys.stderr.write(_told_of(over))
     differs = running or drifted or any(each.stale for each in decisions)
     return errors.DIFFERENCES if args.exit_code and differs else errors.DONE
 
@@ -68,6 +75,38 @@ def _drifted(
 
     found = drift.ask_all(session, names)
     return found, {name: drift.lines(name, each) for name, each in found.items()}
+
+
+def _left_over(session: app.Session) -> tuple[LeftOver, ...]:
+    """Return what the lock still has at the target, and novita.yaml no longer has."""
+    workspace, target = session.workspace, session.target.name
+    lock = lockfile.read(session.lock_path)
+    found = leftovers.of(lock, templates=workspace.templates, targets=workspace.targets)
+    return tuple(each for each in found if each.target == target)
+
+
+def _told_of(over: Sequence[LeftOver]) -> str:
+    what = f"{counts.of(len(over), 'result')} left over of what novita.yaml no longer has"
+    first = over[0]
+    ways = (
+        f"`sandboxfile delete {first.template} --target {first.target}` deletes one at the "
+        "service, `sandboxfile lock --prune` only takes them out of the lock"
+    )
+    return f"{what}: {ways}\n"
+
+
+def _row_left_over(each: LeftOver, *, refreshed: bool) -> dict[str, object]:
+    entry = each.entry
+    row = {
+        "name": each.template,
+        "state": LEFT_OVER,
+        "template_id": entry.template_id,
+        "build_id": entry.build_id,
+        "default_build_id": entry.current,
+        "failed": None,
+        "running": None,
+    }
+    return row | ({"drift": []} if refreshed else {})
 
 
 def _state(decision: Decision) -> str:
@@ -92,8 +131,10 @@ def _table(
     running: Mapping[str, Running],
     failed: Mapping[str, Failure],
     drifted: Mapping[str, Sequence[str]],
+    over: Sequence[LeftOver],
 ) -> str:
-    width = max((len(each.template) for each in decisions), default=0)
+    names = [each.template for each in decisions] + [each.template for each in over]
+    width = max(map(len, names), default=0)
     lines = []
     for each in decisions:
         entry = each.entry
@@ -106,4 +147,8 @@ def _table(
         if each.template in running:
             lines.append(f"{'':<{width}}  {running[each.template]}")
         lines += [f"{'':<{width}}  {other}" for other in drifted.get(each.template, ())]
+    lines += [
+        f"{name:<{width}}  {LEFT_OVER:<10}  {entry.template_id}  {entry.build_id}"
+        for name, entry in ((each.template, each.entry) for each in over)
+    ]
     return "".join(f"{line}\n" for line in lines)

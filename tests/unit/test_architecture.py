@@ -34,7 +34,7 @@ LAYERS = (
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),
     ("lockcheck",),
-    ("locktext", "lockmerge", "gathering"),
+    ("locktext", "lockmerge", "leftovers", "gathering"),
     ("config", "context", "console", "environment"),
     (
         "archive",

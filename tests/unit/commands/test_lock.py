@@ -224,8 +224,13 @@ def test_git_merges_by_itself_what_one_side_has_changed(branches: Branches) -> N
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        ([], 64, "`lock` needs one of `--merge`, `--upgrade` and `--check`"),
-        (["--merge", "--check"], 64, "`lock` needs one of `--merge`, `--upgrade` and `--check`"),
+        (["--prune", "--output", "x"], 64, "`--base` and `--output` go with `--merge`"),
+        ([], 64, "`lock` needs one of `--merge`, `--upgrade`, `--check` and `--prune`"),
+        (
+            ["--merge", "--check"],
+            64,
+            "`lock` needs one of `--merge`, `--upgrade`, `--check` and `--prune`",
+        ),
         (["--check", "nobody"], 64, "no template is called `nobody`"),
         (["--check", "--output", "a"], 64, "`--base` and `--output` go with `--merge`"),
         (["--merge", "--base", "a"], 64, "`--base` is for git"),
@@ -288,3 +293,79 @@ def test_without_git_the_marks_are_enough(user: User) -> None:
     assert user.run("lock", "--merge").code == 0
     assert "<<<" not in path.read_text()
     assert other.strip().removeprefix("build_id: ") in path.read_text()
+
+
+# --- what is left over -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def renamed(user: User) -> User:
+    """A workspace that was built, in which `web` has another name by now."""
+    user.write("novita.yaml", config())
+    built.pretend(user.root, target="prod")
+    mine = Lock(targets={"gone": {"api": entry_of(user, "api")}})
+    lockfile.update(user.root / "novita.local.lock", lambda _: mine)
+    user.write("novita.yaml", config().replace("web:", "site:"))
+    return user
+
+
+def entry_of(user: User, name: str) -> Entry:
+    found = lockfile.read(user.root / "novita.lock").entry("prod", name)
+    assert found is not None
+    return found
+
+
+def test_what_novita_yaml_no_longer_has_is_told_and_goes_on_request(renamed: User) -> None:
+    web, api = entry_of(renamed, "web"), entry_of(renamed, "api")
+    before = (renamed.root / "novita.lock").read_text()
+
+    status = renamed.run("status")
+    assert f"web     left over   {web.template_id}  {web.build_id}\n" in status.out
+    assert "`sandboxfile delete web --target prod`" in status.err
+    assert "`sandboxfile lock --prune`" in status.err
+    assert "left over" not in renamed.run("status", "api").out
+    rows = {row["name"]: row for row in renamed.run("status", "--json").data["templates"]}
+    assert (rows["web"]["state"], rows["web"]["template_id"]) == ("left over", web.template_id)
+    assert (renamed.root / "novita.lock").read_text() == before
+
+    ran = renamed.run("lock", "--prune")
+
+    assert ran.out == (
+        f"prod/web  {web.template_id}  {web.build_id}\n"
+        f"gone/api  {api.template_id}  {api.build_id}\n"
+    )
+    assert ran.err == (
+        "2 results taken out of the lock, nothing is deleted: "
+        f"`sandboxfile delete {web.template_id} --yes --target prod` deletes one at the service\n"
+    )
+    after = lockfile.read(renamed.root / "novita.lock")
+    assert sorted(after.targets["prod"]) == ["api", "python"]
+    assert after.resolved == lockfile.parse(before, "").resolved
+    assert lockfile.read(renamed.root / "novita.local.lock").targets == {}
+    again = renamed.run("lock", "--prune")
+    assert (again.code, again.out) == (0, "")
+    assert again.err == "nothing is left over in the lock\n"
+    assert "left over" not in renamed.run("status").out
+
+
+def test_only_what_is_named_leaves_the_lock(renamed: User) -> None:
+    ran = renamed.run("lock", "--prune", "--target", "gone", "a*", "--json")
+    assert [(each["target"], each["name"]) for each in ran.data["dropped"]] == [("gone", "api")]
+    assert ran.err == "1 result taken out of the lock, nothing is deleted\n"  # no way leads there
+
+    refused = renamed.run("lock", "--prune", "web", "api")
+    assert refused.code == 64
+    assert "`api` names nothing that is left over in the lock" in refused.err
+    assert "left over: `prod/web`" in refused.err
+    assert entry_of(renamed, "web").build_id  # all or nothing
+
+    assert renamed.run("lock", "--prune", "web", "-q").err == ""
+    assert "nothing is left over" in renamed.run("lock", "--prune", "web").err
+    assert sorted(lockfile.read(renamed.root / "novita.lock").targets["prod"]) == ["api", "python"]
+
+
+def test_a_configuration_with_a_mistake_drops_nothing(renamed: User) -> None:
+    before = (renamed.root / "novita.lock").read_text()
+    renamed.write("novita.yaml", config().replace("web:", "we b:"))
+    assert renamed.run("lock", "--prune").code == 3
+    assert (renamed.root / "novita.lock").read_text() == before

@@ -283,7 +283,7 @@ def test_lock_does_one_thing(client: User, argv: list[str]) -> None:
     ran = client.run("lock", *argv)
 
     assert ran.code == 64
-    assert "`lock` needs one of `--merge`, `--upgrade` and `--check`" in ran.err
+    assert "`lock` needs one of `--merge`, `--upgrade`, `--check` and `--prune`" in ran.err
 
 
 @pytest.mark.parametrize(
