@@ -17,7 +17,7 @@ from sandboxfile.gathering import Ground
 from sandboxfile.keys import Content
 from sandboxfile.looks import Looked, Tops
 from sandboxfile.model import Copy
-from sandboxfile.statcache import Hashes, StatCache
+from sandboxfile.statcache import Hashes, Reader
 
 
 class Copied(NamedTuple):
@@ -33,14 +33,13 @@ class Copied(NamedTuple):
     hashes: Hashes
 
 
-def told(copies: Iterator[Copy], ground: Ground, digests: StatCache) -> Iterator[bytes]:
+def told(copies: Iterator[Copy], ground: Ground, digests: Reader) -> Iterator[bytes]:
     """Yield what copies of one source bring, in plain data, and an empty text at the end.
 
     The first is what is never taken on this ground. Of a copy with a problem nothing is told:
     who asks for it finds the problem.
     """
     yield marshal.dumps(ground.left_out)
-    digests.noted()
     tops = Tops(ground.root)
     for copy in copies:
         found = _found(copy, ground, digests, tops)
@@ -57,7 +56,7 @@ def _plain(copied: Copied) -> tuple[Any, ...]:
 
 
 def _found(
-    copy: Copy, ground: Ground, digests: StatCache, tops: Tops
+    copy: Copy, ground: Ground, digests: Reader, tops: Tops
 ) -> tuple[Content, Looked] | None:
     try:
         selection = context.select(copy, ground)

@@ -15,6 +15,7 @@ from sandboxfile.places import Position, Problem
 STATE = ".sandboxfile"
 # Tags are in the first, results in the others: neither may decide what an image is.
 OWN = ("novita.yaml", "novita.yml", "novita.lock", "novita.local.lock")
+_KIND = filemode.S_IFMT(0o777777)  # the bits of a mode that say what it is
 _OURS = frozenset({STATE, *OWN})
 _WHITEOUT = ".wh."
 _LISTED = 20  # unreadable files named in one error
@@ -194,14 +195,12 @@ class Gathered:
                 path, name = f"{directory}/{found.name}", prefix + text
                 if found.name in ours and self.is_ours(path):
                     continue
-                relative = above + text
-                dropped = judging and self._is_dropped(top.ignore, relative, name)
-                if found.is_dir(follow_symlinks=False):
-                    if dropped and not self._may_stay(top.ignore, relative, name):
-                        continue
-                    stack.append((path, f"{relative}/", f"{name}/"))
-                elif dropped:
+                enterable = found.is_dir(follow_symlinks=False)
+                dropped = judging and self._is_dropped(top.ignore, above + text, name)
+                if dropped and not (enterable and self._may_stay(top.ignore, above + text, name)):
                     continue
+                if enterable:
+                    stack.append((path, f"{above}{text}/", f"{name}/"))
                 self._add_found(found, path, name, waits=dropped)
         return top.rule if len(self._entries) == before else None
 
@@ -228,14 +227,19 @@ class Gathered:
     def _add_found(self, found: "os.DirEntry[str]", path: str, name: str, *, waits: bool) -> None:
         try:
             stat = found.stat(follow_symlinks=False)
-            entry = self._entry(path, name, stat)
+            mode = stat.st_mode
+            if mode & _KIND == filemode.S_IFREG and _WHITEOUT not in name:  # nearly all
+                entry = Entry(name, path, "file", stat, bool(mode & filemode.S_IXUSR))
+            elif (other := self._entry(path, name, stat)) is not None:
+                entry = other
+            else:
+                return
         except OSError as error:
             self.unreadable(path, error)
             return
         if waits:
-            if entry:
-                self._waiting[name] = entry
-        elif entry:
+            self._waiting[name] = entry
+        else:
             self._add(entry)
 
     def _add(self, entry: Entry) -> None:

@@ -91,6 +91,9 @@ _text = json.JSONEncoder(
 _RECIPE, _PLATFORM, _INHERIT = _text(RECIPE), _text(PLATFORM), _text(INHERIT)
 
 
+_quoted = json.encoder.encode_basestring_ascii
+
+
 def _word(text: str | None) -> str:
     return "null" if text is None else _text(text)
 
@@ -253,14 +256,14 @@ def manifest(selection: Selection, digests: Digests) -> Manifest:
     """
     files, unreadable = [], []
     below = len(selection.root) + 1
-    for entry in selection.entries:
-        source = entry.path[below:]
+    for name, path, kind, stat, executable, link in selection.entries:  # tens of thousands
+        source = path[below:]
         try:
-            content = digests.digest(entry.path, entry.stat) if entry.kind == "file" else entry.link
+            content = digests.digest(path, stat) if kind == "file" else link
         except OSError as error:
             unreadable.append(f"`{shown(source)}`: {error.strerror}")
             continue
-        files.append(FileRecord(entry.name, entry.kind, entry.executable, content, source))
+        files.append(FileRecord(name, kind, executable, content, source))
     if unreadable:
         more = f" and {len(unreadable) - _LISTED} more" if len(unreadable) > _LISTED else ""
         message = f"cannot read {', '.join(unreadable[:_LISTED])}{more}"
@@ -270,7 +273,14 @@ def manifest(selection: Selection, digests: Digests) -> Manifest:
 
 def content(found: Manifest) -> Content:
     """Return the content of a selection as it stands in a key."""
-    return Content(_text(_files(found)), found.single)
+    return Content(_list(map(_file, found.files)), found.single)
+
+
+def _file(record: FileRecord) -> str:
+    """Return what `_text` makes of an item of `_files`, in a third of the time."""
+    name, kind, executable, content, _ = record
+    is_executable = "true" if executable else "false"
+    return f'["{kind}",{_quoted(name)},{is_executable},{_quoted(content)}]'
 
 
 def _files(content: Manifest) -> list[list[object]]:

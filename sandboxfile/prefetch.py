@@ -23,7 +23,7 @@ from sandboxfile.copied import Copies
 from sandboxfile.gathering import OWN, Ground
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
-from sandboxfile.statcache import StatCache
+from sandboxfile.statcache import Reader
 
 _MUCH = 1 << 15  # bytes of configuration and locks, from which on a second process is worth it
 # A source before an arrow, or behind a key that names one.
@@ -61,8 +61,7 @@ def _told(config: Path, root: Path) -> Iterator[bytes]:
     """Tell of all copies that are guessed, the last first."""
     files: dict[Path, None] = {config: None}
     copies = [*_guessed(config, root, files)]
-    digests = StatCache.open(Path(os.devnull), root=root)
-    yield from copied.told(reversed(copies), Ground(root, files), digests)
+    yield from copied.told(reversed(copies), Ground(root, files), Reader(os.fspath(root)))
 
 
 def _guessed(config: Path, root: Path, files: dict[Path, None]) -> Iterator[Copy]:

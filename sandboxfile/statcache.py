@@ -83,6 +83,40 @@ class NoCache:
         return known.hex()
 
 
+class Reader:
+    """Reads each file once and notes that for another process, in the process it was made for.
+
+    It has no cache, and no lock: it is for one thread. `clock` is as for a `StatCache`.
+    """
+
+    def __init__(self, root: str, clock: Callable[[], int] = time.time_ns) -> None:
+        self._root = root.rstrip("/") + "/"
+        self._clock = clock
+        self._seen: dict[str, bytes] = {}
+        self._noted = Hashes({}, {})
+
+    def digest(self, path: str, stat: os.stat_result) -> str:
+        """Return the SHA-256 (hex) of a file's content; see `Digests`."""
+        name = path.removeprefix(self._root)
+        mark = signature(stat)
+        known = self._seen.get(name)
+        if known is not None and known[: _STAT.size] == mark:
+            return known[_STAT.size :].hex()
+        now = self._clock()
+        content = _read_as(path, stat)
+        is_kept = content is not None and _is_old(stat, now)
+        if content is None:
+            _, content = read(path)
+        noted = self._noted.old if is_kept else self._noted.young
+        noted[name] = self._seen[name] = mark + content
+        return content.hex()
+
+    def noted(self) -> Hashes:
+        """Return what was read since the last call."""
+        found, self._noted = self._noted, Hashes({}, {})
+        return found
+
+
 class StatCache:
     """The cache of one workspace, in one file; safe to use from several threads."""
 

@@ -381,3 +381,13 @@ def test_different_names_stay_different(one: bytes, other: bytes) -> None:
     """Names are bytes; those that are no UTF-8 must not fall together."""
     first, second = (keys.canonical(os.fsdecode(name)) for name in (one, other))
     assert (first == second) is (one == other)
+
+
+@given(MANIFESTS, st.binary(max_size=6), st.text(max_size=6))
+def test_content_stands_in_a_key_as_the_encoder_writes_it(
+    manifest: Manifest, name: bytes, link: str
+) -> None:
+    more = FileRecord(os.fsdecode(name), "link", content=link)
+    whole = Manifest(files=(*manifest.files, more), single=manifest.single)
+    plain = [[each.kind, each.name, each.executable, each.content] for each in whole.files]
+    assert keys.content(whole) == (keys.canonical(plain).decode("ascii"), whole.single)

@@ -9,7 +9,7 @@ import pytest
 
 from sandboxfile import statcache
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.statcache import SLACK_NS, Hashes, NoCache, StatCache
+from sandboxfile.statcache import SLACK_NS, Hashes, NoCache, Reader, StatCache
 
 Later = Callable[[], int]
 
@@ -23,7 +23,7 @@ def opened(root: Path, clock: Later = later) -> StatCache:
     return StatCache.open(root / "cache", root=root, clock=clock)
 
 
-def digest(cache: StatCache | NoCache, path: Path) -> str:
+def digest(cache: StatCache | NoCache | Reader, path: Path) -> str:
     return cache.digest(os.fspath(path), path.lstat())
 
 
@@ -55,6 +55,7 @@ def test_a_digest_is_the_sha256_of_the_content(tmp_path: Path, size: int) -> Non
     (tmp_path / "f").write_bytes(content)
     assert digest(NoCache(), tmp_path / "f") == sha(content)
     assert digest(opened(tmp_path), tmp_path / "f") == sha(content)
+    assert digest(Reader(os.fspath(tmp_path)), tmp_path / "f") == sha(content)
 
 
 def test_what_cannot_be_opened_is_an_os_error(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_what_was_trusted_and_is_young_again_is_forgotten(tmp_path: Path, file: 
 
 
 def test_one_run_sees_a_file_as_of_one_moment(tmp_path: Path, file: Path) -> None:
-    for cache in (opened(tmp_path, time.time_ns), NoCache()):
+    for cache in (opened(tmp_path, time.time_ns), NoCache(), Reader(os.fspath(tmp_path))):
         file.write_bytes(b"one")
         stat = file.lstat()
         assert cache.digest(os.fspath(file), stat) == sha(b"one")
@@ -363,11 +364,11 @@ class Helping:
     """Another process that has read files, and says so once."""
 
     def __init__(self, root: Path, *paths: Path, clock: Later = later) -> None:
-        other = StatCache.open(Path(os.devnull), root=root, clock=clock)
-        other.noted()
+        other = Reader(os.fspath(root), clock)
         for path in paths:
             digest(other, path)
         self.told = [other.noted()]
+        assert other.noted() == Hashes({}, {}), "what is read is told once"
         self.is_ended = False
 
     def hashes(self) -> Iterator[Hashes]:
@@ -494,3 +495,14 @@ def test_who_has_seen_all_files_keeps_these_alone(tmp_path: Path, written: dict[
     digest(kept, written["small"])
     digest(kept, written["large"])
     assert kept.count == 1
+
+
+def test_a_file_that_changed_before_it_was_read_is_noted_for_this_run_alone(
+    tmp_path: Path, file: Path
+) -> None:
+    before = file.lstat()
+    file.write_bytes(b"other")
+    reader = Reader(os.fspath(tmp_path), later)
+    assert reader.digest(os.fspath(file), before) == sha(b"other")
+    old, young = reader.noted()
+    assert (old, list(young)) == ({}, ["file"])
