@@ -286,10 +286,7 @@ def text(found: Sequence[Named], root: Path, domains: Mapping[str, str]) -> str:
     """Return a `novita.yaml` in `root` for these projects. Raises UsageError for one outside."""
     lines = ["version: 1"]
     if domains:
-        targets = (
-            f"{name}: {{provider: novita, domain: {scalar(at)}}}" for name, at in domains.items()
-        )
-        lines += ["targets:", *(f"  {each}" for each in targets)]
+        lines += ["targets:", *(f"  {each}" for each in targets(domains))]
     if len(found) == 1:
         lines += [f"name: {scalar(found[0].name)}", *_template(found[0], root)]
         return "\n".join(lines) + "\n"
@@ -297,6 +294,12 @@ def text(found: Sequence[Named], root: Path, domains: Mapping[str, str]) -> str:
     for each in found:
         lines += [f"  {scalar(each.name)}:", *(f"    {line}" for line in _template(each, root))]
     return "\n".join(lines) + "\n"
+
+
+def targets(domains: Mapping[str, str]) -> Iterator[str]:
+    """Yield the line of `targets` for each of these domains."""
+    for name, at in domains.items():
+        yield f"{name}: {{provider: novita, domain: {scalar(at)}}}"
 
 
 def _template(found: Named, root: Path) -> Iterator[str]:

@@ -37,11 +37,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("`--name` is for one template", hint="import each into a file of its own")
     found = importing.named([importing.find(word) for word in words], args.name)
     domains = importing.addresses(found, args.environ)
-    is_ignored = _write(path, importing.text(found, path.parent, domains))
+    root = finding.root_of(path)
+    ignored = _write(path, importing.text(found, path.parent, {} if root else domains))
     if args.json:
         sys.stdout.write(json.dumps(_plain(path, found, domains), indent=2) + "\n")
     elif not args.quiet:
-        sys.stderr.write("".join(f"{line}\n" for line in _said(path, found, is_ignored=is_ignored)))
+        said = [*_said(path, found), *(_to_add(root, domains) if root else ())]
+        said += [*filter(None, [ignored]), "next: `sandboxfile validate`"]
+        sys.stderr.write("".join(f"{line}\n" for line in said))
     return errors.DONE
 
 
@@ -54,16 +57,16 @@ def _check_free(path: Path, given: str | None) -> None:
             raise UsageError(f"`{each.name}` is already there", hint=hint)
 
 
-def _write(path: Path, text: str) -> bool:
+def _write(path: Path, text: str) -> str:
     """Write the file once it has been read back without a problem, else nothing.
 
-    Return whether git was told what to ignore.
+    Return what there is to say of what git ignores.
     """
-    ignored = []
+    ignored = [""]
 
     def accept(draft: Path) -> None:
         _check(draft, path)
-        ignored.append(init.ignore(path.parent))
+        ignored[0] = init.ignore(path)
 
     try:
         writing.new(path, text.encode(), accept)
@@ -72,7 +75,7 @@ def _write(path: Path, text: str) -> bool:
     except OSError as error:
         name = importing.shown(Path(error.filename or path))
         raise SandboxfileError(f"`{name}` cannot be written: {error.strerror}") from None
-    return ignored == [True]
+    return ignored[0]
 
 
 def _check(draft: Path, path: Path) -> None:
@@ -89,7 +92,19 @@ def _of_what_would_be(path: Path, problems: Iterable[Problem]) -> Iterator[Probl
         yield replace(each, at=at, message=f"this would be written, but {each.message}")
 
 
-def _said(path: Path, found: Sequence[Named], *, is_ignored: bool) -> list[str]:
+def _to_add(root: Path, domains: Mapping[str, str]) -> Iterator[str]:
+    """Say which targets the root of the workspace lacks: a member has none of its own."""
+    try:
+        there = {each.domain for each in load.load(root).targets.values()}
+    except ConfigError:  # `validate` tells what is wrong there
+        there = set()
+    lacking = {name: domain for name, domain in domains.items() if domain not in there}
+    if lacking:
+        targets = ", ".join(f"`{line}`" for line in importing.targets(lacking))
+        yield f"to do: add {targets} to `targets` in {importing.shown(root)}, where the IDs are"
+
+
+def _said(path: Path, found: Sequence[Named]) -> list[str]:
     said = [f"wrote {path.name}"]
     for each in found:
         if each.fate:
@@ -99,9 +114,6 @@ def _said(path: Path, found: Sequence[Named], *, is_ignored: bool) -> list[str]:
             said.append(
                 f"`{each.name}`: {keys} of {quoted(each.project.source.name)} has no place here"
             )
-    if is_ignored:
-        said.append("wrote .gitignore: results of target `local` are this machine's own")
-    said.append("next: `sandboxfile validate`")
     return said
 
 

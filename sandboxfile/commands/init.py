@@ -27,13 +27,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"`{there.name}` is already there", hint=_overwrites(there, path))
     try:
         path.write_text(draft(directory, args.name), encoding="utf-8")
-        wrote_ignore = ignore(directory)
+        ignored = ignore(path)
     except OSError as error:
         raise SandboxfileError(f"`{error.filename}` cannot be written: {error.strerror}") from None
     if not args.quiet:
         said = [f"wrote {path.name}"]
-        if wrote_ignore:
-            said.append("wrote .gitignore: results of target `local` are this machine's own")
+        if ignored:
+            said.append(ignored)
         said.append("next: `sandboxfile build --target local`")
         sys.stderr.write("".join(f"{line}\n" for line in said))
     return errors.DONE
@@ -82,13 +82,17 @@ def _from_sources(directory: Path) -> list[str]:
     return ["base: debian:bookworm-slim"]
 
 
-def ignore(directory: Path) -> bool:
-    """Let git ignore what is this machine's own; say whether it did not yet. Raises OSError."""
-    path = directory / ".gitignore"
+def ignore(written: Path) -> str:
+    """Let git ignore what is this machine's own, beside the root of the file that was written.
+
+    Return what there is to say of it, nothing where git did so before. Raises OSError.
+    """
+    path = (finding.root_of(written) or written).with_name(".gitignore")
     text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
     missing = [line for line in _IGNORED if line not in text.splitlines()]
-    if missing:
-        gap = "" if not text or text.endswith("\n") else "\n"
-        more = "".join(f"{line}\n" for line in missing)
-        path.write_text(text + gap + more, encoding="utf-8", errors="surrogateescape")
-    return bool(missing)
+    if not missing:
+        return ""
+    gap = "" if not text or text.endswith("\n") else "\n"
+    more = "".join(f"{line}\n" for line in missing)
+    path.write_text(text + gap + more, encoding="utf-8", errors="surrogateescape")
+    return f"wrote {importing.shown(path)}: results of target `local` are this machine's own"

@@ -38,7 +38,7 @@ def find(directory: Path, file: str | None) -> Path:
             raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))])
         return path
     path = _nearest(directory) or _complain(directory)
-    return path if _members(path) is not None else _above(path) or path
+    return path if _members(path) is not None else root_of(path) or path
 
 
 def candidates(directory: Path) -> Iterator[Path]:
@@ -86,8 +86,8 @@ def _owners(directory: Path) -> set[int]:
         return {0, os.geteuid()}
 
 
-def _above(path: Path) -> Path | None:
-    """Return the root of which a file is a member."""
+def root_of(path: Path) -> Path | None:
+    """Return the root of which a file is a member, or would be if it were there."""
     owners = _owners(path.parent)
     for directory in path.parent.parents:
         for candidate in (directory / name for name in NAMES):

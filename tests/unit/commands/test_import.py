@@ -163,6 +163,29 @@ def test_many_become_one_workspace(user: User) -> None:
     assert user.run("validate").err == "novita.yaml: 3 templates, no problem\n"
 
 
+def test_a_member_of_a_workspace_has_no_targets_of_its_own(user: User) -> None:
+    target = "e2b: {provider: novita, domain: e2b.app}"
+    user.write("novita.yaml", "version: 1\nmembers: [services/*]\n")
+    for name in ("a", "b"):
+        text = WHOLE.replace("Code-Agent", name)
+        project(user, text, f"services/{name}/e2b.toml", f"services/{name}/e2b.Dockerfile")
+
+    ran = user.at(user.root / "services/a").run("import")
+
+    assert ran.code == 0
+    assert (
+        f"to do: add `{target}` to `targets` in ../../novita.yaml, where the IDs are\n" in ran.err
+    )
+    assert "wrote ../../.gitignore: " in ran.err
+    assert not (user.root / "services/a/.gitignore").exists()
+    assert user.run("validate").err == "novita.yaml: 1 template, no problem\n"
+
+    user.write("novita.yaml", f"version: 1\nmembers: [services/*]\ntargets:\n  {target}\n")
+    ran = user.at(user.root / "services/b").run("import")
+    assert (ran.code, "to do" in ran.err) == (0, False)
+    assert user.run("validate").err == "novita.yaml: 2 templates, no problem\n"
+
+
 def test_a_name_is_asked_for_where_an_id_could_be_lost(user: User) -> None:
     project(user, f'template_id = "{ID}"\ndockerfile = "e2b.Dockerfile"\n')
 
