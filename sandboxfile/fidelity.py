@@ -6,7 +6,7 @@ instead of minutes, with a remedy.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -102,7 +102,8 @@ def _findings(subject: Subject) -> Iterator[Finding]:
         if subject.config is not None:
             yield from _of_image(subject, subject.config)
         if subject.dockerfile is not None:
-            yield from _of_dockerfile(subject.template, subject.dockerfile)
+            known = _said(subject.config) if subject.config is not None else ()
+            yield from _of_dockerfile(subject.template, subject.dockerfile, known)
             if subject.is_remote:
                 yield from _caches(subject.dockerfile)
     yield from _readiness(subject)
@@ -144,18 +145,14 @@ def _unsupported(subject: Subject) -> Iterator[Finding]:
 
 def _of_image(subject: Subject, config: ImageConfig) -> Iterator[Finding]:
     template, at = subject.template, subject.template.base.at
-    yield from _user(template, config)
-    yield from _workdir(template, config)
-    yield from _start(template, config)
+    yield from _user(subject, config)
+    yield from _workdir(subject, config)
+    yield from _start(subject, config)
     if config.has_healthcheck and template.ready is None:
         text = "the service ignores `HEALTHCHECK` of the image"
-        yield Finding(level="warning", text=text, at=at, remedy="write it as `ready`")
-    said = [
-        ("VOLUME", config.volumes),
-        ("EXPOSE", config.ports),
-        ("STOPSIGNAL", config.stop_signal),
-    ]
-    if names := [f"`{name}`" for name, value in said if value]:
+        place = _place(subject, "HEALTHCHECK")
+        yield Finding(level="warning", text=text, at=place, remedy="write it as `ready`")
+    if names := [f"`{name}`" for name in _ignored(config)]:
         text = f"the service ignores {', '.join(names)} of the image"
         yield Finding(level="note", text=text, at=at)
     if names := [f"`{name}`" for name in config.env if not inherit.is_variable(name)]:
@@ -166,8 +163,30 @@ def _of_image(subject: Subject, config: ImageConfig) -> Iterator[Finding]:
         yield from _environment(template, config)
 
 
-def _user(template: Template, config: ImageConfig) -> Iterator[Finding]:
-    name, at = config.user.partition(":")[0], template.base.at
+def _ignored(config: ImageConfig) -> list[str]:
+    said = [
+        ("VOLUME", config.volumes),
+        ("EXPOSE", config.ports),
+        ("STOPSIGNAL", config.stop_signal),
+    ]
+    return [name for name, value in said if value]
+
+
+def _said(config: ImageConfig) -> tuple[str, ...]:
+    """Return the instructions of a Dockerfile of which the image that it makes tells itself."""
+    return (*_TOLD, "HEALTHCHECK", *_ignored(config))
+
+
+def _place(subject: Subject, *keywords: str) -> Position:
+    """Return where an own Dockerfile says it last, else the place of the base."""
+    written = subject.dockerfile.final if subject.dockerfile is not None else ()
+    places = [each.at for each in written if each.keyword in keywords]
+    return places[-1] if places else subject.template.base.at
+
+
+def _user(subject: Subject, config: ImageConfig) -> Iterator[Finding]:
+    template, at = subject.template, _place(subject, "USER")
+    name = config.user.partition(":")[0]
     if template.user is not None or name in inherit.ROOT:
         return
     text = f"the service ignores `USER {config.user}` of the image"
@@ -175,25 +194,25 @@ def _user(template: Template, config: ImageConfig) -> Iterator[Finding]:
         remedy = "write `user: NAME`: the service knows users by name"
         yield Finding(level="warning", text=f"{text}, which is no name", at=at, remedy=remedy)
     else:
-        yield _carried(template, "user", text, name)
+        yield _carried(template, "user", text, name, at)
 
 
-def _workdir(template: Template, config: ImageConfig) -> Iterator[Finding]:
-    path = inherit.workdir(config)
+def _workdir(subject: Subject, config: ImageConfig) -> Iterator[Finding]:
+    template, path = subject.template, inherit.workdir(config)
     if template.workdir is None and path is not None:
-        yield _carried(
-            template, "workdir", f"the service ignores `WORKDIR {path}` of the image", path
-        )
+        text = f"the service ignores `WORKDIR {path}` of the image"
+        yield _carried(template, "workdir", text, path, _place(subject, "WORKDIR"))
 
 
-def _start(template: Template, config: ImageConfig) -> Iterator[Finding]:
-    command = inherit.start(config)
+def _start(subject: Subject, config: ImageConfig) -> Iterator[Finding]:
+    template, command = subject.template, inherit.start(config)
     if template.start is not None or command is None:
         return
     what = "ENTRYPOINT" if config.entrypoint else "CMD"
     if config.entrypoint and config.cmd:
         what = "ENTRYPOINT and CMD"
-    yield _carried(template, "start", f"the service ignores {what} of the image", command)
+    at = _place(subject, "CMD", "ENTRYPOINT")
+    yield _carried(template, "start", f"the service ignores {what} of the image", command, at)
     if "start" in template.inherit and template.ready is None:
         text = f"what `{template.name}` takes over as `start` has no `ready`: it is given 20 s"
         yield Finding(
@@ -204,12 +223,11 @@ def _start(template: Template, config: ImageConfig) -> Iterator[Finding]:
         )
 
 
-def _carried(template: Template, key: str, text: str, value: str) -> Finding:
+def _carried(template: Template, key: str, text: str, value: str, at: Position) -> Finding:
     """Tell that we say to the service what it would ignore, unless that is not wanted."""
     kept = key in template.inherit
     more = f": it is told as `{key}: {value}`" if kept else ", and `inherit` leaves it out"
-    at = template.base.at if kept else template.place("inherit")
-    return Finding(level="note", text=text + more, at=at)
+    return Finding(level="note", text=text + more, at=at if kept else template.place("inherit"))
 
 
 def _environment(template: Template, config: ImageConfig) -> Iterator[Finding]:
@@ -230,9 +248,14 @@ _IGNORED = ("HEALTHCHECK", "VOLUME", "EXPOSE", "STOPSIGNAL")
 _TOLD = {"USER": "user", "WORKDIR": "workdir", "CMD": "start", "ENTRYPOINT": "start"}
 
 
-def _of_dockerfile(template: Template, dockerfile: UserDockerfile) -> Iterator[Finding]:
-    """Tell of instructions that end in the image's configuration, the last of each kind."""
-    last = {each.keyword: each.at for each in dockerfile.final}
+def _of_dockerfile(
+    template: Template, dockerfile: UserDockerfile, known: Collection[str]
+) -> Iterator[Finding]:
+    """Tell of instructions that end in the image's configuration, the last of each kind.
+
+    Of those that are `known` from the image it was told what comes of them.
+    """
+    last = {each.keyword: each.at for each in dockerfile.final if each.keyword not in known}
     for keyword, at in last.items():
         text = f"the service ignores `{keyword}`"
         if keyword in _TOLD:

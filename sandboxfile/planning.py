@@ -18,7 +18,7 @@ from sandboxfile.places import Problem
 from sandboxfile.plan import Action, Decision, Known
 from sandboxfile.settled import Settled
 from sandboxfile.sharding import Shard
-from sandboxfile.survey import Changed, drawn, survey
+from sandboxfile.survey import Changed, drawn, ordered, survey
 from sandboxfile.surveyed import Survey, Surveyed
 
 _FEW = 8  # templates to be looked at, for which what is kept of all files need not be read
@@ -229,8 +229,9 @@ def check_locked(session: Session, planned: Planned) -> None:
 
 
 def frozen(session: Session, names: Iterable[str]) -> Mapping[str, lockfile.Entry]:
-    """Return the lock's entries as they are, nothing computed (`--frozen`)."""
+    """Return the lock's entries as they are (`--frozen`), of what the named are based on, too."""
     entries = session.entries()
+    names = ordered(session.workspace, names)
     missing = [name for name in names if name not in entries]
     if missing:
         raise LockStale(

@@ -48,7 +48,8 @@ class Reporter:
     """Takes events and outcomes from any thread; defuses, redacts, logs, shows.
 
     `logs` is the directory of whole logs; `verbose` shows log lines as they come; `github` folds
-    the logs of failed jobs and keeps their text from being read as workflow commands.
+    the logs of failed jobs and keeps their text from being read as workflow commands. `target` is
+    the one that was asked for by name: whoever goes on with a build has to name it, too.
     """
 
     screen: Screen
@@ -58,6 +59,7 @@ class Reporter:
     github: bool = False
     now: Callable[[], float] = time.monotonic
     timeline: Timeline = field(default_factory=Timeline)
+    target: str | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -168,7 +170,13 @@ class Reporter:
             text = _left(outcome)
             if text and name not in told:
                 told.add(name)
-                self._tell(outcome.name, f"{text}; {_pick_up(outcome)}")
+                self._tell(outcome.name, f"{text}; {self._pick_up(outcome)}")
+
+    def _pick_up(self, outcome: Outcome) -> str:
+        words = [template_of(outcome.name)] + ([f"--target {self.target}"] if self.target else [])
+        follow = f", `sandboxfile logs {' '.join(words)} --follow` shows it"
+        watch = follow if outcome.status == "detached" else ""
+        return f"`sandboxfile build {' '.join(words)}` goes on with it{watch}"
 
     def _tell(self, job: str, text: str) -> None:
         self.screen.notice(job, "info", self._safe(self.redactor.line(text)))
@@ -230,12 +238,6 @@ def _left(outcome: Outcome) -> str:
     if outcome.status != "waiting" or template_of(outcome.name) in owners:
         return ""
     return f"waits for {', '.join(f'`{name}`' for name in sorted(owners))}"
-
-
-def _pick_up(outcome: Outcome) -> str:
-    name = template_of(outcome.name)
-    watch = f", `sandboxfile logs {name} --follow` shows it" if outcome.status == "detached" else ""
-    return f"`sandboxfile build {name}` goes on with it{watch}"
 
 
 def _failure_data(error: BaseException, log: Path | None) -> Mapping[str, object]:

@@ -94,6 +94,7 @@ class Show:
             logs=kept(self._workspace.root) / "logs" if self._workspace else None,
             verbose=bool(args.verbose),
             github=console.in_github(args.environ),
+            target=args.target,
         )
 
     def emit(self, event: Event) -> None:

@@ -213,6 +213,31 @@ def test_instructions_of_a_dockerfile_are_told_where_they_are_written() -> None:
     ]
 
 
+def test_what_a_dockerfile_says_is_told_once_where_its_image_is_known() -> None:
+    base = DockerfileBase(dockerfile=Path("/w/Dockerfile"), context=Path("/w"), at=AT)
+    parsed = userdockerfile.parse(DOCKERFILE + "VOLUME /data\n", file="Dockerfile")
+    config = ImageConfig(
+        user="two", workdir="/app", cmd=("serve",), has_healthcheck=True, ports=("80/tcp",)
+    )
+    known: dict[str, Any] = {"image": parsed.base, "dockerfile": parsed}
+    assert told(template(base), config=config, **known)[2:] == [
+        "note 7: the service ignores `USER two` of the image: it is told as `user: two`",
+        "note 8: the service ignores `WORKDIR /app` of the image: it is told as `workdir: /app`",
+        "note 10: the service ignores CMD of the image: it is told as `start: serve`",
+        "note 12: the service ignores `VOLUME`",  # which a translation does not say
+        "note 3: the service ignores `EXPOSE` of the image",
+    ]
+    assert told(template(base), config=config, **known)[0] == (
+        "warning 4: the service ignores `HEALTHCHECK` of the image"
+    )
+    # Of its base alone, to which no line of the Dockerfile belongs; a shell is not taken over.
+    plain = userdockerfile.parse("FROM debian\nUSER root\nCMD bash\n", file="Dockerfile")
+    of_base: dict[str, Any] = {"image": plain.base, "dockerfile": plain}
+    assert told(template(base), config=ImageConfig(workdir="/srv", cmd=("bash",)), **of_base) == [
+        "note 3: the service ignores `WORKDIR /srv` of the image: it is told as `workdir: /srv`"
+    ]
+
+
 # --- ready -----------------------------------------------------------------------------------
 
 

@@ -303,8 +303,9 @@ def test_a_new_pin_makes_the_lock_stale(three: User, session: Open) -> None:
 def test_a_frozen_run_takes_what_the_lock_has(three: User, session: Open) -> None:
     entries = built.pretend(three.root)
 
-    assert planning.frozen(session(), ["child"]) == {"child": entries["child"]}
-    with pytest.raises(LockStale, match="the lock has no `child` for target `novita`"):
+    wanted = {name: entries[name] for name in ("parent", "child")}
+    assert planning.frozen(session(), ["child"]) == wanted
+    with pytest.raises(LockStale, match="the lock has no `parent` for target `novita`"):
         planning.frozen(session("novita"), ["child"])
 
 

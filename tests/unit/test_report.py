@@ -427,6 +427,17 @@ def test_what_goes_on_without_us_is_told_with_the_way_back(kind: Kind) -> None:
     assert "1 detached, 2 waiting" in said
 
 
+def test_the_way_back_leads_to_the_target_that_was_told() -> None:
+    run, stream = reporter("plain", target="box")
+    left = Left("build b-1 goes on at the service", template_id="t", build_id="b-1")
+    run.settled(outcome("snapshot:api", "detached", left))
+    assert run.finish({"api": "build"}) == 0
+
+    said = " ".join(stream.getvalue().split())
+    assert "`sandboxfile build api --target box` goes on with it" in said
+    assert "`sandboxfile logs api --target box --follow` shows it" in said
+
+
 def bad(error: BaseException, name: str = "build:web") -> Outcome:
     return outcome(name, "failed", error)
 

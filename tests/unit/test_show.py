@@ -20,6 +20,7 @@ def arguments(user: User, **given: object) -> argparse.Namespace:
         "quiet": False,
         "progress": "auto",
         "verbose": None,
+        "target": None,
         "log_level": None,
         "log_format": "console",
         "environ": dict(user.environ),

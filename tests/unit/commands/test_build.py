@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, fresh, plan
+from sandboxfile import __version__, fresh, lockfile, plan
 from sandboxfile.commands.build import duration
 from tests.fakes import built
 from tests.fakes.shell import User
@@ -338,6 +338,18 @@ def test_frozen_computes_nothing(done: User) -> None:
     (parent,) = ran.data["templates"]
     assert parent["reasons"] == [{"text": "`--frozen` trusts the lock", "at": None}]
     assert parent["template_id"] == "template000000000000"
+
+
+def test_frozen_trusts_the_lock_of_what_a_template_is_built_on(done: User) -> None:
+    ran = done.run("build", "--frozen", "--json", "child")
+    assert [each["name"] for each in ran.data["templates"]] == ["parent", "child"]
+    assert ran.err.endswith("\n2 up to date, nothing to do\n")  # as without `--frozen`
+
+    path = done.root / "novita.local.lock"
+    lockfile.update(path, lambda lock: lock.without_entry("local", "parent"))
+    ran = done.run("build", "--frozen", "child")
+    assert ran.code == 4
+    assert "error: the lock has no `parent` for target `local`\n" in ran.err
 
 
 def test_frozen_needs_a_lock(three: User) -> None:
