@@ -39,9 +39,9 @@ class Upgrade:
 def find(session: Session, words: Sequence[str], *, pinning: bool) -> tuple[Upgrade, ...]:
     """Ask what bases are now: those named, those that the templates named are built on, or all.
 
-    Unless they are to be pinned, none is made from packages that the lock does not have: it takes
-    minutes, and there is nothing from which it could have moved. One that cannot be asked is among
-    them, with its error. Raises UsageError for a word that is neither, Cancelled.
+    Unless they are to be pinned, nobody is asked about one that the lock does not have: there is
+    nothing from which it could have moved. One that cannot be asked is among them, with its error.
+    Raises UsageError for a word that is neither, Cancelled.
     """
     names = session.workspace.templates
     planned = planning.make(session, names, resolve=False)
@@ -76,7 +76,7 @@ def _is_named(base: Base, word: str) -> bool:
 
 
 def _asked(resolver: Resolver, base: Base, *, pinning: bool) -> Upgrade:
-    if not (pinning or base.locked is not None or isinstance(base.source, str)):
+    if not pinning and base.locked is None:
         return Upgrade(base=base)
     try:
         return Upgrade(base=base, pins=resolver.current(base))

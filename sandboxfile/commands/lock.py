@@ -28,7 +28,7 @@ from sandboxfile.lockmerge import Choice, Merged, Now, State
 from sandboxfile.model import Workspace
 from sandboxfile.opening import opened
 from sandboxfile.places import Position, Problem
-from sandboxfile.plan import table
+from sandboxfile.plan import as_json, table
 from sandboxfile.survey import survey
 
 _LISTED = 10  # names in a hint
@@ -78,8 +78,12 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     with opened(args) as it:
         names = app.select(it.session.workspace, args.files, everything=True)
+        if not args.json:
+            it.show.say(it.heading)
         planned = planning.make(it.session, names, resolve=False)
-    if not args.quiet:
+    if args.json:
+        sys.stdout.write(json.dumps(as_json(planned.decisions), indent=2) + "\n")
+    elif not args.quiet:
         sys.stdout.write(table(planned.decisions))
     return errors.DIFFERENCES if planned.stale else errors.DONE
 

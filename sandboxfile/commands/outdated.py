@@ -74,5 +74,7 @@ def _summary(found: Sequence[Upgrade], moved: Sequence[Upgrade]) -> str:
         return f"{counts.of(len(known), 'base')} could not be asked\n"
     if silent:
         text = f"{text}, {len(silent)} could not be asked"
+    if new := len(found) - len(known):
+        text = f"{text}, {new} not in the lock yet"
     them = "it" if len(moved) == 1 else "them"
     return f"{text}: `sandboxfile lock --upgrade` takes {them}\n" if moved else f"{text}\n"

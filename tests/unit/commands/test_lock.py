@@ -130,7 +130,12 @@ def test_what_nobody_built_is_kept_stale(branches: Branches) -> None:
     ran = branches.user.run("lock", "--check")
     assert ran.code == 2
     assert "api     build" in ran.out
+    assert ran.err.startswith("target prod: ")
     assert branches.user.run("lock", "--check", "api").code == 2
+    told = branches.user.run("lock", "--check", "--json", "api")
+    assert told.code == 2
+    assert {row["name"]: row["action"] for row in told.data["templates"]}["api"] == "build"
+    assert {row["target"] for row in told.data["templates"]} == {"prod"}
     ran = branches.user.run("lock", "--check", "w*")
     assert (ran.code, "api" in ran.out) == (0, False), "who builds a part may check a part"
 

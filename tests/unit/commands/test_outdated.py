@@ -206,6 +206,22 @@ def test_before_the_first_build_there_is_nothing_to_compare(client: User) -> Non
     assert "`sandboxfile build` pins them" in ran.err
 
 
+def test_nobody_is_asked_about_a_base_that_the_lock_does_not_have(
+    client: User, server: FakeRegistry
+) -> None:
+    text = (client.root / "novita.yaml").read_text()
+    client.write("novita.yaml", f"{text}  new: {{base: '{server.host}/new:1'}}\n")
+    server.lines.clear()
+
+    ran = client.run("outdated", "--exit-code")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "0 of 2 bases moved, 1 not in the lock yet\n"
+    assert not [line for line in server.lines if "new" in line]
+    (new,) = client.run("outdated", "new", "--json").data["bases"]
+    assert (new["locked"], new["current"], new["error"]) == (None, None, None)
+
+
 # --- lock --upgrade --------------------------------------------------------------------------
 
 
