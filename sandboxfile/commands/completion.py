@@ -43,6 +43,8 @@ _sandboxfile() {
     for word in "${answer[@]:1}"; do
         COMPREPLY+=("${word#"$before"}")
     done
+    # What ends in `=` goes on.
+    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
     case ${answer[0]} in
         :files) i=-f ;;
         :directories) i=-d ;;
@@ -59,14 +61,19 @@ complete -F _sandboxfile sandboxfile
 _ZSH = r"""#compdef sandboxfile
 # zsh completion of sandboxfile, as `sandboxfile completion zsh` prints it
 _sandboxfile() {
-    local -a before answer
+    local -a before answer open
     local kind result=1
     before=("${(@Q)words[2,CURRENT-1]}")
     answer=("${(@f)$(${(Q)~words[1]} completion zsh -- $before "${(Q)PREFIX}" 2>/dev/null)}")
     kind=$answer[1]
     shift answer
+    open=(${(M)answer:#*=(|:*)})
+    answer=(${answer:#*=(|:*)})
     if (( $#answer )); then
         _describe -V sandboxfile answer && result=0
+    fi
+    if (( $#open )); then
+        _describe -V sandboxfile open -S '' && result=0
     fi
     case $kind in
         :files) compset -P '--*='; _files && result=0 ;;
@@ -100,6 +107,8 @@ function __sandboxfile_complete
 end
 complete -c sandboxfile -f -k -a '(__sandboxfile_complete)'
 """
+
+VARIABLE = "NAME=VALUE"  # as the parser calls it
 
 _HARMLESS = regex(r"\w[\w./@%+=,-]*")
 
@@ -160,6 +169,9 @@ def answer(args: argparse.Namespace, words: list[str]) -> tuple[str, Mapping[str
     """
     expected = completing.expected(words)
     found = dict(expected.words)
+    if VARIABLE in expected.kinds:
+        _apply(args, expected)
+        found |= {expected.before + word: text for word, text in _variables(args, expected.value)}
     if sources := [_SOURCES[kind] for kind in expected.kinds if kind in _SOURCES]:
         _apply(args, expected)
         workspace = app.workspace(args)
@@ -210,6 +222,16 @@ def _targets(args: argparse.Namespace, workspace: Workspace, expected: Expected)
     yield from (
         (each.name, each.api_url or each.domain or "") for each in workspace.targets.values()
     )
+
+
+def _variables(args: argparse.Namespace, begun: str) -> Found:
+    """Yield what may be said of the variables that are declared, which need no value for that."""
+    from sandboxfile.config import finding, load
+
+    for name, words in load.declared(finding.find(Path.cwd(), args.file)).items():
+        for word in words or ("",):
+            if (said := f"{name}={word}").startswith(begun):
+                yield said, "" if word else "any value"
 
 
 def _bases(args: argparse.Namespace, workspace: Workspace, expected: Expected) -> Found:

@@ -50,6 +50,14 @@ def meanings(path: Path, given: Given) -> Mapping[str, object]:
         return {each.variant.name: _meaning(each.variant.node, scope) for each in meant}
 
 
+def declared(path: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the variables of a configuration, each with the only values it may have, if any.
+
+    None needs to have a value. Raises ConfigError where the files cannot be read.
+    """
+    return {name: variables.words(node) for name, node in _variables(_files(path)).items()}
+
+
 def _meaning(node: Node, scope: Scope) -> object:
     match node.content:
         case tuple():

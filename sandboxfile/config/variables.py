@@ -40,6 +40,16 @@ def environment(declared: Mapping[str, Node]) -> tuple[str, ...]:
     return tuple(sorted({node.text for node in named if node is not None and node.text}))
 
 
+def words(node: Node) -> tuple[str, ...]:
+    """Return the only values that a declaration allows, none where it allows any; never raises."""
+    enum, written = value(node, "enum"), value(node, "type")
+    kind = (written.text if written else None) or "string"
+    if enum is None:
+        return ("true", "false") if kind == "boolean" else ()
+    found = (_literal(item, kind, Problems({})) for item in enum.items)
+    return tuple(text for text in found if text is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Type:
     """What a variable's value must be; `words` are the only ones possible, if there are any."""

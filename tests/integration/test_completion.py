@@ -22,6 +22,7 @@ targets: {prod: {provider: novita, domain: us-phx-1.sandbox.novita.ai}, laptop: 
 templates:
   python: {base: "debian:12", tags: [stable]}
 groups: {apis: [python]}
+variables: {channel: {default: a1, enum: [a1, a2]}, free: {default: x}}
 """
 MEMBER = """\
 version: 1
@@ -42,6 +43,8 @@ LINES: tuple[tuple[str, str, list[str]], ...] = (
     ("A=1 sandboxfile -C services/a build -j4", "api-", ["api-x", "api-y"]),
     ("sandboxfile -f two\\ words.yaml why", "o", ["other"]),
     ("~/bin/sandboxfile why", "py", ["python"]),
+    ("sandboxfile plan", "--var=channel=", ["--var=channel=a1", "--var=channel=a2"]),
+    ("sandboxfile plan --var", "fr", ["free="]),
     ("sandboxfile frob", "py", []),
 )
 
@@ -132,6 +135,9 @@ def test_shells_complete_what_is_typed(terminal: tuple[Terminal, str, Path]) -> 
         known = shlex.split(before.replace("~", os.fspath(home)))
         assert words[: len(known)] == known
         assert sorted(_whole(last, words[len(known) :])) == (expected or [last]), (before, last)
+    for option in ("--var fr", "--var=fr"):  # what has no value yet goes on without a space
+        shell.type(f"sandboxfile plan {option}\t7 more\x01answer \r")
+        assert shell.answer()[-2:] == [option.replace("fr", "free=7").split()[-1], "more"]
 
 
 def _whole(last: str, words: list[str]) -> list[str]:

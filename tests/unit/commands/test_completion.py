@@ -95,6 +95,23 @@ def test_targets_bases_and_tags_come_from_the_configuration_and_the_lock(mono: U
     )
 
 
+def test_variables_are_those_declared_with_the_values_that_they_may_have(mono: User) -> None:
+    declared = (
+        "variables: {channel: {default: a, enum: [a, b]}, debug: {type: boolean}, free: {},"
+        " size: {type: integer, enum: [1, 2, x]}}\n"
+    )
+    mono.write("novita.yaml", ROOT + declared)  # those without a value complete all the same
+
+    assert asked(mono, "build", "--var", "") == (
+        ":words",
+        ["channel=a", "channel=b", "debug=true", "debug=false", "free=", "size=1", "size=2"],
+    )
+    assert asked(mono, "plan", "--var=channel=b") == (":words", ["--var=channel=b"])
+    assert asked(mono, "--var", "f") == (":words", ["free="])
+    assert asked(mono, "--var", "free=x") == (":words", [])
+    assert asked(mono, "--var", "f", shell="fish")[1] == ["free=\tany value"]
+
+
 def test_refs_are_those_of_git(mono: User) -> None:
     assert asked(mono, "build", "--since", "") == (":words", [])
     lines = ("init -q -b main", "commit -q --allow-empty -m x", "tag v1", "branch $(reboot)")
@@ -182,9 +199,9 @@ def _metavars() -> Iterator[str]:
 
 def test_every_kind_of_value_is_completed_or_is_typed_by_hand() -> None:
     typed = {
-        "COMMAND", "DAYS", "DURATION", "HOST", "HOST/REPOSITORY", "I/N", "ID", "N", "NAME=VALUE",
-        "NAME[=COUNT]", "PHASE=DURATION", "RESULT", "-- CMD ...", "-- WORD ...",
+        "COMMAND", "DAYS", "DURATION", "HOST", "HOST/REPOSITORY", "I/N", "ID", "N", "NAME[=COUNT]",
+        "PHASE=DURATION", "RESULT", "-- CMD ...", "-- WORD ...",
     }  # fmt: skip
-    completed = {*completion._SOURCES, "FILE", "DIR"}
+    completed = {*completion._SOURCES, completion.VARIABLE, "FILE", "DIR"}
 
     assert {*_metavars()} == typed | completed
