@@ -6,6 +6,7 @@ wrote it.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from operator import is_
 
 from sandboxfile.config.document import Node
 from sandboxfile.config.names import Names
@@ -208,25 +209,23 @@ def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool =
     In `tags`, `${key}` and `${git.sha}` stay, and with them `$$`: they are known only after
     building. Recursion is bounded by the document's depth.
     """
-    match node.content:
-        case str():
-            is_plain = "$" not in node.content
-            return node if is_plain else _text(node, known, problems, in_tags=in_tags)
-        case tuple():
-            items = tuple(interpolate(n, known, problems, in_tags=in_tags) for n in node.content)
-            same = all(a is b for a, b in zip(items, node.content, strict=True))
-            return node if same else node._replace(content=items)
-        case dict():
-            entries = {
-                key: n
-                if key.startswith("x-")
-                else interpolate(n, known, problems, in_tags=in_tags or key == "tags")
-                for key, n in node.content.items()
-            }
-            same = all(n is entries[key] for key, n in node.content.items())
-            return node if same else node._replace(content=entries)
-        case _:
-            return node
+    content = node.content
+    if type(content) is str:
+        return _text(node, known, problems, in_tags=in_tags) if "$" in content else node
+    if type(content) is tuple:
+        items = [interpolate(each, known, problems, in_tags=in_tags) for each in content]
+        same = all(map(is_, items, content))
+        return node if same else node._replace(content=tuple(items))
+    if type(content) is dict:
+        changed = {}
+        for key, each in content.items():
+            if key.startswith("x-"):
+                continue
+            new = interpolate(each, known, problems, in_tags=in_tags or key == "tags")
+            if new is not each:
+                changed[key] = new
+        return node._replace(content=content | changed) if changed else node
+    return node
 
 
 def _text(node: Node, known: Known, problems: Problems, *, in_tags: bool) -> Node:

@@ -240,22 +240,18 @@ def _variables(read: _Read) -> dict[str, Node]:
 
 
 def _templates(meant: Iterable[_Meant], scope: Scope) -> Iterator[tuple[str, Template]]:
+    scopes: dict[str, Scope] = {}  # of templates without a matrix, by member
     for each in meant:
         variant, source = each.variant, each.source
-        inner = replace(scope, member=source.member, matrix=variant.matrix)
-        read = template.read(variant.name, variant.node, inner)
+        inner = scopes.get(source.member) if not variant.matrix else None
+        if inner is None:
+            inner = replace(scope, member=source.member, matrix=variant.matrix)
+        if not variant.matrix:
+            scopes[source.member] = inner
+        extends = _extended(each.parent, inner)
+        read = template.read(variant.name, variant.node, inner, key=source.key, extends=extends)
         if read is not None:
-            extends = _extended(each.parent, inner)
-            yield (
-                variant.name,
-                replace(
-                    read,
-                    key=source.key,
-                    member=source.member,
-                    matrix=variant.matrix,
-                    extends=extends,
-                ),
-            )
+            yield variant.name, read
 
 
 def _extended(parent: str | None, scope: Scope) -> tuple[str, ...]:

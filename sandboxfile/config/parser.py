@@ -6,7 +6,7 @@ bounded. It is built from the parser's events, without recursion: no input is to
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -100,12 +100,10 @@ def _plain(value: str) -> Scalar:
 # --- events ----------------------------------------------------------------------------------
 
 
-class _Key(NamedTuple):
-    """The key whose value comes next; `name` is None when the pair cannot be kept."""
-
-    name: str | None
-    at: Position
-    raw: str
+# The key whose value comes next, its place and its written form; None when the pair cannot be kept.
+_Key = tuple[str | None, Position, str]
+# A named tuple made from a tuple: its own way is a function in Python, which takes twice as long.
+_new = tuple.__new__
 
 
 class _Frame:
@@ -228,10 +226,10 @@ class _Builder:
         elif "\\" in raw and isinstance(value, str) and (bad := INVISIBLE.search(value)):
             message = f"the character U+{ord(bad.group()):04X} is not accepted in a value"
             self._complain(event, message, "remove the escape")
-        at = Position(self.file, mark.line + 1, mark.column + 1)
+        at = _new(Position, (self.file, mark.line + 1, mark.column + 1))
         frame = self._open[-1] if self._open else None
         if frame is not None and frame.entries is not None and frame.key is None:
-            frame.key = _Key(self._name(event, frame.entries, value, raw), at, raw)
+            frame.key = self._name(event, frame.entries, value, raw), at, raw
             return
         self._counted += 1
         node = self._add(value, at, raw)
@@ -280,7 +278,7 @@ class _Builder:
     def _end(self, _: Any) -> None:
         frame = self._open.pop()
         if frame.as_key:
-            self._open[-1].key = _Key(None, frame.at, "")
+            self._open[-1].key = None, frame.at, ""
             return
         self._counted += 1
         node = self._add(
@@ -311,7 +309,7 @@ class _Builder:
         frame = self._open[-1] if self._open else None  # none: the whole document is an alias
         if frame is not None and frame.entries is not None and frame.key is None:
             self._complain(event, "a key must be text", "not an alias")
-            frame.key = _Key(None, self._at(event.start_mark), "")
+            frame.key = None, self._at(event.start_mark), ""
             return
         self._add(node.content, node.at, node.raw)
 
@@ -319,17 +317,18 @@ class _Builder:
         """Put a value where it belongs: under the key that waits for it, or into the list."""
         frame = self._open[-1] if self._open else None
         if frame is None or frame.entries is None:
-            node = Node(content, at, None, raw)
+            node = _new(Node, (content, at, None, raw, ""))
             if frame is None:
                 self.root = node
             else:
                 frame.items.append(node)
             return node
-        key, frame.key = frame.key, None
-        assert key is not None
-        node = Node(content, at, key.at, raw, key.raw)
-        if key.name is not None:
-            frame.entries[key.name] = node
+        assert frame.key is not None
+        name, key_at, key_raw = frame.key
+        frame.key = None
+        node = _new(Node, (content, at, key_at, raw, key_raw))
+        if name is not None:
+            frame.entries[name] = node
         return node
 
 

@@ -1,7 +1,7 @@
 """What every reader of the configuration needs to know besides the value it reads."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from sandboxfile.config import expand, numbers
@@ -36,7 +36,7 @@ class Scope:
 
     def inside(self, grammar: Callable[[str, int], Fault | None], node: Node) -> Grammar:
         """Return the grammar of a path that a file states, and that stays in the workspace."""
-        return partial(_at_depth, grammar, len(self.beside(node).relative_to(self.root).parts))
+        return partial(_at_depth, grammar, _depth(self.beside(node), self.root))
 
     def text(self, node: Node | None, grammar: Grammar | None = None) -> str | None:
         """Return a text that fits the grammar."""
@@ -88,6 +88,12 @@ def number(node: Node | None, scope: Scope) -> int | None:
         scope.problems.add(node, f"{quoted(node.text)} is not a whole number")
         return None
     return int(node.text)
+
+
+@cache
+def _depth(directory: Path, root: Path) -> int:
+    """Return how many directories lie between; asked of the same few, thousands of times."""
+    return len(directory.relative_to(root).parts)
 
 
 def _at_depth(grammar: Callable[[str, int], Fault | None], depth: int, text: str) -> Fault | None:

@@ -77,37 +77,50 @@ class _Schemas:
         return self._made[name](node)
 
     def _members(self, schema: Mapping[str, Any]) -> Check:
+        tests = self._tests(schema)
+        known = {key: tests(key) for key in schema.get("properties", {})}
+
+        def check(node: Node) -> bool:
+            for key, child in node.entries.items():
+                for test in known.get(key) or tests(key):
+                    if not test(child):
+                        return False
+            return True
+
+        return check
+
+    def _tests(self, schema: Mapping[str, Any]) -> Callable[[str], tuple[Check, ...]]:
+        """Return what gives, for a key, the tests that its value has to stand."""
         properties = {key: self._of(each) for key, each in schema.get("properties", {}).items()}
         patterns = [
             (_finds(pattern), self._of(each))
             for pattern, each in schema.get("patternProperties", {}).items()
         ]
         others = schema.get("additionalProperties", True)
-        other = None if isinstance(others, bool) else self._of(others)
+        other = _never if others is False else None if others is True else self._of(others)
         names = schema.get("propertyNames", {})
         if names.keys() - {"pattern"}:
             raise ValueError("`propertyNames` knows `pattern` alone")
         is_name = _finds(names.get("pattern", ""))
 
-        def check(node: Node) -> bool:
-            for key, child in node.entries.items():
-                if not is_name(key):
-                    return False
-                tests = [test for finds, test in patterns if finds(key)]
-                if key in properties:
-                    tests.append(properties[key])
-                elif not tests and other is not None:
-                    tests.append(other)
-                elif not tests and others is False:
-                    return False
-                if not _all(tests, child):
-                    return False
-            return True
+        def tests(key: str) -> tuple[Check, ...]:
+            if not is_name(key):
+                return (_never,)
+            found = [test for finds, test in patterns if finds(key)]
+            if key in properties:
+                found.append(properties[key])
+            elif not found and other is not None:
+                found.append(other)
+            return tuple(found)
 
-        return check
+        return tests
 
 
 # --- keywords: they say nothing of values of another type ------------------------------------
+
+
+def _never(_: Node) -> bool:
+    return False
 
 
 def _all(checks: Iterable[Check], node: Node) -> bool:

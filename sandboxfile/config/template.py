@@ -28,8 +28,13 @@ KEYS = (
 )
 
 
-def read(name: str, node: Node, scope: Scope) -> Template | None:
-    """Return the template; None when it cannot be one, which is then among the problems."""
+def read(
+    name: str, node: Node, scope: Scope, *, key: str, extends: tuple[str, ...]
+) -> Template | None:
+    """Return the template; None when it cannot be one, which is then among the problems.
+
+    `key` is what its file calls it, and `extends` are those that it takes its configuration from.
+    """
     at = node.key_at or node.at
     _refuse_mixture(node, scope)
     user = scope.text(value(node, "user"), values.user)
@@ -62,6 +67,10 @@ def read(name: str, node: Node, scope: Scope) -> Template | None:
         workdir=workdir,
         at=at,
         places=_places(node),
+        key=key,
+        member=scope.member,
+        matrix=scope.matrix,
+        extends=extends,
         **template,  # type: ignore[arg-type]
     )
 
