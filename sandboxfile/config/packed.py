@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -33,6 +34,7 @@ from sandboxfile.statcache import SLACK_NS
 _MAGIC = b"sfwork3\n"
 _HEADER = struct.Struct("<8sI5Q")  # magic, CRC-32 of the rest, lengths of the five parts
 _ABSENT = b"\0" * MARK.size
+_SCALARS = frozenset([str, int, bool, type(None)])
 _TUPLE, _MAP, _PATH, _POSITION, _TEMPLATES = -1, -2, -3, -4, -5
 CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.Workspace,
@@ -191,21 +193,29 @@ def _packed(value: Any) -> Any:
 
     Raises LookupError for what a workspace does not consist of.
     """
-    if value is None or isinstance(value, str | int):
+    kind = type(value)
+    if kind in _SCALARS:
         return value
-    if isinstance(value, Position):
+    if kind is Position:
         return (_POSITION, *value)
+    if kind in _NUMBERS:
+        number = _NUMBERS[kind]
+        return (number, *_each([getattr(value, name) for name in _FIELDS[number]]))
     if isinstance(value, tuple):
-        return (_TUPLE, *map(_packed, value))
-    if isinstance(value, Mapping) and any(isinstance(v, model.Template) for v in value.values()):
-        packed = ((name, marshal.dumps(_packed(each))) for name, each in value.items())
-        return (_TEMPLATES, *(each for pair in packed for each in pair))
-    if isinstance(value, Mapping):
-        return (_MAP, *(_packed(each) for pair in value.items() for each in pair))
+        return (_TUPLE, *_each(value))
     if isinstance(value, Path):
         return (_PATH, os.fspath(value))
-    kind = _NUMBERS[type(value)]
-    return (kind, *(_packed(getattr(value, name)) for name in _FIELDS[kind]))
+    if not isinstance(value, Mapping):
+        raise LookupError(kind)  # noqa: TRY004 - as the docstring says
+    if model.Template in map(type, value.values()):
+        packed = [(name, marshal.dumps(_packed(each))) for name, each in value.items()]
+        return (_TEMPLATES, *chain.from_iterable(packed))
+    return (_MAP, *_each(chain.from_iterable(value.items())))
+
+
+def _each(values: Iterable[Any]) -> list[Any]:
+    # Scalars stand for themselves: no call for each of them.
+    return [each if type(each) in _SCALARS else _packed(each) for each in values]
 
 
 def _unpacked(plain: tuple[Any, ...]) -> Any:

@@ -6,6 +6,9 @@ compiled by `re` at first use: most files need few of them.
 """
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
 
 from sandboxfile.config import leaks
 from sandboxfile.config.document import INVISIBLE, quoted
@@ -43,6 +46,13 @@ _SNAPSHOT = r"[0-9]{8}T[0-9]{6}Z"
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 # Unknown names are complained of where `$` is replaced.
 _INTERPOLATED = r"\$\{(?:key|[A-Za-z_][\w-]*(?:\.[\w-]+)+)\}"
+
+_Grammar = TypeVar("_Grammar", bound=Callable[..., Fault | None])
+
+
+def _alike(grammar: _Grammar) -> _Grammar:
+    """Check once what many templates say in the same words."""
+    return lru_cache(maxsize=1024)(grammar)  # type: ignore[return-value]
 
 
 def _folded(text: str) -> str:
@@ -103,6 +113,7 @@ def environment_variable(text: str) -> Fault | None:
     return None
 
 
+@_alike
 def tag(text: str) -> Fault | None:
     """Check a tag, which may still contain `${key}` and `${git.sha}`."""
     meant = re.sub(_INTERPOLATED, "0", text)
@@ -134,6 +145,7 @@ def invisible(text: str, *, newlines: bool = False) -> Fault | None:
 # --- environment -----------------------------------------------------------------------------
 
 
+@_alike
 def variable(text: str) -> Fault | None:
     """Check the name of an environment variable."""
     if not VARIABLE.fullmatch(text):
@@ -148,6 +160,7 @@ def variable(text: str) -> Fault | None:
     return None
 
 
+@_alike
 def variable_value(variable_name: str, text: str) -> Fault | None:
     """Check the value of an environment variable, which is taken literally."""
     if len(text) > VALUE_LIMIT:
@@ -198,6 +211,7 @@ def mode(text: str) -> Fault | None:
     return Fault(f"{quoted(text)} is not a file mode", 'write octal digits, for instance "0755"')
 
 
+@_alike
 def image_path(text: str) -> Fault | None:
     """Check an absolute path inside the image."""
     if not text.startswith("/"):
