@@ -2,19 +2,24 @@
 
 A service tells only where a tag is now. What it was on before is here, so that a rollback goes
 back to what really was in use. It may be lost: nothing else depends on it.
+
+A move is written as begun before the service is asked, and once more when it is done: so a run
+that is killed in between leaves what the tag was on. Begun alone, it counts while the tag is there.
 """
 
 import getpass
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from sandboxfile import reading
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.frozen import dataclass
+
+_BEGUN = "begun"  # a key that versions before it do not know: they leave such lines out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +48,13 @@ def made(*, by: str, template: str, tag: str, old: str, new: str) -> Move:
     return Move(at=at, who=who, by=by, template=template, tag=tag, old=old, new=new)
 
 
-def write(path: Path, moves: Iterable[Move]) -> None:
-    """Append moves; each line is one write, so that processes do not mix theirs."""
-    text = "".join(json.dumps(asdict(move)) + "\n" for move in moves)
+def write(path: Path, moves: Iterable[Move], *, begun: bool = False) -> None:
+    """Append moves; each line is one write, so that processes do not mix theirs.
+
+    Raises SandboxfileError.
+    """
+    more = {_BEGUN: True} if begun else {}
+    text = "".join(json.dumps({**asdict(move), **more}) + "\n" for move in moves)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,23 +71,50 @@ def write(path: Path, moves: Iterable[Move]) -> None:
         ) from None
 
 
-def read(path: Path, template: str) -> tuple[Move, ...]:
-    """Return the moves of a template's tags, the newest last; lines that are none are left out."""
+def read(path: Path, template: str, now: Mapping[str, str]) -> tuple[Move, ...]:
+    """Return the moves of a template's tags, the newest last; lines that are none are left out.
+
+    `now` is where tags are, which decides about moves that were only begun.
+    """
+    lines = _lines(path, template)
+    carried_out = {*_unfinished(lines, now)}
+    return tuple(move for move, begun in lines if not begun or move in carried_out)
+
+
+def unfinished(path: Path, template: str, now: Mapping[str, str]) -> tuple[Move, ...]:
+    """Return the moves that a killed run has made and not written as done."""
+    return tuple(_unfinished(_lines(path, template), now))
+
+
+def _unfinished(lines: Iterable[tuple[Move, bool]], now: Mapping[str, str]) -> Iterable[Move]:
+    open_: dict[tuple[str, ...], Move] = {}
+    for move, begun in lines:
+        way = (move.tag, move.old, move.new)
+        open_.pop(way, None)
+        if begun:
+            open_[way] = move
+    return (move for move in open_.values() if now.get(move.tag, "") == move.new)
+
+
+def _lines(path: Path, template: str) -> list[tuple[Move, bool]]:
+    """Return the moves of a template as they are written, and whether as begun alone."""
     try:
         lines = reading.regular(path).decode(errors="replace").splitlines()
     except OSError:
-        return ()
+        return []
     found = (_move(line) for line in lines)
-    return tuple(move for move in found if move is not None and move.template == template)
+    return [each for each in found if each is not None and each[0].template == template]
 
 
-def _move(line: str) -> Move | None:
+def _move(line: str) -> tuple[Move, bool] | None:
     try:
         plain = json.loads(line)
     except (ValueError, RecursionError):  # torn, or nothing of ours
         return None
-    names = {each.name for each in fields(Move)}
-    if not isinstance(plain, dict) or plain.keys() != names:
+    if not isinstance(plain, dict):
+        return None
+    begun = plain.pop(_BEGUN, False) is True
+    if plain.keys() != {each.name for each in fields(Move)}:
         return None
     is_text = all(isinstance(value, str) and value.isprintable() for value in plain.values())
-    return Move(**plain) if is_text else None  # else it would be a command to a terminal
+    return (Move(**plain), begun) if is_text else None  # else it would command a terminal

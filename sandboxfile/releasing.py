@@ -1,6 +1,7 @@
 """Tags moved by hand: ask what is there, move, read back, write the lock and the record."""
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -50,8 +51,8 @@ class Releases:
     def entry(self, name: str) -> Entry | None:
         return self._session.entries().get(name)
 
-    def moves(self, name: str) -> tuple[Move, ...]:
-        return moves.read(self._record, name)
+    def moves(self, published: Published) -> tuple[Move, ...]:
+        return moves.read(self._record, published.name, published.tags)
 
     def published(self, name: str) -> Published:
         """Return what the service has of a template. Raises UsageError when it has no tags."""
@@ -95,20 +96,22 @@ class Releases:
         """Put tags on a build, see that they are there, record it; what was moved."""
         moving = tuple(tag for tag in tags if published.tags.get(tag) != build)
         snapshot = Snapshot(template_id=published.template_id, build_id=build)
+        made = self._begun(published, moving, build, by)
         self._tagging(published, snapshot).move(moving)
         kept = self.kept(published.name)
         try:
-            return self._recorded(published, moving, build, by)
+            return self._recorded(made)
         finally:
             self._change(published.name, lambda e: releases.after_move(e, tags, build, kept))
 
     def remove(self, published: Published, tags: Collection[str]) -> list[Move]:
         """Take tags away; the service ignores those that are not there."""
         known = tuple(tag for tag in tags if tag in published.tags)
+        made = self._begun(published, known, "", "tag --remove")
         if known:
             self._service.delete_tags(published.name, known)
         try:
-            return self._recorded(published, known, "", "tag --remove")
+            return self._recorded(made)
         finally:
             self._change(published.name, lambda e: releases.after_removal(e, tags))
 
@@ -122,19 +125,23 @@ class Releases:
             cancel=session.cancel,
         )
 
-    def _recorded(
-        self, published: Published, tags: Iterable[str], build: str, by: str
-    ) -> list[Move]:
+    def _begun(self, published: Published, tags: Iterable[str], build: str, by: str) -> list[Move]:
+        """Return the moves that are about to be made, written as begun.
+
+        What a killed run has left as begun, and the service has carried out, is done by now.
+        """
+        name, now = published.name, published.tags
         made = [
-            moves.made(
-                by=by,
-                template=published.name,
-                tag=tag,
-                old=published.tags.get(tag, ""),
-                new=build,
-            )
+            moves.made(by=by, template=name, tag=tag, old=now.get(tag, ""), new=build)
             for tag in tags
         ]
+        with suppress(SandboxfileError):  # the move counts; `_recorded` tells
+            self._recorded([*moves.unfinished(self._record, name, now)])
+            if made:
+                moves.write(self._record, made, begun=True)
+        return made
+
+    def _recorded(self, made: list[Move]) -> list[Move]:
         if made:
             moves.write(self._record, made)
         return made

@@ -78,7 +78,7 @@ def _tags(
 
 def _before(service: Releases, published: Published, tag: str) -> tuple[str, str]:
     """Return the build before, and what is to be said of how it was found."""
-    found = releases.earlier(published, tag, service.moves(published.name))
+    found = releases.earlier(published, tag, service.moves(published))
     if found is None:
         there = ", ".join(f"{build.build_id} ({build.state})" for build in published.builds[:5])
         raise SandboxfileError(

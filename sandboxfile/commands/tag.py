@@ -132,7 +132,7 @@ def _remove(names: list[str], it: Opened, releases: Releases, published: Publish
 
 
 def _show(args: argparse.Namespace, it: Opened, releases: Releases, published: Published) -> None:
-    entry, moves = releases.entry(published.name), releases.moves(published.name)
+    entry, moves = releases.entry(published.name), releases.moves(published)
     if args.json:
         document = {
             "name": published.name,

@@ -3,6 +3,7 @@
 Each says what is done and what is not, and a further run finishes it.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.program import Program
+from tests.fakes.program import Program, wait_until
 from tests.fakes.quickplace import Place, quick_place
 from tests.fakes.tripwire import Moment
 
@@ -130,3 +131,23 @@ def test_tag_says_what_is_moved_and_is_finished_by_the_same_command(place: Place
         return stopped is not None
 
     assert moments(attempt) >= 5
+
+
+def test_a_move_of_a_killed_run_is_known_to_the_rollback_after_it(place: Place) -> None:
+    first, second, third = (place.ready("a", "default", "blue") for _ in range(3))
+    place.keep("a", third)
+    place.client.assign_tags(f"a:{first.build_id}", ("blue",))
+    trap = place.service.trap("POST", "", "carried out")
+    killed = place.workspace.start("a", "blue", command="tag")  # on the build of the lock
+    wait_until(lambda: trap.is_sprung, str(trap))
+    killed.kill()
+    trap.release()
+    assert place.on("a", "blue") == third.build_id
+
+    shown = place.run("tag", "a", "--list", "--json").stdout
+    (move,) = json.loads(shown)["moves"]
+    assert (move["tag"], move["from"], move["to"]) == ("blue", first.build_id, third.build_id)
+    said = place.run("rollback", "a", "--tag", "blue").stderr
+    assert "where it was before, by the record here" in said
+    assert place.on("a", "blue") == first.build_id != second.build_id
+    assert len(json.loads(place.run("tag", "a", "--json").stdout)["moves"]) == 2

@@ -17,14 +17,34 @@ def test_moves_are_read_as_they_were_written_one_template_at_a_time(tmp_path: Pa
     moves.write(path, made[:1])
     moves.write(path, made[1:])
 
-    assert moves.read(path, "api") == (made[0],)
-    assert moves.read(path, "web") == (made[1],)
+    assert moves.read(path, "api", {}) == (made[0],)
+    assert moves.read(path, "web", {}) == (made[1],)
     assert path.stat().st_mode & 0o777 == 0o600
     assert made[0].at.endswith("Z")
 
 
 def test_no_record_is_no_moves(tmp_path: Path) -> None:
-    assert moves.read(tmp_path / "none", "api") == ()
+    assert moves.read(tmp_path / "none", "api", {}) == ()
+
+
+def test_a_move_that_was_only_begun_counts_while_the_tag_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "box.moves"
+    first, second = (
+        moves.made(by="tag", template="api", tag="a", old=old, new=new)
+        for old, new in (("x", "y"), ("y", "z"))
+    )
+    taken = moves.made(by="tag --remove", template="api", tag="t", old="x", new="")
+
+    moves.write(path, [first, taken], begun=True)
+
+    assert moves.read(path, "api", {"a": "y"}) == (first, taken)
+    assert moves.read(path, "api", {"a": "x", "t": "x"}) == ()
+    assert moves.unfinished(path, "api", {"a": "y", "t": "x"}) == (first,)
+    moves.write(path, [first])
+    assert moves.unfinished(path, "api", {"a": "y", "t": "x"}) == ()
+    moves.write(path, [second], begun=True)
+    assert moves.read(path, "api", {"a": "z", "t": "x"}) == (first, second)
+    assert moves.read(path, "api", {"a": "y", "t": "x"}) == (first,)
 
 
 # What could be a command to a terminal is not of our writing.
@@ -39,7 +59,7 @@ def test_lines_that_are_none_are_left_out(tmp_path: Path, damage: str) -> None:
     moves.write(path, [moves.made(by="tag", template="api", tag="a", old="x", new="y")])
     path.write_text(f"{damage}\n{path.read_text()}{damage}")
 
-    assert len(moves.read(path, "api")) == 1
+    assert len(moves.read(path, "api", {})) == 1
 
 
 def test_a_user_without_a_name_is_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
