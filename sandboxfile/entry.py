@@ -1,5 +1,6 @@
 """The console script: the cheap first stage, and everything else only when that has no answer."""
 
+import _signal  # type: ignore[import-not-found] # of which `signal` is made, which costs milliseconds
 import os
 import sys
 import time
@@ -13,10 +14,10 @@ def run() -> None:
     began = time.monotonic()
     argv, environ = sys.argv[1:], dict(os.environ)
     try:
+        _end_by_signals()
         look = fresh.look(__version__, argv, environ)
         if look.said is not None and _is_written(*look.said, began):
             os._exit(0)  # nothing was opened: skip the interpreter's own tidying up
-        _end_by_signals()
         import signal
         from contextlib import suppress
 
@@ -49,18 +50,22 @@ def run() -> None:
 def _end_by_signals(code: "int | None" = None) -> None:
     """Have what ends a run raise KeyboardInterrupt, or, at its end, nothing but end it.
 
-    Python itself would tell of an interrupt then, at length. Who has a signal ignored (`nohup`)
-    keeps that.
+    Python itself would tell of an interrupt then, at length, and be killed by one that comes when
+    it has taken our handlers away: it leaves alone what is ignored. Who has a signal ignored
+    (`nohup`) keeps that.
     """
-    import signal
+    numbers = [
+        number
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
+        if _signal.getsignal(number) != _signal.SIG_IGN
+    ]
+    handler = _signal.default_int_handler if code is None else lambda *_: os._exit(code)
+    for number in numbers:
+        _signal.signal(number, handler)
+    if code is not None:
+        import atexit
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            continue
-        if code is None:
-            signal.signal(number, signal.default_int_handler)
-        else:
-            signal.signal(number, lambda *_: os._exit(code))
+        atexit.register(lambda: [_signal.signal(each, _signal.SIG_IGN) for each in numbers])
 
 
 def _is_written(told: str, printed: str, began: float) -> bool:

@@ -122,6 +122,45 @@ def test_what_ends_a_run_ends_it_as_an_interrupt_does_from_the_beginning(
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_run_is_heard_in_the_first_stage(
+    user: User, tmp_path: Path, number: signal.Signals
+) -> None:
+    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        f"signal.signal({number}, signal.SIG_DFL)\n"
+        "before = os.open\n"
+        "def opened(path, *flags, **more):\n"
+        f"    if '.sandboxfile/fresh' in str(path): os.kill(os.getpid(), {number})\n"
+        "    return before(path, *flags, **more)\n"
+        "os.open = opened\n"
+    )
+
+    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("build")
+
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_comes_when_all_is_done_changes_nothing(
+    user: User, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Python takes its handlers away at its very end, and an object may live until then."""
+    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Last:\n"
+        "    def __init__(self): self.kill, self.me = os.kill, os.getpid()\n"
+        f"    def __del__(self): self.kill(self.me, {number.value})\n"
+        "sys.last = Last()\n"
+    )
+
+    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list")
+
+    assert (ran.code, ran.out, ran.err) == (0, "web  debian:12\n", "")
+
+
 def test_an_interrupt_of_a_run_that_is_being_interrupted_is_quiet(
     user: User, tmp_path: Path
 ) -> None:
