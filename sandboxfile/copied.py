@@ -60,8 +60,8 @@ def _found(
 ) -> tuple[Content, Looked] | None:
     try:
         selection = context.select(copy, ground)
-        content = keys.content(keys.manifest(selection, digests))
-        seen = ((entry.path, fresh.mark(entry.stat)) for entry in selection.entries)
+        content = keys.content_of(selection, digests)
+        seen = [(entry.path, fresh.mark(entry.stat)) for entry in selection.entries]
         return content, looks.of(seen, selection.looked_at, tops)
     except (OSError, ValueError, struct.error, SandboxfileError):
         return None

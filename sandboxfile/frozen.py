@@ -12,7 +12,7 @@ take these classes too; what they look for is made when they do.
 from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
-from typing import Any, Literal, TypeVar, dataclass_transform, overload
+from typing import Any, Literal, NoReturn, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
 _COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__")
@@ -100,22 +100,24 @@ def _init(
     setters = {name: vars(cls)[name].__set__ for name in names}
     positions = names if is_positional else ()
     by_position = tuple(setters[name] for name in positions)
+    defaults = _defaults(cls, setters, options)
+    count = len(names)
     is_finished_by_itself = hasattr(cls, "__post_init__")
 
     def __init__(self: Any, /, *args: Any, **given: Any) -> None:  # noqa: N807
         if args:
             _check_positions(cls, positions, len(args), given)
-            for setter, value in zip(by_position, args, strict=False):
+            for setter, value in zip(by_position, args):  # noqa: B905 - `strict` takes as long again
                 setter(self, value)
         try:
             for name, value in given.items():
                 setters[name](self, value)
         except KeyError as error:
             raise TypeError(f"{cls.__qualname__} has no field {error}") from None
-        if len(args) + len(given) != len(setters):
-            for name in names[len(args) :]:
+        if len(args) + len(given) != count:
+            for name, setter, default in defaults[len(args) :]:
                 if name not in given:
-                    setters[name](self, _default(cls, name, options))
+                    setter(self, default())
         if is_finished_by_itself:
             self.__post_init__()
 
@@ -132,12 +134,23 @@ def _check_positions(
         raise TypeError(f"{cls.__qualname__} is given {min(twice)!r} twice")
 
 
-def _default(cls: type, name: str, options: Mapping[str, Any]) -> Any:
+def _defaults(
+    cls: type, setters: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[tuple[str, Any, Callable[[], Any]], ...]:
+    """Return each field with what sets it and what gives its default."""
+    return tuple((name, each, _default(cls, name, options)) for name, each in setters.items())
+
+
+def _default(cls: type, name: str, options: Mapping[str, Any]) -> Callable[[], Any]:
+    """Return what gives a field its default, or raises TypeError where it has none."""
     found = options.get(name, {})
     if "default" in found:
-        return found["default"]
-    if "default_factory" in found:
-        return found["default_factory"]()
+        value = found["default"]
+        return lambda: value
+    return found.get("default_factory", partial(_miss, cls, name))  # type: ignore[no-any-return]
+
+
+def _miss(cls: type, name: str) -> NoReturn:
     raise TypeError(f"{cls.__qualname__} is not given {name!r}")
 
 

@@ -283,9 +283,11 @@ class _Surveyor:
         if found is None:
             return Surveyed(template=template, keys=None, take=cache(take), unresolved=missing)
         looked = looks.together(each.looked for each in copied.values())
+        known = None
         if self.recall and parent:
-            self.recall.add(template.name, found, parent=parent, looked=looked)
-        known = Known(keys=found, looked=looked, top=self.tops.first)
+            known = self.recall.add(template.name, found, parent=parent, looked=looked)
+        if known is None:
+            known = Known(keys=found, looked=looked, top=self.tops.first)
         later = cache(partial(self._retaken, template, take, found))
         return Surveyed(template=template, keys=found, take=later, known=known)
 
