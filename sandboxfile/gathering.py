@@ -190,24 +190,39 @@ class Gathered:
         Returns the rule that leaves out the directory itself, if nothing in it was taken back.
         """
         before = len(self._entries)
-        judging = bool(top.ignore.rules or self._names.rules)
-        stack = [(top.path, f"{top.relative}/" if top.relative else "", "")]
-        ours = self.ground.ours
-        while stack:
-            directory, above, prefix = stack.pop()
-            for found in self.listed(directory):
-                text = found.name if UTF8 else utf8(found.name)
-                path, name = f"{directory}/{found.name}", prefix + text
-                if found.name in ours and self.is_ours(path):
-                    continue
-                enterable = found.is_dir(follow_symlinks=False)
-                dropped = judging and self._is_dropped(top.ignore, above + text, name)
-                if dropped and not (enterable and self._may_stay(top.ignore, above + text, name)):
-                    continue
-                if enterable:
-                    stack.append((path, f"{above}{text}/", f"{name}/"))
-                self._add_found(found, path, name, waits=dropped)
+        waiting = [(top.path, f"{top.relative}/" if top.relative else "", "")]
+        while waiting:
+            waiting += self._level(top.ignore, *waiting.pop())
         return top.rule if len(self._entries) == before else None
+
+    def _level(
+        self, ignore: Ignore, directory: str, above: str, prefix: str
+    ) -> list[tuple[str, str, str]]:
+        """Take what is in one directory; return its directories, as this takes them."""
+        judging = bool(ignore.rules or self._names.rules)
+        ours, below = self.ground.ours, []
+        for found in self.listed(directory):
+            own = found.name
+            text = own if UTF8 else utf8(own)
+            path, name = f"{directory}/{own}", prefix + text
+            if own in ours and self.is_ours(path):
+                continue
+            enterable = found.is_dir(follow_symlinks=False)
+            dropped = judging and self._is_dropped(ignore, above + text, name)
+            if dropped and not (enterable and self._may_stay(ignore, above + text, name)):
+                continue
+            if enterable:
+                below.append((path, f"{above}{text}/", f"{name}/"))
+            try:
+                entry = self._entry(path, name, found.stat(follow_symlinks=False))
+            except OSError as error:
+                self.unreadable(path, error)
+                continue
+            if entry and dropped:
+                self._waiting[name] = entry
+            elif entry:
+                self._add(entry)
+        return below
 
     def listed(self, directory: str) -> Iterable["os.DirEntry[str]"]:
         """Return what is in a directory; unreadable ones are noted."""
@@ -228,25 +243,6 @@ class Gathered:
             not patterns.excludes(path) or patterns.keeps_below(path)
             for patterns, path in ((ignore, relative), (self._names, name))
         )
-
-    def _add_found(self, found: "os.DirEntry[str]", path: str, name: str, *, waits: bool) -> None:
-        try:
-            stat = found.stat(follow_symlinks=False)
-            mode = stat.st_mode
-            if mode & _KIND == filemode.S_IFREG and _WHITEOUT not in name:  # nearly all
-                is_executable = bool(mode & filemode.S_IXUSR)
-                entry = _new(Entry, (name, path, "file", stat, is_executable, ""))
-            elif (other := self._entry(path, name, stat)) is not None:
-                entry = other
-            else:
-                return
-        except OSError as error:
-            self.unreadable(path, error)
-            return
-        if waits:
-            self._waiting[name] = entry
-        else:
-            self._add(entry)
 
     def _add(self, entry: Entry) -> None:
         """Take one thing, and the directories that lead to it and were left out themselves."""
@@ -275,11 +271,11 @@ class Gathered:
     def _entry(self, path: str, name: str, stat: os.stat_result) -> Entry | None:
         """Return the entry for one thing; None with a problem for what no image can have."""
         mode = stat.st_mode
-        kind = filemode.S_IFMT(mode)
+        kind = mode & _KIND
         if _WHITEOUT in name and (name.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in name):
             what = "its name begins with `.wh.`, which deletes files in an image"
         elif kind == filemode.S_IFREG:
-            return Entry(name, path, "file", stat, bool(mode & filemode.S_IXUSR))
+            return _new(Entry, (name, path, "file", stat, bool(mode & filemode.S_IXUSR), ""))
         elif kind == filemode.S_IFDIR:
             return Entry(name, path, "directory", stat)
         elif kind == filemode.S_IFLNK:
