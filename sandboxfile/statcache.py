@@ -37,6 +37,7 @@ _ATTEMPTS = 3
 # What a `sparing` one reads before it opens its file, which takes as long for many thousands.
 _SMALL = 64 << 10  # bytes of a file
 _FEW = 300  # files
+_SELDOM = 16  # files read here until a helper is asked again, which takes as long as to open one
 _UNSIGNED = (1 << 64) - 1
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -140,6 +141,7 @@ class StatCache:
         self._seen: dict[str, bytes] = {}
         self._noted: Hashes | None = None
         self._count = 0
+        self._due = 0  # files read, from which on the helper is asked again
 
     @classmethod
     def open(
@@ -185,10 +187,11 @@ class StatCache:
 
     def _learned(self, name: str, mark: bytes) -> bytes | None:
         """Return the hash of what was read in this run, here or elsewhere."""
-        known = self._seen.get(name, b"")
-        if self._helper is not None and known[: _STAT.size] != mark:
+        known, helper = self._seen.get(name, b""), self._helper
+        if helper is not None and self._count >= self._due and known[: _STAT.size] != mark:
+            self._due = self._count + _SELDOM
             with self._lock:
-                for told in self._helper.hashes():
+                for told in helper.hashes():
                     self._learn(told)
             known = self._seen.get(name, b"")
         return known[_STAT.size :] if known[: _STAT.size] == mark else None

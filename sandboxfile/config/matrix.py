@@ -42,10 +42,7 @@ def expand_template(
     Without a matrix there is one, which is called as `name` says, or by its key.
     """
     written = value(node, "matrix")
-    entries = {
-        each: child for each, child in node.entries.items() if each not in ("matrix", "name")
-    }
-    inner = node._replace(content=entries)
+    inner = _without(node, "matrix", "name")
     if written is None:
         known = Known(variables)
         name = _name(key, value(node, "name"), known, scope)
@@ -58,6 +55,13 @@ def expand_template(
         name = _variant_name(key, node, row, known, scope)
         if name is not None:
             yield Variant(name, expand.interpolate(inner, known, scope.problems), matrix)
+
+
+def _without(node: Node, *keys: str) -> Node:
+    if node.entries.keys().isdisjoint(keys):  # nearly all
+        return node
+    entries = {key: child for key, child in node.entries.items() if key not in keys}
+    return node._replace(content=entries)
 
 
 # --- names -----------------------------------------------------------------------------------

@@ -40,11 +40,13 @@ class Scope:
 
     def text(self, node: Node | None, grammar: Grammar | None = None) -> str | None:
         """Return a text that fits the grammar."""
-        if node is None or node.text is None:
+        text = node.content if node is not None else None
+        if node is None or not isinstance(text, str):
             return None
-        if grammar is not None and self.problems.fault(node, grammar(node.text)):
+        if grammar is not None and (fault := grammar(text)) is not None:
+            self.problems.fault(node, fault)
             return None
-        return node.text
+        return text
 
     def path(self, node: Node | None, grammar: Callable[[str, int], Fault | None]) -> str | None:
         """Return a path of the workspace, as it is written."""

@@ -395,6 +395,21 @@ def test_what_another_process_has_read_counts_as_read_here(
     assert (tmp_path / "cache").exists() is is_kept, "if it was old when it was read"
 
 
+def test_another_process_is_asked_again_after_some_files(tmp_path: Path) -> None:
+    """Who is asked at every file takes as long for that as to read it."""
+    files = [tmp_path / str(number) for number in range(2 * statcache._SELDOM + 1)]
+    for file in files:
+        file.write_text(file.name)
+    other = Helping(tmp_path)
+    cache = StatCache.open(tmp_path / "cache", root=tmp_path, helper=other)
+    digest(cache, files[0])
+    other.told = Helping(tmp_path, *files[1:]).told
+    for file in files[1:]:
+        digest(cache, file)
+    assert other.told == []
+    assert cache.count == statcache._SELDOM
+
+
 def test_a_file_that_changed_since_it_was_read_elsewhere_is_read_here(
     tmp_path: Path, file: Path
 ) -> None:
