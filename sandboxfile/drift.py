@@ -1,6 +1,7 @@
 """What has become of the lock's builds at the service since: a pure comparison, a thin asker."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from sandboxfile import several, tags
@@ -83,7 +84,7 @@ def _content(name: str, entry: Entry, published: Published) -> Iterable[Drift]:
     if other == entry.build_id or build is None or build.state != "ready":
         return
     text = f"the same content was built again elsewhere: build {other}"
-    remedy = f"sandboxfile tag {name} --build {other} TAG..., or take the other's lock"
+    remedy = f"take the other's lock, or sandboxfile tag {name} TAG... --build {other}"
     yield Drift(kind="rebuilt", text=text, remedy=remedy, tag=tag, build_id=other)
 
 
@@ -116,7 +117,8 @@ def _told(name: str, alike: list[Drift]) -> str:
     listed = ", ".join(f"`{each.tag}`" for each in alike)
     text = first.text.replace(f"`{first.tag}` is ", f"{listed} are ", 1)
     tags = " ".join(each.tag for each in alike)
-    return f"{text} (sandboxfile tag {name} {tags} --build {first.wanted})"
+    remedy = first.remedy.replace(f" {name} {first.tag} --", f" {name} {tags} --", 1)
+    return f"{text} ({remedy})"
 
 
 def ask_all(session: Session, names: Iterable[str]) -> Mapping[str, list[Drift]]:
@@ -142,4 +144,14 @@ def ask_all(session: Session, names: Iterable[str]) -> Mapping[str, list[Drift]]
         return compare(name, entry, published, default)
 
     found = dict(zip(names, several.each(asked, names, AT_ONCE), strict=True))
-    return {name: each for name, each in found.items() if each}
+    return {name: _at(session.args.target, each) for name, each in found.items() if each}
+
+
+def _at(target: str | None, found: Iterable[Drift]) -> list[Drift]:
+    """Have remedies name the target that was asked for by name."""
+    if target is None:
+        return [*found]
+    return [
+        replace(each, remedy=f"{each.remedy} --target {target}") if each.remedy else each
+        for each in found
+    ]

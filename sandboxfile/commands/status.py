@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from sandboxfile import app, builds, counts, errors, failures, leftovers, lockfile, planning
+from sandboxfile import app, builds, errors, failures, leftovers, lockfile, planning
 from sandboxfile.builds import Running
 from sandboxfile.errors import UsageError
 from sandboxfile.failures import Failure
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         decisions = [each for each in planned.decisions if each.template in names]
         over = () if args.templates else _left_over(it.session)
         running = builds.running(it.session, decisions)
-        failed = failures.of(it.session.workspace.root / app.STATE, target.name, decisions)
+        failed = failures.of(it.session.workspace.root / app.STATE, target.name, planned.decisions)
         drifted: Mapping[str, Sequence[Difference]] = {}
         told: Mapping[str, Sequence[str]] = {}
         if args.refresh:
@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         sys.stdout.write(_table(decisions, running, failed, told, over))
+        below = [name for name in failed if name not in names]  # what these are based on
+        sys.stdout.write("".join(f"{name}: {failed[name].told(name)}\n" for name in below))
         stale = next((each.template for each in decisions if _state(each) == "stale"), None)
         if stale is not None and not args.quiet:
             sys.stderr.write(f"`sandboxfile why {stale}` says why it is stale\n")
@@ -86,13 +88,14 @@ def _left_over(session: app.Session) -> tuple[LeftOver, ...]:
 
 
 def _told_of(over: Sequence[LeftOver]) -> str:
-    what = f"{counts.of(len(over), 'result')} left over of what novita.yaml no longer has"
     first = over[0]
-    ways = (
-        f"`sandboxfile delete {first.template} --target {first.target}` deletes one at the "
-        "service, `sandboxfile lock --prune` only takes them out of the lock"
+    what = f"`{first.template}` is" if len(over) == 1 else f"{len(over)} templates are"
+    which, them = ("it", "it") if len(over) == 1 else ("one", "them")
+    return (
+        f"{what} no longer in novita.yaml: "
+        f"`sandboxfile delete {first.template} --target {first.target}` deletes {which} at the "
+        f"service, `sandboxfile lock --prune` takes {them} out of the lock alone\n"
     )
-    return f"{what}: {ways}\n"
 
 
 def _row_left_over(each: LeftOver, *, refreshed: bool) -> dict[str, object]:

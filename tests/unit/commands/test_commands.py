@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import app
+from sandboxfile import app, failures
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.failures import Failure
 from sandboxfile.lock import load
 from tests.fakes import built
 from tests.fakes.registry import running
@@ -488,6 +489,18 @@ def test_status_compares_with_the_lock_alone(done: User) -> None:
             }
         ],
     }
+
+
+def test_status_tells_why_what_a_template_is_built_on_failed(done: User) -> None:
+    done.write("data/one.txt", "eno\n")
+    failure = Failure(step="build", message="exit status 3")
+    failures.keep(done.root / ".sandboxfile", "local", "parent", failure)
+    told = "the last build failed at `build`: exit status 3 (`sandboxfile logs parent`)\n"
+
+    assert f"\nparent: {told}" in done.run("status", "child").out
+    assert f"parent: {told}" not in done.run("status").out  # there it has a row of its own
+    assert told in done.run("status").out
+    assert "exit status 3" not in done.run("status", "other").out
 
 
 # --- env -------------------------------------------------------------------------------------

@@ -538,7 +538,10 @@ def test_tags_that_went_together_are_told_on_one_line(
     remedy = f"sandboxfile tag api default stable --build {new.id}"
     said = f"`default`, `stable` are on build {old.id}, not on {new.id} ({remedy})"
     assert line.strip() == said
-    assert client.run(*remedy.split()[1:]).code == 0
+    other = client.having(SANDBOXFILE_TARGET="local")  # where `--target` has to be given again
+    ran = other.run("status", "api", "--refresh", "--target", "box")
+    assert ran.out.splitlines()[1].strip() == f"{said[:-1]} --target box)"
+    assert other.run(*remedy.split()[1:], "--target", "box").code == 0
     assert drift(client) == []
 
 

@@ -326,8 +326,8 @@ def test_what_novita_yaml_no_longer_has_is_told_and_goes_on_request(renamed: Use
 
     status = renamed.run("status")
     assert f"web     left over   {web.template_id}  {web.build_id}\n" in status.out
-    assert "`sandboxfile delete web --target prod`" in status.err
-    assert "`sandboxfile lock --prune`" in status.err
+    assert "`web` is no longer in novita.yaml: `sandboxfile delete web --target prod`" in status.err
+    assert "`sandboxfile lock --prune` takes it out of the lock alone\n" in status.err
     assert "left over" not in renamed.run("status", "api").out
     rows = {row["name"]: row for row in renamed.run("status", "--json").data["templates"]}
     assert (rows["web"]["state"], rows["web"]["template_id"]) == ("left over", web.template_id)
