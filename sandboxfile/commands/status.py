@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         if stale is not None and not args.quiet:
             sys.stderr.write(f"`sandboxfile why {stale}` says why it is stale\n")
         if over and not args.quiet:
-            sys.stderr.write(_told_of(over))
+            sys.stderr.write(_told_of(over, it.session.workspace.file.name))
     differs = running or drifted or any(each.stale for each in decisions)
     return errors.DIFFERENCES if args.exit_code and differs else errors.DONE
 
@@ -87,12 +87,12 @@ def _left_over(session: app.Session) -> tuple[LeftOver, ...]:
     return tuple(each for each in found if each.target == target)
 
 
-def _told_of(over: Sequence[LeftOver]) -> str:
+def _told_of(over: Sequence[LeftOver], file: str) -> str:
     first = over[0]
     what = f"`{first.template}` is" if len(over) == 1 else f"{len(over)} templates are"
     which, them = ("it", "it") if len(over) == 1 else ("one", "them")
     return (
-        f"{what} no longer in novita.yaml: "
+        f"{what} no longer in {file}: "
         f"`sandboxfile delete {first.template} --target {first.target}` deletes {which} at the "
         f"service, `sandboxfile lock --prune` takes {them} out of the lock alone\n"
     )

@@ -329,6 +329,10 @@ def test_what_novita_yaml_no_longer_has_is_told_and_goes_on_request(renamed: Use
     assert "`web` is no longer in novita.yaml: `sandboxfile delete web --target prod`" in status.err
     assert "`sandboxfile lock --prune` takes it out of the lock alone\n" in status.err
     assert "left over" not in renamed.run("status", "api").out
+    renamed.write("other.yaml", config().replace("web:", "site:").replace("api:", "app:"))
+    assert (
+        "2 templates are no longer in other.yaml: " in renamed.run("status", "-f", "other.yaml").err
+    )
     rows = {row["name"]: row for row in renamed.run("status", "--json").data["templates"]}
     assert (rows["web"]["state"], rows["web"]["template_id"]) == ("left over", web.template_id)
     assert (renamed.root / "novita.lock").read_text() == before
