@@ -95,7 +95,11 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 def _word(text: str | None) -> str:
-    return "null" if text is None else _text(text)
+    return "null" if text is None else _quoted(text)
+
+
+def _truth(*, said: bool) -> str:
+    return "true" if said else "false"
 
 
 def _list(texts: Iterable[str]) -> str:
@@ -146,11 +150,11 @@ def of(template: Template, *, base: Record, contents: Mapping[int, Content]) -> 
             inherit=_INHERIT if inherit == INHERIT else _text(inherit),
         )
     )
-    snapshot = {name: _text(each) for name, each in _snapshot(template).items()}
+    snapshot = _snapshot(template)
     parts = {"base": written, **_grouped(template, records), **snapshot}
     return Keys(
         image_key=image_key,
-        template_key=_key(_map(image=_text(image_key), **snapshot)),
+        template_key=_key(_map(image=_quoted(image_key), **snapshot)),
         parts={name: _key(part)[4:12] for name, part in sorted(parts.items())},
     )
 
@@ -167,18 +171,18 @@ def by_part(
     return parts
 
 
-def _snapshot(template: Template) -> dict[str, object]:
+def _snapshot(template: Template) -> dict[str, str]:
     """Return what decides the snapshot, besides the image."""
     ready, resources = template.ready, template.resources
-    record: dict[str, object] = {
-        "resources": {"cpu": resources.cpu, "memory": resources.memory},
-    }
+    record = {"resources": _map(cpu=str(resources.cpu), memory=str(resources.memory))}
     if ready:
-        record["ready"] = {"kind": ready.kind, "value": ready.value, "status": ready.status}
+        record["ready"] = _map(
+            kind=_quoted(ready.kind), value=_quoted(ready.value), status=str(ready.status)
+        )
     if template.start is not None:
-        record["start"] = template.start
+        record["start"] = _quoted(template.start)
     if template.pre_boot is not None:
-        record["pre_boot"] = template.pre_boot
+        record["pre_boot"] = _quoted(template.pre_boot)
     return record
 
 
@@ -188,9 +192,9 @@ def _grouped(template: Template, records: tuple[tuple[str, str], ...]) -> dict[s
     for part, text in records:
         parts.setdefault(part, []).append(text)
     if template.user is not None:
-        parts.setdefault("user", []).append(_text(template.user))
+        parts.setdefault("user", []).append(_quoted(template.user))
     if template.workdir is not None:
-        parts.setdefault("workdir", []).append(_text(template.workdir))
+        parts.setdefault("workdir", []).append(_quoted(template.workdir))
     if template.inherit != INHERIT:
         parts["inherit"] = [_text(each) for each in template.inherit]
     if "steps" in template.places:  # sugar has one fixed order, `steps:` has the user's
@@ -206,8 +210,7 @@ def _records(template: Template, contents: Mapping[int, Content]) -> Iterator[tu
             number += 1
             yield _with_files(instruction, contents[number])
         else:
-            part, record = _record(instruction)
-            yield part, _text(record)
+            yield _written(instruction)
 
 
 def _with_files(instruction: Copy | InstallProject, content: Content) -> tuple[str, str]:
@@ -224,25 +227,33 @@ def _with_files(instruction: Copy | InstallProject, content: Content) -> tuple[s
     return "packages", _before("copy", _copy(instruction.copy, content), project)
 
 
-def _record(instruction: Env | Account | Install | Run | Workdir) -> tuple[str, Record]:
+def _written(instruction: Env | Account | Install | Run | Workdir) -> tuple[str, str]:
     match instruction:
         case Env(values=values):
-            return "env", {"env": list(values.items())}
+            pairs = [_list(map(_quoted, pair)) for pair in values.items()]
+            return "env", _map(env=_list(pairs))
         case Account(user=user):
-            return "user", {"account": user}
+            return "user", _map(account=_quoted(user))
         case Install(manager=manager, packages=packages):
-            return "packages", {"install": manager, "packages": packages}
+            named = _list(map(_quoted, packages))
+            return "packages", _map(install=_quoted(manager), packages=named)
         case Run(command=command, user=user, secrets=secrets):
-            return "run", {"run": command, "user": user, "secrets": secrets}
+            named = _list(map(_quoted, secrets))
+            return "run", _map(run=_quoted(command), user=_word(user), secrets=named)
         case Workdir(path=path, owner=owner):
-            return "workdir", {"workdir": path, "owner": owner}
+            return "workdir", _map(workdir=_quoted(path), owner=_word(owner))
         case _:
             assert_never(instruction)
 
 
 def _copy(copy: Copy, content: Content) -> str:
-    record = {"to": copy.to, "owner": copy.owner, "mode": copy.mode, "single": content.single}
-    return _before("files", content.files, _text(record))
+    return _map(
+        to=_quoted(copy.to),
+        owner=_word(copy.owner),
+        mode=_word(copy.mode),
+        single=_truth(said=content.single),
+        files=content.files,
+    )
 
 
 # --- content ---------------------------------------------------------------------------------
@@ -293,8 +304,7 @@ def _contents(selection: Selection, digests: Digests) -> list[str]:
 
 def _file(name: str, kind: Kind, content: str, *, executable: bool) -> str:
     """Return what `_text` makes of an item of `_files`, in a third of the time."""
-    is_executable = "true" if executable else "false"
-    return f'["{kind}",{_quoted(name)},{is_executable},{_quoted(content)}]'
+    return f'["{kind}",{_quoted(name)},{_truth(said=executable)},{_quoted(content)}]'
 
 
 def _files(content: Manifest) -> list[list[object]]:

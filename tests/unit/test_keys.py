@@ -391,3 +391,27 @@ def test_content_stands_in_a_key_as_the_encoder_writes_it(
     whole = Manifest(files=(*manifest.files, more), single=manifest.single)
     plain = [[each.kind, each.name, each.executable, each.content] for each in whole.files]
     assert keys.content(whole) == (keys.canonical(plain).decode("ascii"), whole.single)
+
+
+@given(
+    st.text(max_size=6),
+    st.none() | st.text(max_size=6),
+    st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=3),
+    st.lists(st.text(max_size=6), max_size=3).map(tuple),
+)
+def test_an_instruction_stands_in_a_key_as_the_encoder_writes_it(
+    text: str, word: str | None, values: dict[str, str], words: tuple[str, ...]
+) -> None:
+    pairs = [list(pair) for pair in values.items()]
+    for instruction, record in (
+        (Env(values=values, at=AT), {"env": pairs}),
+        (Account(user=text, at=AT), {"account": text}),
+        (Install(manager="apt", packages=words, at=AT), {"install": "apt", "packages": words}),
+        (
+            Run(command=text, user=word, secrets=words, at=AT),
+            {"run": text, "user": word, "secrets": words},
+        ),
+        (Workdir(path=text, owner=word, at=AT), {"workdir": text, "owner": word}),
+    ):
+        _, written = keys._written(instruction)
+        assert written == keys.canonical(record).decode("ascii")
