@@ -66,7 +66,7 @@ def test_a_build_that_was_left_is_picked_up_where_it_is(set_scene: SetScene, api
     (said,) = json.loads(program.stdout)["templates"]
     assert said["status"] == "detached"
     assert f"build {said['build_id']} goes on at the service" in program.stderr
-    assert f"`sandboxfile build {stage.name}` goes on with it" in program.stderr
+    assert f"`sandboxfile build {stage.name} --target far` goes on with it" in program.stderr
     assert stage.workspace.entries == {}
     stage.booting.state = "open"
     stage.workspace.build()
@@ -196,4 +196,5 @@ def test_what_needs_a_build_that_was_left_waits_for_the_next_run(set_scene: SetS
     said = {each["name"]: each for each in json.loads(program.stdout)["templates"]}
     assert (said[parent]["status"], said[child]["status"]) == ("detached", "waiting")
     assert said[child]["build_id"] is None
-    assert f"{child}: waits for `{parent}`; `sandboxfile build {child}` goes on" in program.stderr
+    again = f"`sandboxfile build {child} --target far` goes on"
+    assert f"{child}: waits for `{parent}`; {again}" in program.stderr
