@@ -61,7 +61,7 @@ def _found(
     try:
         selection = context.select(copy, ground)
         content = keys.content_of(selection, digests)
-        seen = [(entry.path, fresh.mark(entry.stat)) for entry in selection.entries]
+        seen = ((entry.path, fresh.mark(entry.stat)) for entry in selection.entries)
         return content, looks.of(seen, selection.looked_at, tops)
     except (OSError, ValueError, struct.error, SandboxfileError):
         return None

@@ -255,7 +255,8 @@ class StatCache:
 
 def _is_old(stat: os.stat_result, now: int) -> bool:
     """Say whether a file that is read now can be trusted later to be the same by its stat."""
-    return max(stat.st_mtime_ns, stat.st_ctime_ns) + SLACK_NS <= now
+    latest = now - SLACK_NS
+    return stat.st_mtime_ns <= latest and stat.st_ctime_ns <= latest
 
 
 def signature(stat: os.stat_result) -> bytes:
