@@ -21,7 +21,7 @@ from sandboxfile.copied import Copies
 from sandboxfile.durations import History
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.events import Emit
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.lockfile import ENGINE_PREFIX, Lock
 from sandboxfile.model import DEFAULT_GROUP, LEGACY_DOMAINS, Target, Workspace
 from sandboxfile.recall import Recall
@@ -325,8 +325,6 @@ def _by_account(args: argparse.Namespace, workspace: Workspace) -> tuple[str, st
 
 def _with_address(target: Target, environ: Mapping[str, str]) -> Target:
     """Fill in what the environment says about a target that names no address itself."""
-    from dataclasses import replace
-
     if target.provider == "local" or target.api_url:
         return target
     if target.domain:

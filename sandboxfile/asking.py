@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ from sandboxfile.beginning import Beginning
 from sandboxfile.errors import NotAllowed, SandboxfileError, Unreachable
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding, Subject
+from sandboxfile.frozen import replace
 from sandboxfile.inherit import NOTHING, Inherited, inherited
 from sandboxfile.lockfile import Entry
 from sandboxfile.model import DockerfileBase, ImageBase, ImageConfig

@@ -1,7 +1,6 @@
 """Builds that run at the service, as the journal has them, and what the service says of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -9,7 +8,7 @@ from sandboxfile import journal, several, tags
 from sandboxfile.app import Session
 from sandboxfile.buildstatus import Registration
 from sandboxfile.declined import Rejected
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.journal import Record
 from sandboxfile.plan import Decision
 from sandboxfile.service import TemplateService

@@ -1,9 +1,8 @@
 """What a lock has: one entry for each template at each target, and what bases resolved to."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
 
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 
 VERSION = 1
 ENGINE_PREFIX = "engine:"  # resolved to an image id, true for one engine only

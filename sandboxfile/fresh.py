@@ -72,6 +72,8 @@ def values(names: "list[str]", environ: "dict[str, str]") -> bytes:
 
 def digest_of(data: bytes) -> bytes:
     """Return the SHA-256 in hexadecimal, if possible without loading OpenSSL, as hashlib does."""
+    if loaded := sys.modules.get("hashlib"):  # OpenSSL's is ten times as fast
+        return loaded.sha256(data).hexdigest().encode()  # type: ignore[no-any-return]
     try:
         from _sha2 import sha256  # type: ignore[import-not-found] # since Python 3.12
     except ImportError:

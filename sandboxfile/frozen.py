@@ -6,7 +6,8 @@ methods are closures over the names of the fields. Creating an object takes as l
 
 It is a part of `dataclasses`, with the meaning that it has there: always with slots, no fields
 inherited from another dataclass. Its functions (`fields`, `asdict`, `is_dataclass`, `replace`)
-take these classes too; what they look for is made when they do.
+take these classes too; what they look for is made when they do. `replace` and `as_dict` do without
+the library, which loads `inspect`.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,6 +53,22 @@ def dataclass(
     """Make a dataclass of a class, as `dataclasses.dataclass` does."""
     assert slots
     return partial(_made, frozen=frozen, kw_only=kw_only, eq=eq, order=order)
+
+
+def replace(value: T, /, **changes: Any) -> T:
+    """Return a dataclass of this module with other values, as `dataclasses.replace` does.
+
+    Raises TypeError for what is no field.
+    """
+    cls: Any = type(value)
+    kept = {name: getattr(value, name) for name in cls.__slots__ if name not in changes}
+    return cls(**kept, **changes)  # type: ignore[no-any-return]
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """Return what the fields of a dataclass of this module have, by their names."""
+    cls: Any = type(value)
+    return {name: getattr(value, name) for name in cls.__slots__}
 
 
 def _made(cls: type[T], *, frozen: bool, kw_only: bool, eq: bool, order: bool) -> type[T]:

@@ -6,10 +6,10 @@ What it tells is kept until somebody takes it over, so that nobody hears of what
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import replace
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.events import Emit, Event, Sent, StepDone, StepStarted
+from sandboxfile.frozen import replace
 from sandboxfile.schedule import Span
 
 ENDING_S = 0.5

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from sandboxfile.dockerfile import Rendered
 from sandboxfile.engines import BuildSpec, Built, Engine
 from sandboxfile.errors import BuildFailed, Cancelled, SandboxfileError
 from sandboxfile.events import Emit, Notice
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.model import (
     BuildCache,
     Builder,

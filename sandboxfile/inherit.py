@@ -6,11 +6,10 @@ service by us: environment, user, working directory, and what it starts.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from posixpath import basename
 from shlex import join
 
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.model import VARIABLE, Env, ImageConfig, Template
 from sandboxfile.patterns import regex
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 
 from sandboxfile import journal, lockfile, several
 from sandboxfile.app import Session
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.journal import Journal
 from sandboxfile.listing import ListedBuild, ListedTemplate
 from sandboxfile.lockfile import Lock

@@ -18,7 +18,6 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -26,7 +25,7 @@ from sandboxfile import flock, reading
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import as_dict, dataclass
 from sandboxfile.turns import POLL_S, Turns, is_current
 
 Step = Literal["register", "registered", "pushed", "trigger", "triggered", "ready", "closed"]
@@ -258,7 +257,7 @@ class Journal:
 
 
 def _line(seq: int, record: Record) -> bytes:
-    filled = {name: value for name, value in asdict(record).items() if value}
+    filled = {name: value for name, value in as_dict(record).items() if value}
     fields = {"seq": seq, **filled}
     return json.dumps({"crc": _crc(fields), **fields}).encode() + b"\n"
 
@@ -332,7 +331,7 @@ def _sync_directory(path: Path) -> None:
 
 def _failed(path: Path, record: Record, error: OSError) -> JournalFailed:
     known: Iterable[tuple[str, str]] = (
-        (name, value) for name, value in asdict(record).items() if value
+        (name, value) for name, value in as_dict(record).items() if value
     )
     return JournalFailed(
         f"cannot write to the journal `{path}`: {error.strerror}; {json.dumps(dict(known))}",

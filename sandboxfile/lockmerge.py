@@ -7,11 +7,10 @@ its own keys along: at worst the next build makes a template anew.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from sandboxfile.entries import Entry, Lock
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ local service alone is a fifth of the program.
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 
 from sandboxfile import (
@@ -25,6 +24,7 @@ from sandboxfile.app import Session
 from sandboxfile.configs import Configs
 from sandboxfile.engines import Engine
 from sandboxfile.errors import NotAllowed
+from sandboxfile.frozen import replace
 from sandboxfile.headstart import HeadStart
 from sandboxfile.images import Images
 from sandboxfile.journal import Journal

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.configs import Configs
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.graph import Job, Results
 from sandboxfile.headstart import Begun, HeadStart
 from sandboxfile.images import Images

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Literal, Protocol, get_args
 
 from sandboxfile.contents import shown
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.lockfile import Entry, base_name
 from sandboxfile.model import (
     Builder,

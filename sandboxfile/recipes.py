@@ -1,12 +1,11 @@
 """What the service is told to do for each template that it builds itself (`builder: remote`)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from sandboxfile import inherit, steps, uploads
 from sandboxfile.contents import Selection
 from sandboxfile.errors import ConfigError
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.model import (
     Copy,
     DockerfileBase,

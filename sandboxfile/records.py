@@ -125,10 +125,13 @@ class _Making:
         self._general: dict[str, bytes] = {}
         self._absent: dict[str, None] = {}
         self._ways: dict[str, int] = {}
+        self._earlier_ways: frozenset[str] = frozenset()  # none of the paths of that record
         self._known: dict[str, str] = {}  # what young files have
         self._paths: list[str] = []  # that templates own, and
         self._marks = bytearray()  # their marks, one after the other
-        self._numbers: dict[str, int] = {}  # of each path
+        self._earlier = b"", 0  # the first of these paths as an earlier record has them, how many
+        self._numbers: dict[str, int] = {}  # of each path, but for
+        self._is_partial = False  # those of an earlier record that nobody has asked for
         self._moved: set[int] = set()  # those that have not been looked at again
         self._owned: dict[str, tuple[str, bytes]] = {}
         self._open: set[str] = set()
@@ -146,14 +149,21 @@ class _Making:
         self._ways = {self._short(way): number for way, number in inodes.items()}
 
     def take(self, look: Look, record: Record) -> None:
-        """Take what the record of an earlier run has; of what has moved, parts are to follow."""
+        """Take what the record of an earlier run has; of what has moved, parts are to follow.
+
+        Those are few: to sort in all other paths would take longer than anything else here.
+        """
         self._general = {**general(record), **self._general}
         self._absent |= dict.fromkeys(settled.paths(record.absent))
         inodes = settled.unpacked(record.inodes)
-        self._ways |= zip(settled.paths(record.ways), inodes, strict=True)
+        ways = settled.paths(record.ways)
+        self._earlier_ways = frozenset(ways)
+        self._ways |= zip(ways, inodes, strict=True)
         self._paths = settled.paths(record.paths)
+        self._earlier = record.paths, len(self._paths)
         self._marks = bytearray(record.marks)
-        self._numbers = dict(zip(self._paths, range(len(self._paths)), strict=True))
+        self._numbers = {self._paths[number]: number for number in look.moved}
+        self._is_partial = True
         self._moved = {*look.moved}
         order, parents, counts = settled.order(record)
         at = 0
@@ -169,6 +179,9 @@ class _Making:
         found = dict(part.seen)
         self._look(part.looked_at, found)
         short = self._short.each(found)
+        if name in self._owned:  # most likely the same as before
+            before = settled.unpacked(self._owned[name][1])
+            self._numbers |= {self._paths[n]: n for n in before if n < len(self._paths)}
         if self._known:
             for path in short:
                 self._known.pop(path, None)
@@ -178,8 +191,9 @@ class _Making:
 
     def _numbered(self, paths: list[str], marks: Collection[bytes]) -> list[int]:
         """Return the numbers of paths, which have these marks."""
-        are_new = self._numbers.keys().isdisjoint(paths) and self._general.keys().isdisjoint(paths)
-        if not are_new:
+        all_known = not self._is_partial
+        are_new = all_known and self._numbers.keys().isdisjoint(paths)
+        if not are_new or not self._general.keys().isdisjoint(paths):
             pairs = zip(paths, marks, strict=True)
             return [self._number(path, known) for path, known in pairs if path not in self._general]
         numbers = [*range(len(self._paths), len(self._paths) + len(paths))]
@@ -194,14 +208,22 @@ class _Making:
         Where another template has looked at the same before, and it has changed since, the mark is
         from before: so it has moved for both.
         """
-        number = self._numbers.setdefault(path, len(self._paths))
-        if number == len(self._paths):
+        number = self._find(path)
+        if number < 0:
+            self._numbers[path] = number = len(self._paths)
             self._paths.append(path)
             self._marks += known
         elif number in self._moved:
             self._moved.discard(number)
             self._mark(number, known)
         return number
+
+    def _find(self, path: str) -> int:
+        """Return the number of a path, -1 if it has none."""
+        if path not in self._numbers and self._is_partial:
+            self._numbers = dict(zip(self._paths, range(len(self._paths)), strict=True))
+            self._is_partial = False
+        return self._numbers.get(path, -1)
 
     def _mark(self, number: int, known: bytes) -> None:
         self._marks[number * _SIZE : (number + 1) * _SIZE] = known
@@ -210,12 +232,13 @@ class _Making:
         """Return the whole of it."""
         first, first_mark = next(iter(self._general.items()))
         for number in self._moved:  # no template looks at it any more: the next whole run drops it
+            self._earlier = b"", 0
             self._paths[number] = first
             self._mark(number, first_mark)
-        looked_at = self._numbers.keys() | self._general.keys()
-        ways = {way: number for way, number in self._ways.items() if way not in looked_at}
+        ways = {way: inode for way, inode in self._ways.items() if not self._is_looked_at(way)}
         names = [each for name, (parent, _) in self._owned.items() for each in (name, parent)]
         numbers = [numbers for _, numbers in self._owned.values()]
+        earlier, count = self._earlier
         parts = (
             *said,
             _joined(self._absent),
@@ -228,16 +251,21 @@ class _Making:
             _joined(names),
             packed([len(mine) // 8 for mine in numbers]),
             b"".join(numbers),
-            _joined(self._paths),
+            earlier + _joined(self._paths[count:]),
             self._marks,
         )
         header = fresh.HEADER.pack(fresh.MAGIC, *map(len, parts))
         return b"".join([header, *parts])
 
+    def _is_looked_at(self, way: str) -> bool:
+        if way in self._general or way in self._numbers:
+            return True
+        return way not in self._earlier_ways and self._find(way) >= 0
+
     def _still_young(self) -> Iterator[tuple[str, str]]:
         """Yield the files whose content is to be compared: an earlier run's may have grown old."""
         for path, digest in self._known.items():
-            number = self._numbers.get(path, -1)
+            number = -1 if path in self._general else self._find(path)
             of_parts = bytes(self._marks[number * _SIZE : (number + 1) * _SIZE])
             known = self._general.get(path, of_parts)
             if known and newest(known) + 2 * SLACK_NS > self._since:

@@ -1,9 +1,8 @@
 """Image references (`host/repository:tag@digest`), read by the grammar of the container tools."""
 
-from dataclasses import replace
 from functools import lru_cache
 
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.model import DIGEST
 from sandboxfile.patterns import regex
 

@@ -4,9 +4,8 @@ Pure: what a service has and what the lock says in, answers out.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.listing import ListedBuild
 from sandboxfile.lockfile import Entry
 from sandboxfile.moves import Move

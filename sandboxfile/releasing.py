@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 from sandboxfile import lockfile, moves, releases
@@ -10,6 +9,7 @@ from sandboxfile.app import Session
 from sandboxfile.buildstatus import Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import NotAllowed, SandboxfileError, UsageError
+from sandboxfile.frozen import replace
 from sandboxfile.listing import ListedBuild
 from sandboxfile.lockfile import Change, Entry, Lock
 from sandboxfile.moves import Move

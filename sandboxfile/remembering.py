@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from sandboxfile import (
     __version__,
@@ -23,6 +24,7 @@ from sandboxfile import (
 from sandboxfile.app import Session
 from sandboxfile.config import finding
 from sandboxfile.errors import ConfigError, SandboxfileError
+from sandboxfile.lockfile import Lock
 from sandboxfile.model import Workspace
 from sandboxfile.opening import Opened
 from sandboxfile.planning import Planned
@@ -87,9 +89,12 @@ def remember(
     """
     if it.show.has_reported:
         return
-    locks = _locks_as_planned(it.session, planned) if planned else {}
-    if locks is not None:
-        _remember(args, it, before, planned=planned, told=told, printed=printed, locks=locks)
+    if planned is None:
+        _remember(args, it, before, planned=None, told=told, printed=printed, locks={})
+    elif locks := _locks_as_planned(it.session, planned):
+        _remember(
+            args, it, before, planned=planned, told=told, printed=printed, locks=locks.digests
+        )
 
 
 def remember_built(
@@ -110,16 +115,23 @@ def _remember_built(
     now = {**before, **_held_locks(session.workspace)}
     locks = _locks_as_planned(session, planned, but=[d.template for d in planned.stale])
     if locks is not None:
-        again = planning.left_over(session, planned, session.locks()[0])
+        again = planning.left_over(session, planned, locks.own)
         if args.json:  # what would be printed was not made
             again |= {decision.template for decision in planned.stale}
-        _remember(args, it, now, planned=planned, told=told, locks=locks, again=again)
+        _remember(args, it, now, planned=planned, told=told, locks=locks.digests, again=again)
+
+
+class _Locks(NamedTuple):
+    """The digests of the locks by their paths, and what the target's own lock says."""
+
+    digests: Mapping[str, str]
+    own: Lock
 
 
 def _locks_as_planned(
     session: Session, planned: Planned, *, but: Collection[str] = ()
-) -> Mapping[str, str] | None:
-    """Return digests of the locks, None if they say anything else than the plan was made of.
+) -> _Locks | None:
+    """Return the locks, None if they say anything else than the plan was made of.
 
     What they say of the templates `but` which these are counts not.
     """
@@ -130,7 +142,8 @@ def _locks_as_planned(
             digests[os.fspath(path)] = fresh.digest_of(text.encode()).decode()
     lock, resolved = session.locks()
     rest, then = (each.entries(target).without(but) for each in (lock, planned.lock))
-    return digests if rest == then and resolved == planned.resolved else None
+    is_same = rest == then and resolved == planned.resolved
+    return _Locks(digests=digests, own=lock) if is_same else None
 
 
 def _remember(

@@ -148,19 +148,13 @@ class Reporter:
             done = figures(self.timeline.total(each.name for each in self._outcomes))
             self.screen.end(summary(results, seconds) + (f"; {done}" if done else ""), data)
             self.close()
-        settled = [*self._outcomes, *self._idle(actions)]
-        return exit_code(settled, keep_going=keep_going, interrupted=interrupted)
+        return exit_code(self._outcomes, actions, keep_going=keep_going, interrupted=interrupted)
 
     def close(self) -> None:
         """Close logs and screen; needed when a run ends without `finish`."""
         with self._lock:
             self._files.close()
             self.screen.close()
-
-    def _idle(self, actions: Mapping[str, str]) -> list[Outcome]:
-        """Return an outcome for each template for which nothing had to run."""
-        busy = {template_of(outcome.name) for outcome in self._outcomes}
-        return [Outcome(name=name, status="up to date") for name in actions if name not in busy]
 
     def _tell_left(self) -> None:
         """Say what goes on without us, and what waits for that; each template once."""

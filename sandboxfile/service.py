@@ -5,14 +5,13 @@ coming from a stranger: an ID that does not look like one never reaches a URL, a
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 from sandboxfile import __version__, answers, buildstatus, declined, listing
 from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.listing import ListedTemplate, TemplateBuilds
 from sandboxfile.loopback import is_loopback, leads_inside
 from sandboxfile.model import UUID, Secret

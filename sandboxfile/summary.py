@@ -86,12 +86,17 @@ def chain(outcomes: Iterable[Outcome], critical: tuple[str, ...]) -> str:
 
 
 def exit_code(
-    outcomes: Iterable[Outcome], *, keep_going: bool = False, interrupted: bool = False
+    outcomes: Iterable[Outcome],
+    templates: Iterable[str] = (),
+    *,
+    keep_going: bool = False,
+    interrupted: bool = False,
 ) -> int:
-    """Return the exit code of a run (table in `errors`).
+    """Return the exit code of a run (table in `errors`) that was asked for these templates.
 
     Failures that share a code give that code, others 1; under `keep_going` it is 7 as soon as a
-    template came through. Builds that were left say by their error whether that was in time.
+    template came through, or nothing was to be done for one. Builds that were left say by their
+    error whether that was in time.
     """
     outcomes = tuple(outcomes)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
@@ -104,6 +109,7 @@ def exit_code(
     if errors.BUG in codes:
         return errors.BUG
     bad = {template_of(outcome.name) for outcome in outcomes if outcome.status in _BAD}
-    if keep_going and {template_of(outcome.name) for outcome in outcomes} - bad:
+    asked = {*templates, *(template_of(outcome.name) for outcome in outcomes)}
+    if keep_going and asked - bad:
         return errors.SOME_FAILED
     return codes.pop() if len(codes) == 1 else errors.FAILED

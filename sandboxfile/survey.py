@@ -6,7 +6,6 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache, partial
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -17,7 +16,7 @@ from sandboxfile.ahead import Ahead, is_possible
 from sandboxfile.config.document import complaint
 from sandboxfile.copied import Copied, Copies
 from sandboxfile.errors import ConfigError, SandboxfileError
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Content, Keys
 from sandboxfile.looks import Looked, Tops

@@ -1,7 +1,6 @@
 """What a template takes of the workspace: the files of its copies, its own Dockerfile."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from sandboxfile import (
@@ -16,7 +15,7 @@ from sandboxfile import (
 )
 from sandboxfile.contents import Manifest, Selection
 from sandboxfile.errors import ConfigError, SandboxfileError
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.gathering import Ground
 from sandboxfile.model import (
     Account,

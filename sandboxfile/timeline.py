@@ -3,10 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from sandboxfile.events import Event, Sent, StepDone, StepStarted
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.graph import Outcome
 from sandboxfile.patterns import regex
 

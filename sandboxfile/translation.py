@@ -11,14 +11,13 @@ of then that it could decide. What is to be sent is the same with and without th
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from posixpath import join as joined
 from posixpath import normpath
 from shlex import join, quote
 
 from sandboxfile import environment, expansion, inherit, scripts
 from sandboxfile.errors import ConfigError
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.model import Copy, DockerfileBase, Env, ImageConfig, Instruction, Run, Workdir
 from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem

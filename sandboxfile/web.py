@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import SystemRandom
@@ -16,7 +15,7 @@ from sandboxfile import proxies
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 
 Retry = Literal["never", "connect", "idempotent"]
 

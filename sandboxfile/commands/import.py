@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from sandboxfile import errors, importing, writing
@@ -12,6 +11,7 @@ from sandboxfile.commands import init
 from sandboxfile.config import finding, load
 from sandboxfile.config.document import quoted
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+from sandboxfile.frozen import replace
 from sandboxfile.importing import Named
 from sandboxfile.places import Problem
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from sandboxfile import collector
@@ -16,7 +15,7 @@ from sandboxfile.config.names import Named, Names
 from sandboxfile.config.problems import Problems
 from sandboxfile.config.scope import Scope, value
 from sandboxfile.errors import ConfigError
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.model import Template, TemplateBase, Workspace
 
 

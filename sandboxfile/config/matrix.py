@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import product
 
 from sandboxfile.config import expand, values
@@ -10,7 +9,7 @@ from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import Known
 from sandboxfile.config.problems import near
 from sandboxfile.config.scope import Scope, value
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 
 EXCLUDE = "exclude"
 MOST = 256  # variants of one template

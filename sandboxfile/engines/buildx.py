@@ -11,7 +11,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -45,14 +44,21 @@ PLUGINS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Client:
     """One docker client on this machine; `builder` names a buildx builder, None the engine's."""
 
-    program: Path
-    environ: Mapping[str, str] = field(default_factory=dict)
-    address: Address | None = None
-    builder: str | None = None
+    def __init__(
+        self,
+        *,
+        program: Path,
+        environ: Mapping[str, str] | None = None,
+        address: Address | None = None,
+        builder: str | None = None,
+    ) -> None:
+        self.program = program
+        self.environ = environ or {}
+        self.address = address
+        self.builder = builder
 
     @property
     def name(self) -> str:

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
@@ -23,6 +22,7 @@ from sandboxfile.engines.transport import Address, Transport, UnixSocket
 from sandboxfile.engines.wire import Refused, Wire, failure, segment
 from sandboxfile.errors import SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Sent
+from sandboxfile.frozen import replace
 from sandboxfile.model import PLATFORM, Login, Resources
 
 CHUNK = 1024 * 1024

@@ -5,14 +5,13 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import NotAllowed, SandboxfileError
 from sandboxfile.events import Event, Log, Notice
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.local import guest as guests
 from sandboxfile.local import names
 from sandboxfile.local.allowance import Allowance

@@ -2,13 +2,12 @@
 
 import time
 from contextlib import suppress
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.frozen import dataclass, field, replace
 from sandboxfile.local.assembly import INTERNAL, OWNER, REPOSITORY, Assembly, Workshop
 from sandboxfile.local.layers import discard
 from sandboxfile.local.records import Build, Reason, Recipe

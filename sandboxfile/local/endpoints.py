@@ -5,11 +5,10 @@ Numbers in brackets are sections of docs/protocol.md.
 
 import base64
 from collections.abc import Callable
-from dataclasses import replace
 from math import ceil
 from urllib.parse import unquote
 
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.local import names, parameters, shapes
 from sandboxfile.local.admission import Admission, Allowed
 from sandboxfile.local.builder import Builder

@@ -7,12 +7,11 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Literal
 
 from sandboxfile.engines import Box, Engine, Executed
 from sandboxfile.errors import BuildFailed
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.local.copying import Place
 from sandboxfile.local.records import Setting
 from sandboxfile.model import VARIABLE, Resources

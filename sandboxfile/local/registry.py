@@ -5,10 +5,10 @@ Sections are of docs/protocol.md; the calls are those of the OCI distribution sp
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import unquote
 
+from sandboxfile.frozen import replace
 from sandboxfile.local.database import Unkept
 from sandboxfile.local.repositories import (
     DIGEST,

@@ -3,11 +3,10 @@
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from sandboxfile.engines import Executed
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.local import copying
 from sandboxfile.local import guest as guests
 from sandboxfile.local.copying import Copy

@@ -3,12 +3,12 @@
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Literal
 
 from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.events import Emit, Notice
+from sandboxfile.frozen import replace
 from sandboxfile.journal import Journal, JournalFailed, JournalUnusable, Record
 from sandboxfile.listing import ListedTemplate
 from sandboxfile.service import TagEntry, TemplateService

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -12,6 +11,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit
+from sandboxfile.frozen import replace
 from sandboxfile.journal import Journal
 from sandboxfile.local.assembly import REPOSITORY
 from sandboxfile.local.limits import LIMITS

@@ -95,6 +95,16 @@ def test_values_are_taken_by_position_where_the_standard_library_takes_them(
     assert repr(ours) == repr(theirs)
 
 
+@given(FIELDS, OPTIONS, st.dictionaries(st.sampled_from((*NAMES, "other")), st.integers(2, 3)))
+def test_values_are_replaced_as_by_the_standard_library(
+    fields: Fields, options: Mapping[str, bool], changes: Mapping[str, int]
+) -> None:
+    value = made(frozen, fields, options)(**dict.fromkeys(fields, 1))
+    ours, theirs = (outcome(each.replace, value, **changes) for each in (frozen, dataclasses))
+    assert repr(ours) == repr(theirs)
+    assert repr(value) == repr(frozen.replace(value))
+
+
 @frozen.dataclass(frozen=True, slots=True, order=True)
 class Place:
     file: str

@@ -63,6 +63,13 @@ LATE = outcome("snapshot:y", "detached", Left("on", template_id="t", build_id="b
 STOPPED = outcome("build:x", "cancelled", Cancelled("stopped"))
 
 
+def test_a_template_that_was_up_to_date_came_through() -> None:
+    failed, asked = [bad(FAILED)], ["web", "api"]
+    assert exit_code(failed, asked, keep_going=True) == 7
+    assert exit_code(failed, ["web"], keep_going=True) == 1
+    assert exit_code(failed, asked) == 1
+
+
 @pytest.mark.parametrize(
     ("outcomes", "keep_going", "interrupted", "code"),
     [
