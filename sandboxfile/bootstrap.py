@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -319,6 +318,8 @@ def _clear(directory: Path) -> None:
         with suppress(SandboxfileError):
             process.run(Command(argv=("umount", "--lazy", mount)))
     if not _mounts(directory):
+        import shutil  # which loads compressors, in every run that asks for a base
+
         shutil.rmtree(directory, ignore_errors=True)
 
 

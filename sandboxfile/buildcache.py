@@ -4,7 +4,6 @@ Each template has a cache of its own below what is written: a build overwrites w
 has exported to the same place (Docker's documentation, "Cache storage backends").
 """
 
-import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,8 @@ def fields(option: str) -> Mapping[str, str]:
     """
     if "=" not in option:
         return {"type": "registry", "ref": option}
+    import csv
+
     try:
         (row,) = csv.reader([option], strict=True)
     except csv.Error as error:
@@ -65,6 +66,8 @@ def _is_untagged(reference: str) -> bool:
 
 
 def _written(found: Mapping[str, str]) -> str:
+    import csv
+
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(f"{name}={each}" for name, each in found.items())
     return line.getvalue()

@@ -2,7 +2,11 @@
 
 import argparse
 import importlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from typing import Any, NoReturn, Protocol
 
 from sandboxfile import __version__, errors
@@ -37,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "clean": "remove caches and logs of this workspace",
 }
 
+_USUAL, _MARGIN = 80, 2  # columns of a screen of unknown width, and those that argparse leaves free
 
 # What argparse says, which differs by version of Python, and how it is said here.
 _SAID: Mapping[str, str] = {
@@ -58,6 +63,18 @@ class Command(Protocol):
     def run(self, args: argparse.Namespace) -> int: ...
 
 
+@cache
+def _width() -> int:
+    """Return how wide a text may be, as argparse does it with `shutil`, which loads compressors."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns) - _MARGIN
+    screen = 0
+    with suppress(ValueError, OSError):  # closed, or no terminal
+        screen = os.get_terminal_size(sys.__stdout__.fileno()).columns if sys.__stdout__ else 0
+    return (screen or _USUAL) - _MARGIN
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose options can also come as SANDBOXFILE_<OPTION>.
 
@@ -66,9 +83,12 @@ class Parser(argparse.ArgumentParser):
 
     environ: Mapping[str, str] = {}
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(
+        self, *, formatter: type[argparse.HelpFormatter] = argparse.HelpFormatter, **options: Any
+    ) -> None:
         self.repeatable: set[str] = set()  # the `dest` of options that may be given several times
-        super().__init__(**options)
+        # Made for every argument: on its own, each asks for the width again.
+        super().__init__(formatter_class=partial(formatter, width=_width()), **options)
 
     @property
     def options(self) -> Mapping[str, argparse.Action]:
@@ -213,7 +233,7 @@ def parser() -> Parser:
         usage="sandboxfile [options] COMMAND ...",
         description="Make for Novita Agent Sandbox templates.",
         epilog=f"commands:\n{_overview()}\n\n`sandboxfile COMMAND --help` says more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     made.add_argument("--version", action="version", version=f"sandboxfile {__version__}")

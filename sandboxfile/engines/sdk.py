@@ -84,6 +84,9 @@ class _Answer:
         self.reason = response.reason or ""
         self._response = response
 
+    def header(self, name: str) -> str:
+        return self._response.headers.get(name) or ""
+
     def __enter__(self) -> Self:
         return self
 

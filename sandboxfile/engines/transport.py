@@ -55,6 +55,9 @@ class Response(Protocol):
     @property
     def reason(self) -> str: ...
 
+    def header(self, name: str) -> str:
+        """Return a field of the answer's head, "" if it has none of this name."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
@@ -196,6 +199,9 @@ class _Answer:
         self._connection = connection
         self._response = response
         self._keep = keep
+
+    def header(self, name: str) -> str:
+        return self._response.getheader(name) or ""
 
     def __enter__(self) -> Self:
         return self

@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from sandboxfile.cancel import Cancel
-from sandboxfile.engines.transport import Address, Body, Limits, Response, Transport
+from sandboxfile.engines.transport import PIECE, Address, Body, Limits, Response, Transport
 from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.patterns import regex
 from sandboxfile.process import LineSplitter
 
 CALL_TIMEOUT: Limits = (5.0, 120.0)
@@ -18,6 +19,9 @@ PROBE_TIMEOUT: Limits = (1.5, 1.5)
 # Also the limit for one blocked write of an upload, hence generous; silence is never limited.
 STREAM_TIMEOUT: Limits = (300.0, None)
 MESSAGE_LIMIT = 64 * 1024 * 1024
+
+_SERVER = regex(r"(Docker|Libpod)/(\S+) \((\w+)\)")
+_API = regex(r"[0-9]+\.[0-9]+")
 
 Message = Mapping[str, Any]
 
@@ -52,11 +56,32 @@ class Wire:
 
     def probe(self) -> Message:
         """Ask for the version, fast; calls are made in the engine's own API version after it."""
-        answer: Message = self._ask("GET", "/version", timeout=PROBE_TIMEOUT)
+        answer: Message = self._greeted() or self._ask("GET", "/version", timeout=PROBE_TIMEOUT)
         if not isinstance(answer, dict) or "ApiVersion" not in answer:
             raise self.nonsense()
         self.version = f"/v{answer['ApiVersion']}"
         return answer
+
+    def _greeted(self) -> Message | None:
+        """Return what `GET /version` has to say as far as a greeting says it, None if it does not.
+
+        Docker starts other programs to answer `/version`. The head of each answer names engine,
+        version and system (Docker Engine API, SystemPing); a proxy may have put its own name there.
+        """
+        try:
+            with self._transport.send(
+                "GET", "/_ping", headers={}, body=None, limits=PROBE_TIMEOUT
+            ) as response:
+                response.read(PIECE)
+                api, server = response.header("Api-Version"), response.header("Server")
+        except OSError as error:
+            raise lost(self.address, error) from error
+        named = _SERVER.fullmatch(server)
+        if named is None or _API.fullmatch(api) is None:
+            return None
+        name, version, system = named.groups()
+        components = [{"Name": "Podman Engine"}] if name == "Libpod" else []
+        return {"ApiVersion": api, "Version": version, "Os": system, "Components": components}
 
     def nonsense(self) -> Unreachable:
         """Return the error for an answer that no engine gives."""

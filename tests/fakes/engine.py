@@ -48,6 +48,7 @@ class Answer:
 
     status: int = 200
     body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     messages: tuple[Any, ...] | None = None
     cut: bool = False
     hold: threading.Event | None = None
@@ -80,10 +81,23 @@ class FakeEngine:
         found = self.answers.get(f"{asked.method} {asked.path}")
         if isinstance(found, list):
             found = found.pop(0) if len(found) > 1 else found[0]
+        if found is None and asked.path == "/_ping":
+            return self._greeting()
         if found is None:
             message = f"no such thing: {asked.method} {asked.path}"
             return Answer(status=404, body={"message": message})
         return found(asked) if callable(found) else found
+
+    def _greeting(self) -> Answer:
+        """Say beside `OK` what the answer to `GET /version` says, as engines do."""
+        version = self.answers.get("GET /version")
+        said = version.body if isinstance(version, Answer) else None
+        if not isinstance(said, Mapping) or "ApiVersion" not in said:
+            return Answer(status=404)
+        name = "Libpod" if said.get("Components") else "Docker"
+        server = f"{name}/{said['Version']} ({said.get('Os', 'linux')})"
+        headers = {"Api-Version": said["ApiVersion"], "Server": server}
+        return Answer(body=b"OK", headers=headers)
 
     def requests(self, method: str, path: str) -> list[Asked]:
         return [each for each in self.asked if (each.method, each.path) == (method, path)]
@@ -137,7 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _write(self, answer: Answer) -> None:
-        self.send_response(answer.status)
+        self.send_response_only(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         if answer.messages is None:
             body = answer.body if isinstance(answer.body, bytes) else b""
             if answer.body is not None and not isinstance(answer.body, bytes):

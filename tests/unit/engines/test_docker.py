@@ -175,7 +175,43 @@ def test_the_engine_is_asked_once(fake: FakeEngine, engine: DockerEngine) -> Non
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(fake.requests("GET", "/version")) == 1
+    assert [(asked.method, asked.path) for asked in fake.asked] == [("GET", "/_ping")]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Server": "nginx/1.29", "Api-Version": "1.51"},
+        {"Server": "Docker/28.5.2 (linux)"},
+        {"Server": "Docker/28.5.2 (linux)", "Api-Version": "newest"},
+        {"Server": "Docker/28.5.2", "Api-Version": "1.51"},
+    ],
+)
+def test_an_engine_whose_greeting_does_not_say_what_it_is_is_asked(
+    fake: FakeEngine, engine: DockerEngine, headers: dict[str, str]
+) -> None:
+    fake.answers["GET /_ping"] = Answer(body=b"OK", headers=headers)
+    info = engine.info()
+    assert (info.kind, info.version, info.api) == ("docker", "28.5.2", "1.51")
+    assert [asked.path for asked in fake.asked] == ["/_ping", "/version"]
+
+
+@pytest.mark.parametrize(
+    ("server", "kind", "version"),
+    [
+        ("Docker/20.10.24+dfsg1 (linux)", "docker", "20.10.24+dfsg1"),
+        ("Libpod/4.3.1 (linux)", "podman", "4.3.1"),
+    ],
+)
+def test_an_engine_says_what_it_is_when_it_is_greeted(
+    fake: FakeEngine, engine: DockerEngine, server: str, kind: str, version: str
+) -> None:
+    headers = {"Server": server, "Api-Version": "1.41"}
+    fake.answers["GET /_ping"] = Answer(body=b"OK", headers=headers)
+    info = engine.info()
+    assert (info.kind, info.version, info.api) == (kind, version, "1.41")
+    assert [asked.path for asked in fake.asked] == ["/_ping"]
 
 
 # --- builds ----------------------------------------------------------------------------------

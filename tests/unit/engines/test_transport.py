@@ -106,6 +106,14 @@ def test_a_connection_is_used_again_when_its_answer_was_read(make: Make) -> None
     assert server.connections == 1
 
 
+def test_the_head_of_an_answer_has_fields(make: Make) -> None:
+    head = b"HTTP/1.1 200 OK\r\nServer: Docker/28 (linux)\r\nContent-Length: 0\r\n\r\n"
+    _, transport = make(always(head))
+    with sent(transport) as response:
+        assert response.header("server") == "Docker/28 (linux)"
+        assert response.header("Api-Version") == ""
+
+
 def test_a_connection_with_an_answer_that_was_not_read_is_not_used_again(make: Make) -> None:
     _, transport = make(always(WHOLE))
     for _ in range(3):
