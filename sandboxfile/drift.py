@@ -1,12 +1,11 @@
 """What has become of the lock's builds at the service since: a pure comparison, a thin asker."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 from sandboxfile import several, tags
 from sandboxfile.app import Session
-from sandboxfile.frozen import dataclass
+from sandboxfile.frozen import dataclass, replace
 from sandboxfile.lockfile import Entry
 from sandboxfile.parts import Parts
 from sandboxfile.releases import DEFAULT, Published

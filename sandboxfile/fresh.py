@@ -185,8 +185,6 @@ def _look(root: str, path: str, environ: "dict[str, str]") -> "Look | None":
             return None
         if not _is_of(root, record.general, record.general_marks) or not _are_absent(record.absent):
             return None
-        if not _lead(record.ways, record.inodes):
-            return None
         return Look(record, _moved(record))
     except (OSError, ValueError, LookupError, error):
         return None
@@ -219,11 +217,12 @@ def _are_absent(paths: bytes) -> bool:
     return not any(os.path.lexists(path) for path in paths.split(b"\0") if path)
 
 
-def _lead(ways: bytes, inodes: bytes) -> bool:
-    """Say whether the directories on the way are the same ones."""
+def _check_ways(ways: bytes, inodes: bytes) -> None:
+    """Raise ValueError unless the directories on the way are the same ones, OSError without one."""
     names = ways.split(b"\0")
     names.pop()
-    return packed([inode(os.lstat(name)) for name in names]) == inodes
+    if packed([inode(os.lstat(name)) for name in names]) != inodes:
+        raise ValueError(names)
 
 
 def inode(stat: "os.stat_result | None") -> int:
@@ -244,8 +243,11 @@ def _moved(record: Record) -> "tuple[int, ...]":
     Raises ValueError if others are not, if too many are not, and for what is no record.
     """
     _compare(record.general, record.general_marks, 0)
-    is_shared = len(record.marks) >= _MANY * MARK.size and _cores() > 1
-    moved = (_compare_in_two if is_shared else _compare)(record.paths, record.marks, _MOST)
+    if len(record.marks) >= _MANY * MARK.size and _cores() > 1:
+        moved = _compare_in_two(record.paths, record.marks, _MOST, record.ways, record.inodes)
+    else:
+        _check_ways(record.ways, record.inodes)
+        moved = _compare(record.paths, record.marks, _MOST)
     moved += _rewritten(record, moved)
     if len(moved) > _MOST:
         raise ValueError(len(moved))
@@ -257,12 +259,14 @@ def _cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _compare_in_two(paths: bytes, marks: bytes, most: int) -> "list[int]":
-    """Compare in two processes: threads would wait for each other at every path.
+def _compare_in_two(
+    paths: bytes, marks: bytes, most: int, ways: bytes = b"", inodes: bytes = b""
+) -> "list[int]":
+    """Compare in two processes, the ways too: threads would wait for each other at every path.
 
     That takes two thirds of the time where cores are idle, and no more of it on a busy machine.
     """
-    cut = paths.index(b"\0", len(paths) // 2) + 1
+    cut = paths.index(b"\0", max(0, len(paths) - len(ways)) // 2) + 1
     first, second = paths[:cut], paths[cut:]
     count = first.count(b"\0")
     at = count * MARK.size
@@ -277,6 +281,7 @@ def _compare_in_two(paths: bytes, marks: bytes, most: int) -> "list[int]":
             os._exit(code)  # whatever happened, and without a word
     try:
         os.close(other)
+        _check_ways(ways, inodes)
         moved = _compare(first, marks[:at], most)
         told = os.read(end, most * _NUMBER.size)
     finally:

@@ -158,6 +158,13 @@ def test_many_paths_are_compared_to_the_last(grown_old: Callable[[], None]) -> N
     assert moved(marks) == [[0, count - 1], [0, count - 1]]
     assert moved(marks, 0) == [None, None]
 
+    inodes = fresh.packed([fresh.inode(Path("many").lstat())])
+    assert fresh._compare_in_two(names, marks, 9, b"many\0", inodes) == [0, count - 1]
+    with pytest.raises(ValueError, match="many"):
+        fresh._compare_in_two(names, marks, 9, b"many\0", fresh.packed([1]))
+    with pytest.raises(FileNotFoundError):
+        fresh._compare_in_two(names, marks, 9, b"gone\0", inodes)
+
 
 @pytest.mark.parametrize("is_written_to", [False, True])
 def test_a_record_that_is_a_fifo_is_not_waited_for(

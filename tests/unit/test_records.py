@@ -165,6 +165,31 @@ def test_shared_files_that_moved_meanwhile_are_looked_at_again(
 
 
 @pytest.mark.usefixtures("remembered")
+@pytest.mark.parametrize("more", [(), ("base/file",), ("base/file", "base", "shared/file")])
+def test_a_path_is_in_a_record_once_whichever_template_came_to_it_later(
+    grown_old: Callable[[], None], more: tuple[str, ...]
+) -> None:
+    grown_old()
+    remember()
+    Path("other/new").write_text("new")
+    Path("other/file").unlink()
+    looked = look()
+    grown_old()
+    remember({"other": part("other", *more)}, earlier=looked)
+
+    found = look()
+    assert found.said == SAID
+    assert found.record is not None
+    ways = settled.paths(found.record.ways)
+    owned = [path for path in settled.paths(found.record.paths) if path != "novita.yaml"]
+    assert len({*owned, *ways}) == len(owned) + len(ways)
+    assert {"other/new", *more} <= {*owned}
+    assert "other/file" not in owned
+    for path in ("other/new", *more):
+        os.utime(path)
+        assert "other" in (opened() or ()), path
+
+
 def test_a_template_can_be_left_open(grown_old: Callable[[], None]) -> None:
     Path("other/file").write_text("another")
     grown_old()
