@@ -90,9 +90,9 @@ class Reader:
     It has no cache, and no lock: it is for one thread. `clock` is as for a `StatCache`.
     """
 
-    def __init__(self, root: str, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, root: str, clock: Callable[[], int] | None = None) -> None:
         self._root = root.rstrip("/") + "/"
-        self._clock = clock
+        self._clock = clock or time.time_ns
         self._seen: dict[str, bytes] = {}
         self._noted = Hashes({}, {})
 
