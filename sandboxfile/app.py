@@ -5,7 +5,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -472,12 +472,16 @@ class Session:
     def lock_path(self) -> Path:
         return lock_path(self.workspace, self.target)
 
-    def locks(self) -> tuple[Lock, Mapping[str, str]]:
-        """Return the target's lock, and what is resolved: the shared lock's and this machine's."""
-        shared = lockfile.read(self.workspace.root / LOCK)
-        own = lockfile.read(self.lock_path) if self.lock_path.name != LOCK else shared
+    def locks(self, known: Collection[str] = ()) -> tuple[Lock, Mapping[str, str]]:
+        """Return the target's lock, and what is resolved: the shared lock's and this machine's.
+
+        `known` are the SHA-256 of locks that an earlier run has checked.
+        """
+        read = partial(lockfile.read, known=known)
+        shared = read(self.workspace.root / LOCK)
+        own = read(self.lock_path) if self.lock_path.name != LOCK else shared
         local = self.workspace.root / LOCAL_LOCK
-        here = own if self.lock_path == local else lockfile.read(local)
+        here = own if self.lock_path == local else read(local)
         resolved = {**here.resolved, **shared.resolved}
         if self.target.builder == "remote":  # it has no images of this machine's engine
             resolved = {n: v for n, v in resolved.items() if not n.startswith(ENGINE_PREFIX)}

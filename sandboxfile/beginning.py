@@ -136,6 +136,7 @@ class Beginning:
         return self._may
 
     def _begin(self, decision: Decision) -> Begun:
+        self._begun.vacate()  # of a plan that was not to be
         surveyed = self._survey[decision.template]
         if surveyed.recalled:
             surveyed.take()

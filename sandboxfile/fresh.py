@@ -27,12 +27,12 @@ DIRECTORY = ".sandboxfile/fresh"
 TIMES = "\0"  # stands in what goes to standard output where the seconds of the run belong
 
 _COMMANDS = frozenset({"build", "plan"})
-MAGIC = b"sffresh4"
+MAGIC = b"sffresh5"
 PARTS = (
     "told", "printed", "read", "absent", "ways", "inodes", "general", "general_marks",
-    "contents", "open", "names", "counts", "owned", "paths", "marks",
+    "contents", "locks", "open", "names", "counts", "owned", "paths", "marks",
 )  # fmt: skip
-HEADER = Struct("<8s15Q")  # and the lengths of the parts
+HEADER = Struct("<8s16Q")  # and the lengths of the parts
 MARK = Struct("<2q3Q")  # of an `lstat`: mtime, ctime, size, inode, mode
 _CHUNK = 1024  # paths compared at a time
 _LARGEST = 1 << 28  # bytes of a record that is read
@@ -100,6 +100,7 @@ class Record:
     general: bytes  # paths that are no template's own, the root's file first, and
     general_marks: bytes  # their marks
     contents: bytes  # paths that were too young to be known by their times, and their SHA-256
+    locks: bytes  # the SHA-256 of locks that were as they are written
     open: bytes  # names of templates that are to be looked at again, whatever has moved
     names: bytes  # of each template, and of the one it is built on
     counts: bytes  # how many paths each template owns, and

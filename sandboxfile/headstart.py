@@ -113,6 +113,7 @@ class HeadStart:
 
     def __init__(self) -> None:
         self._begun: dict[Hashable, Begun] = {}
+        self._given_up: list[Begun] = []
 
     def begin(self, what: Hashable, work: Work, *, cancel: Cancel) -> Begun:
         """Begin some work, which stops when `cancel` is pressed."""
@@ -126,12 +127,17 @@ class HeadStart:
     def keep(self, wanted: Collection[Hashable]) -> None:
         """Give up all that makes nothing of what is wanted."""
         for what in self._begun.keys() - {*wanted}:
-            self._begun.pop(what).give_up()
+            begun = self._begun.pop(what)
+            begun.give_up()
+            self._given_up.append(begun)
+
+    def vacate(self) -> None:
+        """Let what was given up come to its end, but wait for no silent engine."""
+        until = time.monotonic() + ENDING_S
+        for begun in [*self._given_up]:
+            begun.wait_ended(until - time.monotonic())
 
     def close(self) -> None:
-        """Give up what is left, and let it come to its end, but wait for no silent engine."""
-        left = [*self._begun.values()]
+        """Give up what is left, and let it come to its end."""
         self.keep(())
-        until = time.monotonic() + ENDING_S
-        for begun in left:
-            begun.wait_ended(until - time.monotonic())
+        self.vacate()

@@ -104,6 +104,8 @@ _ENTRY = regex(
       template_key: (sf[0-9]+:[0-9a-f]{{64}})
 """
 )
+_LINES = regex("(?:    .*\n)*")
+_FIRST = "\n      build_id: "
 # Eight digits of a digest that cannot be taken for a number, which would be in quotes.
 _DIGITS = "(?!0b|[0-9]+(?:e[0-9]+)?(?![0-9a-f]))[0-9a-f]{8}"
 _PART = f"[a-z][a-z_]{{0,31}}: {_DIGITS}"
@@ -124,7 +126,7 @@ _NO_NUMBERS = "(?!0b)(?=[0-9e]*+[a-df])[0-9a-f]{8}"  # nearly all, and faster to
 # Looked at ahead: a value written out for each name would take four times as long to compile.
 _IN_ORDER = "".join(rf"(?:{name}: [^,}}\n]++(?:, )?+)?+" for name in _NAMED.split())
 _VALUE = rf"[a-z_]++: (?:{_NO_NUMBERS}|{_DIGITS}|{_NUMBERS})"
-_USUAL = re.compile(
+_USUAL = regex(
     rf"""    ({_TEXT}):
       build_id: (?:{_UUID}|{_TEXT})
 (?:      image: {_IMAGE}
@@ -138,13 +140,14 @@ _USUAL = re.compile(
 )
 
 
-def quick(text: str) -> Lock | None:
+def quick(text: str, *, is_known: bool = False) -> Lock | None:
     """Read what `render` has written of a lock without complaints, None for any other text.
 
-    That is: if a lock comes of it, `render` would write the same text again.
+    That is: if a lock comes of it, `render` would write the same text again. Of a text of which
+    that `is_known`, entries are not looked at before they are asked for.
     """
     try:
-        return _Reading(text).lock()
+        return _Reading(text, is_known=is_known).lock()
     except ValueError:
         return None
 
@@ -152,9 +155,10 @@ def quick(text: str) -> Lock | None:
 class _Reading:
     """Reads a text from its beginning to its end. Raises ValueError for what is not as written."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, is_known: bool) -> None:
         self._text = text
         self._at = 0
+        self._is_known = is_known
 
     def lock(self) -> Lock:
         if not self._has(f"{HEADER}\nversion: {VERSION}\n"):
@@ -185,20 +189,33 @@ class _Reading:
 
     def _targets(self) -> Iterator[tuple[str, Mapping[str, Entry]]]:
         while found := self._match(_TARGET):
-            entries = Entries(_ordered(self._entries()), _read_entry)
+            pairs = self._known_entries() if self._is_known else self._entries()
+            entries = Entries(_ordered(pairs), _read_entry)
             if bool(found[2]) == bool(entries):
                 raise ValueError(found[0])
             yield _read(found[1], NAME), entries
 
     def _entries(self) -> Iterator[tuple[str, Entry | str]]:
         while self._text.startswith("    ", self._at):
-            found = self._match(_USUAL, _has_ordered_tags) or self._match(_ENTRY)
-            if found is None:
-                raise ValueError("entry")
-            if found.re is _USUAL:
-                yield found[1], found[0][:-1]
-            else:
+            if usual := self._match(_USUAL, _has_ordered_tags):
+                yield usual[1], usual[0][:-1]
+            elif found := self._match(_ENTRY):
                 yield _read(found[1], NAME), _entry_of(found)
+            else:
+                raise ValueError("entry")
+
+    def _known_entries(self) -> Iterator[tuple[str, Entry | str]]:
+        """Yield the entries of a target by where their first lines are, which all have."""
+        lines = self._match(_LINES)
+        *pieces, last = lines[0].split(_FIRST) if lines else ("",)
+        if not pieces:
+            return
+        word, *bodies = pieces[0].strip()[:-1], *pieces[1:], f"{last.rstrip()}\n    :"
+        for each in bodies:
+            body, _, following = each.rpartition("\n    ")
+            name = _read(word, NAME) if word.startswith('"') else word
+            yield name, f"    {word}:{_FIRST}{body}"
+            word = following[:-1]
 
 
 def _has_ordered_tags(found: re.Match[str]) -> bool:
@@ -207,10 +224,15 @@ def _has_ordered_tags(found: re.Match[str]) -> bool:
 
 
 def _read_entry(text: str) -> Entry:
-    """Read the text of one entry in the usual form: nothing but numbers is in quotes there."""
+    """Read the text of one entry, as it was written: in nearly all nothing but parts has quotes."""
     lines = (line.strip().partition(": ") for line in text.split("\n")[1:])
     said = {name: value for name, _, value in lines}
-    parts = said.get("parts", "{}")[1:-1].replace('"', "")
+    parts = said.pop("parts", "{}")[1:-1].replace('"', "")
+    if "moved" in said or '"' in "".join(said.values()):
+        found = _ENTRY.fullmatch(f"{text}\n")
+        if found is None:
+            raise ValueError(text)
+        return _entry_of(found)
     tags = said.get("tags")
     return Entry(
         build_id=said["build_id"],

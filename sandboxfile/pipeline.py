@@ -212,6 +212,7 @@ class Pipeline:
         begun = self._begun(decision)
         if begun is not None:
             return begun.result(self.emit)
+        self.begun.vacate()  # else one more than `-j` would be built for a moment
         surveyed, absent = self.survey[decision.template], _is_absent(decision)
         return self.images.image(surveyed, fresh=decision.forced, absent=absent)
 

@@ -102,7 +102,7 @@ def _made(
     building: bool,
     settled: Settled | None,
 ) -> Planned:
-    lock, resolved = session.locks()
+    lock, resolved = session.locks(settled.locks if settled else ())
     names = settled.among(asked) if settled else asked
     look = partial(_survey, session, names, recalling=settled is None)
     surveyed = look(resolved)

@@ -49,6 +49,7 @@ def remember(
     read: tuple[str, ...] = (),
     parts: Mapping[str, Part] | None = None,
     contents: Mapping[str, str] | None = None,
+    locks: Iterable[str] = (),
     earlier: Look | None = None,
 ) -> None:
     """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
@@ -60,7 +61,7 @@ def remember(
     run; `told` and `printed` are what the next run is to write to standard error and standard
     output. `parts` are what it looked at for templates, parents first: all of them, or those of
     which something had moved when there was an `earlier` look at a record. `contents` has the
-    SHA-256 of files as they were read.
+    SHA-256 of files as they were read; `locks` are those of locks that were as they are written.
 
     Nothing is kept if some of it is too young to be trusted, its content not known, or changed
     since the run began; of a template that is looked at again.
@@ -76,7 +77,7 @@ def remember(
         if made.is_young:
             return
         said = (told.encode(), printed.encode(), fresh.values([*read], dict(environ)))
-        content = made.record(said)
+        content = made.record(said, locks)
         _keep(f"{root}/{DIRECTORY}", fresh.name(version, argv, dict(environ), here), content)
     except (OSError, struct.error):  # a file of the year 2300 has no mark
         return
@@ -228,7 +229,7 @@ class _Making:
     def _mark(self, number: int, known: bytes) -> None:
         self._marks[number * _SIZE : (number + 1) * _SIZE] = known
 
-    def record(self, said: tuple[bytes, bytes, bytes]) -> bytes:
+    def record(self, said: tuple[bytes, bytes, bytes], locks: Iterable[str]) -> bytes:
         """Return the whole of it."""
         first, first_mark = next(iter(self._general.items()))
         for number in self._moved:  # no template looks at it any more: the next whole run drops it
@@ -247,6 +248,7 @@ class _Making:
             _joined(self._general),
             b"".join(self._general.values()),
             _joined(text for pair in self._still_young() for text in pair),
+            _joined(locks),
             _joined(name for name in self._owned if name in self._open),
             _joined(names),
             packed([len(mine) // 8 for mine in numbers]),

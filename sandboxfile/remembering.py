@@ -89,12 +89,9 @@ def remember(
     """
     if it.show.has_reported:
         return
-    if planned is None:
-        _remember(args, it, before, planned=None, told=told, printed=printed, locks={})
-    elif locks := _locks_as_planned(it.session, planned):
-        _remember(
-            args, it, before, planned=planned, told=told, printed=printed, locks=locks.digests
-        )
+    locks = _locks_as_planned(it.session, planned) if planned else _Locks({}, (), Lock())
+    if locks is not None:
+        _remember(args, it, before, planned=planned, told=told, printed=printed, locks=locks)
 
 
 def remember_built(
@@ -118,13 +115,14 @@ def _remember_built(
         again = planning.left_over(session, planned, locks.own)
         if args.json:  # what would be printed was not made
             again |= {decision.template for decision in planned.stale}
-        _remember(args, it, now, planned=planned, told=told, locks=locks.digests, again=again)
+        _remember(args, it, now, planned=planned, told=told, locks=locks, again=again)
 
 
 class _Locks(NamedTuple):
-    """The digests of the locks by their paths, and what the target's own lock says."""
+    """The SHA-256 of the locks by their paths, of those as written, and what the target's says."""
 
     digests: Mapping[str, str]
+    as_written: tuple[str, ...]
     own: Lock
 
 
@@ -135,15 +133,17 @@ def _locks_as_planned(
 
     What they say of the templates `but` which these are counts not.
     """
-    target, digests = session.target.name, {}
-    for path in _locks(session.workspace):
-        text = lockfile.content(path)
-        if text is not None:
-            digests[os.fspath(path)] = fresh.digest_of(text.encode()).decode()
+    target = session.target.name
+    texts = {os.fspath(path): lockfile.content(path) for path in _locks(session.workspace)}
+    found = {path: text for path, text in texts.items() if text is not None}
+    digests = {path: fresh.digest_of(text.encode()).decode() for path, text in found.items()}
     lock, resolved = session.locks()
     rest, then = (each.entries(target).without(but) for each in (lock, planned.lock))
     is_same = rest == then and resolved == planned.resolved
-    return _Locks(digests=digests, own=lock) if is_same else None
+    if not is_same:
+        return None
+    as_written = [digests[path] for path, text in found.items() if lockfile.is_as_written(text)]
+    return _Locks(digests=digests, as_written=tuple(as_written), own=lock)
 
 
 def _remember(
@@ -154,7 +154,7 @@ def _remember(
     planned: Planned | None,
     told: str,
     printed: str = "",
-    locks: Mapping[str, str],
+    locks: _Locks,
     again: Collection[str] = (),
 ) -> None:
     workspace = it.session.workspace
@@ -188,7 +188,8 @@ def _remember(
         printed=printed,
         read=workspace.environment,
         parts=parts,
-        contents={**_contents(it.session, surveyed.values(), parts), **locks},
+        contents={**_contents(it.session, surveyed.values(), parts), **locks.digests},
+        locks=locks.as_written,
         earlier=args.look if planned and planned.settled else None,
     )
 

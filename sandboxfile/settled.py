@@ -16,12 +16,14 @@ from sandboxfile.frozen import dataclass
 class Settled:
     """The templates of an earlier run in their order, and which of them are to be looked at.
 
-    `parents` has what each is built on, if that is a template.
+    `parents` has what each is built on, if that is a template. `locks` are the SHA-256 of locks
+    that were as they are written.
     """
 
     order: tuple[str, ...]
     parents: Mapping[str, str]
     open: frozenset[str]
+    locks: frozenset[str] = frozenset()
 
     def among(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return which of these templates, and of those built on them, are to be looked at."""
@@ -42,7 +44,8 @@ def of(look: Look) -> Settled | None:
         if not moved.isdisjoint(numbers[at : at + count]) or parents.get(name) in opened:
             opened.add(name)
         at += count
-    return Settled(order=names, parents=parents, open=frozenset(opened))
+    locks = frozenset(texts(record.locks))
+    return Settled(order=names, parents=parents, open=frozenset(opened), locks=locks)
 
 
 def order(record: Record) -> tuple[tuple[str, ...], dict[str, str], tuple[int, ...]]:

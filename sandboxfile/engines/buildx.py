@@ -4,7 +4,6 @@ A session brings secrets, other builders than the engine's own, and logins asked
 """
 
 import base64
-import csv
 import io
 import json
 import os
@@ -264,6 +263,8 @@ def _pushed(file: Path) -> str:
 
 def _fields(*values: str) -> str:
     """Write a value of several fields as the docker client reads it: a line of CSV."""
+    import csv
+
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(values)
     return line.getvalue()

@@ -374,7 +374,7 @@ def _of(data: bytes, **other: bytes) -> bytes:
         lambda data: data[: len(data) // 2],
         lambda data: data[:20],
         lambda data: data[: len(data) - 40] + bytes(40),
-        lambda data: data.replace(b"sffresh4", b"sffresh3"),
+        lambda data: data.replace(fresh.MAGIC, b"sffresh4"),
         lambda data: data[:16] + b"\xff" * 104 + data[120:],
         lambda data: _of(data, told=b"\xff\xfe"),
         lambda data: _of(data, printed=b"\xff\xfe"),

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -92,6 +93,25 @@ def test_closing_stops_what_nobody_took_over() -> None:
     assert begun.span.ended <= time.monotonic(), "it has come to its end"
     with pytest.raises(Cancelled):
         begun.result(lambda _: None)
+
+
+def test_what_was_given_up_can_be_waited_for() -> None:
+    start, working, ended = HeadStart(), threading.Event(), threading.Event()
+
+    def work(_: Emit, cancel: Cancel) -> str:
+        working.set()
+        with suppress(Cancelled):
+            cancel.wait(LIMIT_S)
+        time.sleep(0.05)  # as an engine that has a step to end
+        ended.set()
+        return "too late"
+
+    start.begin("image", work, cancel=Cancel())
+    assert working.wait(LIMIT_S)
+    start.keep(())
+    start.vacate()
+    assert ended.is_set()
+    assert start.get("image") is None
 
 
 def test_closing_waits_for_nobody_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,18 @@ def test_what_is_written_is_read_in_the_short_way(lock: Lock) -> None:
     assert quick(render(lock)) == lock
 
 
+@settings(deadline=None)
+@given(LOCKS)
+def test_what_is_known_to_be_written_so_says_the_same(lock: Lock) -> None:
+    text = render(lock)
+    known = quick(text, is_known=True)
+    assert known is not None
+    assert {name: dict(each) for name, each in known.targets.items()} == lock.targets
+    assert known.resolved == lock.resolved
+    assert render(known) == text
+    assert known == lock
+
+
 @st.composite
 def edited(draw: st.DrawFn) -> str:
     """A lock that somebody has edited: a character, some lines, or part of one."""

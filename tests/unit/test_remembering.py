@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import chdir, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,21 @@ def test_only_templates_of_which_something_moved_and_those_built_on_them_are_loo
     assert _names(_looked(mono, argv)) == {"root", "a", "b"}
     mono.write("services/a/novita.yaml", MEMBER + "\n")
     assert _names(_looked(mono, argv)) is None
+
+
+@pytest.mark.parametrize("more", ["", "# by hand\n"])
+def test_only_a_lock_that_is_as_it_is_written_is_not_checked_again(
+    mono: User, grown_old: Callable[[], None], more: str
+) -> None:
+    argv = ["plan", "--offline"]
+    lock = mono.root / "novita.local.lock"
+    lock.write_text(lock.read_text() + more)
+    grown_old()
+    assert mono.run(*argv).code == 0
+    mono.write("services/a/src/x/main.py", "print(2)\n")
+    looked = _looked(mono, argv)
+    found = settled.of(looked)
+    assert found is not None
+    assert found.open == {"a"}
+    assert (sha256(lock.read_bytes()).hexdigest() in found.locks) == (not more)
+    assert "3 up to date" in mono.run(*argv, look=looked).out
