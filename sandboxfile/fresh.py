@@ -252,7 +252,20 @@ def _moved(record: Record) -> "tuple[int, ...]":
     moved += _rewritten(record, moved)
     if len(moved) > _MOST:
         raise ValueError(len(moved))
+    _check_replaced(record, moved)
     return tuple(moved)
+
+
+def _check_replaced(record: Record, moved: "list[int]") -> None:
+    """Raise ValueError for a directory that is another one now, OSError if it is gone.
+
+    It may be on the way to what other templates own.
+    """
+    paths = record.paths.split(b"\0") if moved else []
+    for number in moved:
+        *_, known, mode = MARK.unpack_from(record.marks, number * MARK.size)
+        if mode & _KIND == _DIRECTORY and inode(os.lstat(paths[number])) != known:
+            raise ValueError(number)
 
 
 def _cores() -> int:

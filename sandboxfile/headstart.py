@@ -134,7 +134,8 @@ class HeadStart:
     def vacate(self) -> None:
         """Let what was given up come to its end, but wait for no silent engine."""
         until = time.monotonic() + ENDING_S
-        for begun in [*self._given_up]:
+        given_up, self._given_up = self._given_up, []
+        for begun in given_up:
             begun.wait_ended(until - time.monotonic())
 
     def close(self) -> None:

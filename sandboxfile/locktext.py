@@ -230,8 +230,7 @@ def _read_entry(text: str) -> Entry:
     parts = said.pop("parts", "{}")[1:-1].replace('"', "")
     if "moved" in said or '"' in "".join(said.values()):
         found = _ENTRY.fullmatch(f"{text}\n")
-        if found is None:
-            raise ValueError(text)
+        assert found is not None
         return _entry_of(found)
     tags = said.get("tags")
     return Entry(

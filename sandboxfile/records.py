@@ -234,6 +234,7 @@ class _Making:
         first, first_mark = next(iter(self._general.items()))
         for number in self._moved:  # no template looks at it any more: the next whole run drops it
             self._earlier = b"", 0
+            self._keep_as_way(number)
             self._paths[number] = first
             self._mark(number, first_mark)
         ways = {way: inode for way, inode in self._ways.items() if not self._is_looked_at(way)}
@@ -258,6 +259,14 @@ class _Making:
         )
         header = fresh.HEADER.pack(fresh.MAGIC, *map(len, parts))
         return b"".join([header, *parts])
+
+    def _keep_as_way(self, number: int) -> None:
+        """Have a directory that no template looks at any more on the way to what others look at."""
+        path = self._paths[number]
+        self._numbers.pop(path, None)
+        *_, known, mode = MARK.unpack_from(self._marks, number * _SIZE)
+        if filemode.S_ISDIR(mode) and path not in self._ways:
+            self._ways[path] = known
 
     def _is_looked_at(self, way: str) -> bool:
         if way in self._general or way in self._numbers:

@@ -189,13 +189,11 @@ def _parts(content: bytes) -> list[bytes]:
 
 
 def _packed(value: Any) -> Any:
-    """Return a value as plain data: what is no scalar as a tuple that begins with its kind.
+    """Return a value that is no scalar as plain data: as a tuple that begins with its kind.
 
     Raises LookupError for what a workspace does not consist of.
     """
     kind = type(value)
-    if kind in _SCALARS:
-        return value
     if kind is Position:
         return (_POSITION, *value)
     if kind in _NUMBERS:

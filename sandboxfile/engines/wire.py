@@ -3,7 +3,7 @@
 import errno
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -72,12 +72,14 @@ class Wire:
             with self._transport.send(
                 "GET", "/_ping", headers={}, body=None, limits=PROBE_TIMEOUT
             ) as response:
-                response.read(PIECE)
                 api, server = response.header("Api-Version"), response.header("Server")
+                is_good = response.status == HTTPStatus.OK
+                with suppress(OSError):  # the head has said it all
+                    response.read(PIECE)
         except OSError as error:
             raise lost(self.address, error) from error
         named = _SERVER.fullmatch(server)
-        if named is None or _API.fullmatch(api) is None:
+        if not is_good or named is None or _API.fullmatch(api) is None:
             return None
         name, version, system = named.groups()
         components = [{"Name": "Podman Engine"}] if name == "Libpod" else []

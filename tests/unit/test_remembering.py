@@ -289,3 +289,39 @@ def test_only_a_lock_that_is_as_it_is_written_is_not_checked_again(
     assert found.open == {"a"}
     assert (sha256(lock.read_bytes()).hexdigest() in found.locks) == (not more)
     assert "3 up to date" in mono.run(*argv, look=looked).out
+
+
+@pytest.mark.parametrize("is_looked_at", [True, False])
+def test_a_directory_of_one_template_on_the_way_to_anothers_is_not_replaced_unseen(
+    user: User, grown_old: Callable[[], None], *, is_looked_at: bool
+) -> None:
+    user.write("image/Dockerfile", "FROM debian:12\nCOPY other /x\n")
+    user.write("image/Dockerfile.dockerignore", "none\n")
+    for path in ("deep/er/data/one", "deep/two", "other/three"):
+        user.write(path, path)
+    user.write(
+        "novita.yaml",
+        """\
+version: 1
+templates:
+  a: {base: {dockerfile: image/Dockerfile, context: .}}
+  b: {base: debian:12, files: ["deep/er/data/ -> /data/"]}
+""",
+    )
+    built.pretend(user.root)
+    argv = ["plan", "--offline"]
+    grown_old()
+    assert user.run(*argv).code == 0
+    if not is_looked_at:
+        user.write("image/Dockerfile.dockerignore", "deep\n")
+        user.write("deep/new", "it moves")
+        grown_old()
+        user.run(*argv, look=_looked(user, argv))
+    directory = user.root / "deep"
+    directory.symlink_to(directory.rename(user.home / "elsewhere"))
+
+    ran = user.run(*argv, look=_looked(user, argv))
+
+    assert ran == _whole(user, argv, user.home / "aside")
+    assert ran.code == 3
+    assert "`deep/er/data/` is outside the workspace" in ran.err

@@ -222,3 +222,8 @@ def test_what_was_kept_can_be_kept_again(config: Path, tmp_path: Path) -> None:
     assert again is not None
     packed.write(tmp_path / "again", config, NOTHING_SAID, again, since=time.time_ns() + 60 * 10**9)
     assert packed.read(tmp_path / "again", config, NOTHING_SAID) == again
+
+
+def test_what_no_workspace_consists_of_is_not_packed() -> None:
+    with pytest.raises(LookupError, match="object"):
+        packed._packed((object(),))

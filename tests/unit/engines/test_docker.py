@@ -197,6 +197,15 @@ def test_an_engine_whose_greeting_does_not_say_what_it_is_is_asked(
     assert [asked.path for asked in fake.asked] == ["/_ping", "/version"]
 
 
+@pytest.mark.parametrize("status", [301, 403, 500])
+def test_a_greeting_that_is_refused_says_nothing(
+    fake: FakeEngine, engine: DockerEngine, status: int
+) -> None:
+    headers = {"Server": "Docker/1.0 (linux)", "Api-Version": "1.0"}
+    fake.answers["GET /_ping"] = Answer(status=status, headers=headers)
+    assert engine.info().version == "28.5.2"
+
+
 @pytest.mark.parametrize(
     ("server", "kind", "version"),
     [
