@@ -261,10 +261,11 @@ def _check_replaced(record: Record, moved: "list[int]") -> None:
 
     It may be on the way to what other templates own.
     """
-    paths = record.paths.split(b"\0") if moved else []
-    for number in moved:
-        *_, known, mode = MARK.unpack_from(record.marks, number * MARK.size)
-        if mode & _KIND == _DIRECTORY and inode(os.lstat(paths[number])) != known:
+    found = [(number, MARK.unpack_from(record.marks, number * MARK.size)) for number in moved]
+    directories = [(number, mark[-2]) for number, mark in found if mark[-1] & _KIND == _DIRECTORY]
+    paths = record.paths.split(b"\0") if directories else []
+    for number, known in directories:
+        if inode(os.lstat(paths[number])) != known:
             raise ValueError(number)
 
 

@@ -122,10 +122,10 @@ _IMAGE = r"(?:(?![0-9]{4}-)[A-Za-z0-9][A-Za-z0-9._:/-]{0,400}@)?sha256:[0-9a-f]{
 _TAG = f"{_LETTERS}[a-z0-9._-]{{0,127}}"
 _NAMED = "base env files inherit packages pre_boot ready resources run start steps user workdir"
 _NUMBERS = '"(?=.{8}")(?:0b[0-9a-f]+|[0-9]+(?:e[0-9]+)?)"'
-_NO_NUMBERS = "(?!0b)(?=[0-9e]*+[a-df])[0-9a-f]{8}"  # nearly all, and faster to tell
+_LETTERED = "(?!0b)(?=[0-9e]*+[a-df])[0-9a-f]{8}"  # nearly all, and faster to tell
 # Looked at ahead: a value written out for each name would take four times as long to compile.
 _IN_ORDER = "".join(rf"(?:{name}: [^,}}\n]++(?:, )?+)?+" for name in _NAMED.split())
-_VALUE = rf"[a-z_]++: (?:{_NO_NUMBERS}|{_DIGITS}|{_NUMBERS})"
+_VALUE = rf"[a-z_]++: (?:{_LETTERED}|{_DIGITS}|{_NUMBERS})"
 _USUAL = regex(
     rf"""    ({_TEXT}):
       build_id: (?:{_UUID}|{_TEXT})

@@ -192,8 +192,7 @@ class _Making:
 
     def _numbered(self, paths: list[str], marks: Collection[bytes]) -> list[int]:
         """Return the numbers of paths, which have these marks."""
-        all_known = not self._is_partial
-        are_new = all_known and self._numbers.keys().isdisjoint(paths)
+        are_new = not self._is_partial and self._numbers.keys().isdisjoint(paths)
         if not are_new or not self._general.keys().isdisjoint(paths):
             pairs = zip(paths, marks, strict=True)
             return [self._number(path, known) for path, known in pairs if path not in self._general]

@@ -139,8 +139,7 @@ def _locks_as_planned(
     digests = {path: fresh.digest_of(text.encode()).decode() for path, text in found.items()}
     lock, resolved = session.locks()
     rest, then = (each.entries(target).without(but) for each in (lock, planned.lock))
-    is_same = rest == then and resolved == planned.resolved
-    if not is_same:
+    if rest != then or resolved != planned.resolved:
         return None
     as_written = [digests[path] for path, text in found.items() if lockfile.is_as_written(text)]
     return _Locks(digests=digests, as_written=tuple(as_written), own=lock)

@@ -102,22 +102,30 @@ def test_an_interrupt_while_the_second_stage_is_loaded_ends_in_one_word(
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
 
 
+def starting_with(user: User, directory: Path, text: str) -> User:
+    """Have a workspace, and a program in which Python itself does this first."""
+    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+    (directory / "sitecustomize.py").write_text(text)
+    return user.having(PYTHONPATH=f"{directory}:{CHECKOUT}")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("module", ["sandboxfile.main", "sandboxfile.config.load"])
 def test_what_ends_a_run_ends_it_as_an_interrupt_does_from_the_beginning(
     user: User, tmp_path: Path, number: signal.Signals, module: str
 ) -> None:
-    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
-    (tmp_path / "sitecustomize.py").write_text(
+    user = starting_with(
+        user,
+        tmp_path,
         "import os, signal, sys\n"
         f"signal.signal({number}, signal.SIG_DFL)\n"
         "class Loading:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}: os.kill(os.getpid(), {number})\n"
-        "sys.meta_path.insert(0, Loading())\n"
+        "sys.meta_path.insert(0, Loading())\n",
     )
 
-    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list")
+    ran = user.command("list")
 
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
 
@@ -126,18 +134,19 @@ def test_what_ends_a_run_ends_it_as_an_interrupt_does_from_the_beginning(
 def test_what_ends_a_run_is_heard_in_the_first_stage(
     user: User, tmp_path: Path, number: signal.Signals
 ) -> None:
-    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
-    (tmp_path / "sitecustomize.py").write_text(
+    user = starting_with(
+        user,
+        tmp_path,
         "import os, signal\n"
         f"signal.signal({number}, signal.SIG_DFL)\n"
         "before = os.open\n"
         "def opened(path, *flags, **more):\n"
         f"    if '.sandboxfile/fresh' in str(path): os.kill(os.getpid(), {number})\n"
         "    return before(path, *flags, **more)\n"
-        "os.open = opened\n"
+        "os.open = opened\n",
     )
 
-    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("build")
+    ran = user.command("build")
 
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
 
@@ -147,16 +156,17 @@ def test_what_comes_when_all_is_done_changes_nothing(
     user: User, tmp_path: Path, number: signal.Signals
 ) -> None:
     """Python takes its handlers away at its very end, and an object may live until then."""
-    user.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
-    (tmp_path / "sitecustomize.py").write_text(
+    user = starting_with(
+        user,
+        tmp_path,
         "import os, sys\n"
         "class Last:\n"
         "    def __init__(self): self.kill, self.me = os.kill, os.getpid()\n"
         f"    def __del__(self): self.kill(self.me, {number.value})\n"
-        "sys.last = Last()\n"
+        "sys.last = Last()\n",
     )
 
-    ran = user.having(PYTHONPATH=f"{tmp_path}:{CHECKOUT}").command("list")
+    ran = user.command("list")
 
     assert (ran.code, ran.out, ran.err) == (0, "web  debian:12\n", "")
 
