@@ -51,20 +51,29 @@ def of(seen: Iterable[Seen], looked_at: Iterable[str], tops: Tops) -> Looked:
     """Return in one piece what was looked at.
 
     `seen` has the mark of what was read, from before it was; `looked_at` are other paths, there or
-    not. All are absolute. Raises ValueError for a path that is outside of the workspace, OSError,
-    and struct.error for a file of the year 2300.
+    not. All are absolute. Raises ValueError for a path that is outside of the workspace, and
+    struct.error for a file of the year 2300.
     """
     found = {}
     top, length = tops.first, len(tops.first)
     for path, mark in seen:  # thousands, nearly all below the first top
         found[path[length:] if path.startswith(top) else tops.below(path)] = mark
+    return _with(found, ((tops.below(each), each) for each in looked_at))
+
+
+def anywhere(seen: Iterable[Seen], looked_at: Iterable[str]) -> Looked:
+    """Return the same, with all paths as they are: absolute, in the workspace or not."""
+    return _with(dict(seen), ((each, each) for each in looked_at))
+
+
+def _with(found: dict[str, bytes], looked_at: Iterable[tuple[str, str]]) -> Looked:
+    """Return in one piece what was found, and paths by their absolute ones."""
     absent = []
-    for each in looked_at:
-        path = tops.below(each)
+    for path, each in looked_at:
         if path not in found:
             try:
                 found[path] = fresh.mark(os.lstat(each))
-            except FileNotFoundError:
+            except OSError:
                 absent.append(path)
     return _joined(found, absent)
 
@@ -96,6 +105,22 @@ def _joined(found: dict[str, bytes], absent: Iterable[str]) -> Looked:
 def is_directory(mark: bytes | None) -> bool:
     """Say whether a mark is of a directory, not of a link to one."""
     return mark is not None and filemode.S_ISDIR(MARK.unpack(mark)[-1])
+
+
+def untold(looked: Looked) -> list[str]:
+    """Return which paths are absent in a directory that was not seen: others tell if they come."""
+    numbers: dict[str, int] = {}
+
+    def is_told(path: str) -> bool:
+        above = path.rpartition("/")[0]
+        if above and not numbers:
+            numbers.update((seen, number) for number, seen in enumerate(split(looked.paths)))
+        if above not in numbers:
+            return False
+        at = numbers[above] * MARK.size
+        return is_directory(looked.marks[at : at + MARK.size])
+
+    return [path for path in split(looked.absent) if not is_told(path)]
 
 
 def pairs(looked: Looked, top: str = "") -> Iterator[Seen]:

@@ -7,11 +7,12 @@ before it: what it did not look at stays as it was there.
 import os
 import stat as filemode
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sandboxfile import fresh, looks, settled
-from sandboxfile.fresh import DIRECTORY, MARK, Look, Record, inode, mark, newest, packed
-from sandboxfile.frozen import dataclass, field
+from sandboxfile.fresh import DIRECTORY, MARK, Look, Record, mark, newest, packed
+from sandboxfile.frozen import dataclass
+from sandboxfile.looks import Looked
 from sandboxfile.statcache import SLACK_NS
 
 _KEPT = 16  # records, and
@@ -23,13 +24,15 @@ _SIZE = MARK.size
 class Part:
     """What a run looked at for one template that is built on `parent`, if on any.
 
-    `seen` has the mark of what it read, from before it did; `looked_at` are other paths, there or
-    not. All are absolute. `open` says that the template is to be looked at again in any case.
+    `looked` has the marks of what it read from before it did; its paths are absolute behind `top`.
+    `contents` has the SHA-256 of files as they were read, those that are young at least. `open`
+    says that the template is to be looked at again in any case.
     """
 
     parent: str = ""
-    seen: Mapping[str, bytes] = field(default_factory=dict)
-    looked_at: Collection[str] = ()
+    looked: Looked = Looked()
+    top: str = ""
+    contents: Callable[[], Mapping[str, str]] = dict
     open: bool = False
 
 
@@ -42,7 +45,7 @@ def remember(
     config: str,
     since: int,
     paths: Iterable[str],
-    ways: Iterable[str] = (),
+    ways: Mapping[str, int] | None = None,
     seen: Mapping[str, bytes] | None = None,
     told: str,
     printed: str = "",
@@ -55,13 +58,14 @@ def remember(
     """Keep what this run, which began at `since` (ns since the epoch), looked at and said.
 
     `here` is where it was started, `config` the path of the root's `novita.yaml`, `paths` what
-    else it looked for, there or not, all absolute; `ways` are directories that lead to any of it,
-    of which only that they are the same counts. `seen` has the `mark` of what it read, from before
-    it did. `read` are names of variables of the environment that it read besides those of every
-    run; `told` and `printed` are what the next run is to write to standard error and standard
-    output. `parts` are what it looked at for templates, parents first: all of them, or those of
-    which something had moved when there was an `earlier` look at a record. `contents` has the
-    SHA-256 of files as they were read; `locks` are those of locks that were as they are written.
+    else it looked for, there or not, all absolute; `ways` has the inodes of directories that lead
+    to any of it, of which only that they are the same counts, and 0 for what else leads there.
+    `seen` has the `mark` of what it read, from before it did. `read` are names of variables of the
+    environment that it read besides those of every run; `told` and `printed` are what the next run
+    is to write to standard error and standard output. `parts` are what it looked at for templates,
+    parents first: all of them, or those of which something had moved when there was an `earlier`
+    look at a record. `contents` has the SHA-256 of files that no template owns, as they were read;
+    `locks` are those of locks that were as they are written.
 
     Nothing is kept if some of it is too young to be trusted, its content not known, or changed
     since the run began; of a template that is looked at again.
@@ -69,7 +73,7 @@ def remember(
     root = os.path.dirname(config)  # noqa: PTH120
     try:
         made = _Making(root, here, since, contents or {})
-        made.begin(config, seen or {}, paths, ways)
+        made.begin(config, seen or {}, paths, ways or {})
         if earlier is not None and earlier.record is not None:
             made.take(earlier, earlier.record)
         for name, part in (parts or {}).items():
@@ -95,6 +99,10 @@ class Shortened:
     def __call__(self, path: str) -> str:
         return self.each([path])[0]
 
+    def below(self, top: str, paths: list[str]) -> list[str]:
+        """Make paths behind `top` so, which nearly always are."""
+        return paths if top == self._inside else self.each([top + path for path in paths])
+
     def each(self, paths: Iterable[str]) -> list[str]:
         inside, above, up = self._inside, self._above, self._up
         within, below = len(inside), len(above)
@@ -119,9 +127,9 @@ class _Making:
 
     def __init__(self, root: str, here: str, since: int, contents: Mapping[str, str]) -> None:
         self._since = since
-        self._contents = contents
         self._above = f"{root.rstrip('/')}/"
         self._short = Shortened(here, root)
+        self._contents = contents
         self.is_young = False
         self._general: dict[str, bytes] = {}
         self._absent: dict[str, None] = {}
@@ -139,15 +147,19 @@ class _Making:
         self._directories: dict[str, bytes] = {}
 
     def begin(
-        self, config: str, seen: Mapping[str, bytes], paths: Iterable[str], ways: Iterable[str]
+        self, config: str, seen: Mapping[str, bytes], paths: Iterable[str], ways: Mapping[str, int]
     ) -> None:
         """Take what is no template's own, the configuration first."""
         found = {config: mark(os.lstat(config)), **seen}
-        inodes = {way: number for way in ways if (number := inode(_stat(way)))}
-        self._look([*paths, *(way for way in ways if way not in inodes)], found)
+        others = (*paths, *(way for way, inode in ways.items() if not inode))
+        self._look(others, found)
         self._general = dict(zip(self._short.each(found), found.values(), strict=True))
-        self.is_young = not self._are_known(found)
-        self._ways = {self._short(way): number for way, number in inodes.items()}
+        marks = b"".join(found.values())
+        self.is_young = self._is_young(marks) and not self._are_known(
+            [*self._general], marks, self._contents
+        )
+        inodes = zip(self._short.each(ways), ways.values(), strict=True)
+        self._ways = {way: inode for way, inode in inodes if inode}
 
     def take(self, look: Look, record: Record) -> None:
         """Take what the record of an earlier run has; of what has moved, parts are to follow.
@@ -177,29 +189,38 @@ class _Making:
 
     def add(self, name: str, part: Part) -> None:
         """Take what was looked at for a template."""
-        found = dict(part.seen)
-        self._look(part.looked_at, found)
-        short = self._short.each(found)
+        paths = self._short.below(part.top, looks.split(part.looked.paths))
+        marks = part.looked.marks
+        others = looks.untold(part.looked)
+        short = self._short.below(part.top, others)
+        new = [path for path, name in zip(others, short, strict=True) if name not in self._absent]
+        if new:  # most look for the same
+            found: dict[str, bytes] = {}
+            self._look([part.top + path for path in new], found)
+            paths = [*paths, *self._short.each(found)]
+            marks = b"".join([marks, *found.values()])
         if name in self._owned:  # most likely the same as before
             before = settled.unpacked(self._owned[name][1])
             self._numbers |= {self._paths[n]: n for n in before if n < len(self._paths)}
         if self._known:
-            for path in short:
+            for path in paths:
                 self._known.pop(path, None)
-        is_open = part.open or not self._are_known(found)
-        self._owned[name] = part.parent, packed(self._numbered(short, found.values()))
+        is_open = part.open
+        if self._is_young(marks):
+            is_open |= not self._are_known(paths, marks, part.contents())
+        self._owned[name] = part.parent, packed(self._numbered(paths, marks))
         (self._open.add if is_open else self._open.discard)(name)
 
-    def _numbered(self, paths: list[str], marks: Collection[bytes]) -> list[int]:
+    def _numbered(self, paths: list[str], marks: bytes) -> list[int]:
         """Return the numbers of paths, which have these marks."""
         are_new = not self._is_partial and self._numbers.keys().isdisjoint(paths)
         if not are_new or not self._general.keys().isdisjoint(paths):
-            pairs = zip(paths, marks, strict=True)
+            pairs = zip(paths, looks.each(marks), strict=True)
             return [self._number(path, known) for path, known in pairs if path not in self._general]
         numbers = [*range(len(self._paths), len(self._paths) + len(paths))]
         self._numbers.update(zip(paths, numbers, strict=True))
         self._paths += paths
-        self._marks += b"".join(marks)
+        self._marks += marks
         return numbers
 
     def _number(self, path: str, known: bytes) -> int:
@@ -312,13 +333,13 @@ class _Making:
             self._directories[path] = mark(stat) if stat else b""
         return self._directories[path]
 
-    def _are_known(self, found: Mapping[str, bytes]) -> bool:
+    def _are_known(self, paths: list[str], marks: bytes, contents: Mapping[str, str]) -> bool:
         """Say whether of what is too young to be known by its times the content is, and note it."""
-        if not self._is_young(b"".join(found.values())):
-            return True
-        young = [path for path, known in found.items() if self._is_young(known)]
-        self._known |= {self._short(p): self._contents[p] for p in young if p in self._contents}
-        return all(path in self._contents for path in young)
+        known = dict(zip(self._short.each(contents), contents.values(), strict=True))
+        pairs = zip(paths, looks.each(marks), strict=True)
+        young = [path for path, mark in pairs if self._is_young(mark)]
+        self._known |= {path: known[path] for path in young if path in known}
+        return known.keys() >= {*young}
 
     def _is_young(self, marks: bytes) -> bool:
         return newest(marks) + SLACK_NS > self._since

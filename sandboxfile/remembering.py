@@ -6,6 +6,7 @@ import struct
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from sandboxfile import (
     app,
     fresh,
     lockfile,
+    looks,
     planning,
     reading,
     records,
@@ -166,13 +168,17 @@ def _remember(
     paths.update(_program())
     try:
         seen = {path: fresh.mark(stat) for path, stat in before.items()}
-        parts = {name: _part(each, is_open=name in again) for name, each in surveyed.items()}
+        parts = {
+            name: _part(it.session, each, is_open=name in again) for name, each in surveyed.items()
+        }
     except struct.error:  # a file of the year 2300 has no mark
         return
-    own = {path for part in parts.values() for path in part.looked_at}
+    own = {path for each in surveyed.values() if not each.known for path in each.looked_at}
     above = {directory for each in surveyed.values() for directory in each.above}
-    ways = _ways(above.union(map(_parent, (*seen, *paths))), workspace)
-    linked = {*_behind_links([*before, *paths, *own]), *_behind_links(ways)}
+    ways = _inodes(_ways(above.union(map(_parent, (*seen, *paths))), workspace))
+    others = (way for way, inode in ways.items() if not inode)
+    linked = {*_behind_links([*before, *paths, *own]), *_behind_links(others)}
+    ways |= _inodes(_ways({*map(_parent, linked)}, workspace))
     records.remember(
         __version__,
         args.given,
@@ -181,43 +187,43 @@ def _remember(
         config=str(workspace.file),
         since=args.since,
         paths=sorted(paths | linked),
-        ways=sorted(ways | _ways({*map(_parent, linked)}, workspace)),
+        ways=dict(sorted(ways.items())),
         seen=seen,
         told=told,
         printed=printed,
         read=workspace.environment,
         parts=parts,
-        contents={**_contents(it.session, surveyed.values(), parts), **locks.digests},
+        contents=locks.digests,
         locks=locks.as_written,
         earlier=args.look if planned and planned.settled else None,
     )
 
 
-def _part(surveyed: Surveyed, *, is_open: bool) -> Part:
+def _part(session: Session, surveyed: Surveyed, *, is_open: bool) -> Part:
     """Return what was looked at for a template. Raises struct.error for a file of the year 2300."""
+    known = surveyed.known
+    if known is not None:
+        top, looked = known.top, known.looked
+    else:
+        top, looked = "", looks.anywhere(surveyed.seen, surveyed.looked_at)
     return Part(
         parent=surveyed.parent or "",
-        seen=dict(surveyed.seen),
-        looked_at=surveyed.looked_at,
+        looked=looked,
+        top=top,
+        contents=partial(_contents, session, surveyed),
         open=is_open,
     )
 
 
-def _contents(
-    session: Session, surveyed: Iterable[Surveyed], parts: Mapping[str, Part]
-) -> dict[str, str]:
+def _contents(session: Session, surveyed: Surveyed) -> dict[str, str]:
     """Return the SHA-256 of files that are too young to be known by their times, as read."""
     found, digests = {}, session.digests()
-    for each in surveyed:
-        marks = parts[each.template.name].seen
-        if fresh.newest(b"".join(marks.values())) + SLACK_NS > session.args.since:
-            with suppress(OSError, SandboxfileError):  # changed since
-                for entry in each.entries:
-                    is_young = (
-                        fresh.newest(marks.get(entry.path, b"")) + SLACK_NS > session.args.since
-                    )
-                    if is_young and entry.kind == "file":
-                        found[entry.path] = digests.digest(entry.path, entry.stat)
+    marks = dict(surveyed.seen)
+    with suppress(OSError, SandboxfileError):  # changed since
+        for entry in surveyed.entries:
+            newest = fresh.newest(marks.get(entry.path, b""))
+            if newest + SLACK_NS > session.args.since and entry.kind == "file":
+                found[entry.path] = digests.digest(entry.path, entry.stat)
     return found
 
 
@@ -279,3 +285,12 @@ def _ways(directories: Iterable[str], workspace: Workspace) -> set[str]:
             ways.add(way)
             way = _parent(way)  # noqa: PLW2901 - upwards
     return ways
+
+
+def _inodes(ways: Iterable[str]) -> dict[str, int]:
+    """Return the inodes of directories by their paths, 0 for what is none."""
+    found = dict.fromkeys(ways, 0)
+    for way in found:
+        with suppress(OSError):
+            found[way] = fresh.inode(os.lstat(way))
+    return found

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sandboxfile import fresh, records, settled
+from sandboxfile import fresh, looks, records, settled
+from sandboxfile.frozen import replace
 from sandboxfile.records import Part
 
 ARGV = ["build"]
@@ -38,8 +39,8 @@ def part(name: str, *more: str, is_open: bool = False) -> Part:
     """What was looked at for a template: its directory, and all that is there."""
     files = [*Path(name).iterdir(), *map(Path, more)]
     seen = {whole(path): fresh.mark(path.lstat()) for path in files}
-    looked_at = [whole(name), whole(f"{name}/.dockerignore")]
-    return Part(parent=PARENTS[name], seen=seen, looked_at=looked_at, open=is_open)
+    looked = looks.anywhere(seen.items(), [whole(name), whole(f"{name}/.dockerignore")])
+    return Part(parent=PARENTS[name], looked=looked, open=is_open)
 
 
 def remember(parts: Mapping[str, Part] | None = None, **other: Any) -> None:
@@ -49,9 +50,11 @@ def remember(parts: Mapping[str, Part] | None = None, **other: Any) -> None:
         "since": time.time_ns(),
         "paths": [whole("novita.lock")],
         "told": SAID[0],
-        "parts": {name: part(name) for name in PARENTS} if parts is None else parts,
     }
-    records.remember("1", ARGV, {}, **{**usual, **other})
+    parts = {name: part(name) for name in PARENTS} if parts is None else parts
+    contents = other.get("contents", {})
+    of_files = {n: replace(each, contents=lambda: contents) for n, each in parts.items()}
+    records.remember("1", ARGV, {}, **{**usual, "parts": of_files, **other})
 
 
 def look() -> fresh.Look:
