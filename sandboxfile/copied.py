@@ -42,11 +42,8 @@ def told(copies: Iterator[Copy], ground: Ground, digests: Reader) -> Iterator[by
     yield marshal.dumps(ground.left_out)
     tops = Tops(ground.root)
     for copy in copies:
-        found = _found(copy, ground, digests, tops)
-        if found is not None:
-            content, looked = found
-            (source,) = copy.sources
-            copied = Copied(os.fspath(copy.root), source, content, looked, digests.noted())
+        copied = of(copy, ground, digests, tops)
+        if copied is not None:
             yield marshal.dumps(_plain(copied))
     yield b""
 
@@ -55,16 +52,20 @@ def _plain(copied: Copied) -> tuple[Any, ...]:
     return tuple(tuple(each) if isinstance(each, tuple) else each for each in copied)
 
 
-def _found(
-    copy: Copy, ground: Ground, digests: Reader, tops: Tops
-) -> tuple[Content, Looked] | None:
+def of(copy: Copy, ground: Ground, digests: Reader, tops: Tops) -> Copied | None:
+    """Return what a copy of one source brings, None if there is a problem with it."""
     try:
         selection = context.select(copy, ground)
         content = keys.content_of(selection, digests)
         seen = ((entry.path, fresh.mark(entry.stat)) for entry in selection.entries)
-        return content, looks.of(seen, selection.looked_at, tops)
+        looked = looks.of(seen, selection.looked_at, tops)
     except (OSError, ValueError, struct.error, SandboxfileError):
         return None
+    return Copied(os.fspath(copy.root), copy.sources[0], content, looked, digests.noted())
+
+
+def _is_plain(copy: Copy) -> bool:
+    return len(copy.sources) == 1 and not copy.ignore
 
 
 class Copies:
@@ -75,6 +76,7 @@ class Copies:
         self._left_out: set[str] | None = None
         self._found: dict[tuple[str, str], Copied] = {}
         self.is_done = False
+        self._here: tuple[Reader, Tops] | None = None
 
     def hashes(self) -> Iterator[Hashes]:
         """Yield the hashes of files that were read for what is told since the last time."""
@@ -94,9 +96,17 @@ class Copies:
 
     def find(self, copy: Copy, ground: Ground) -> Copied | None:
         """Return what was told of a copy, if it is of one source, all of it, on the same ground."""
-        if len(copy.sources) != 1 or copy.ignore or self._left_out != ground.left_out:
+        if not _is_plain(copy) or self._left_out != ground.left_out:
             return None
         return self._found.get((os.fspath(copy.root), copy.sources[0]))
+
+    def look(self, copy: Copy, ground: Ground) -> Copied | None:
+        """Find in this process what such a copy brings, as long as the other one is at work."""
+        if self.is_done or not _is_plain(copy):
+            return None
+        if self._here is None:
+            self._here = Reader(ground.root), Tops(ground.root)
+        return of(copy, ground, *self._here)
 
     def close(self) -> None:
         """End the other process: what it has not told by now is found here."""

@@ -233,7 +233,7 @@ class _Surveyor:
                 template=template, keys=known.keys, take=later, known=known, recalled=not told
             )
         if copied is None:
-            copied = self._copied(template)
+            copied = self._copied(template, here=True)
         if copied is not None:
             taking.check(template, above, self.builder)
             return self._of_copied(template, parent, copied, take)
@@ -252,8 +252,11 @@ class _Surveyor:
             return self.recall.add(made.template.name, made.keys, parent=parent, looked=looked)
         return None
 
-    def _copied(self, template: Template) -> Mapping[int, Copied] | None:
-        """Return what the second process has told of all that a template takes."""
+    def _copied(self, template: Template, *, here: bool = False) -> Mapping[int, Copied] | None:
+        """Return all that a template takes, as the second process has told of it.
+
+        While that is at work, what it has not told of is found `here`, in the same way.
+        """
         if self.copies is None or isinstance(template.base, DockerfileBase):
             return None
         if any(isinstance(each, InstallProject) for each in template.instructions):
@@ -264,6 +267,8 @@ class _Surveyor:
         found = {}
         for number, copy in dockerfile.copies(template):
             told = self.copies.find(copy, self.ground)
+            if told is None and here and (told := self.copies.look(copy, self.ground)):
+                self.digests.learn(told.hashes)
             if told is None:
                 return None
             found[number] = told
