@@ -75,14 +75,28 @@ class Copies:
         self._ahead = ahead
         self._left_out: set[str] | None = None
         self._found: dict[tuple[str, str], Copied] = {}
+        self._hashes: list[Hashes] = []
         self.is_done = False
         self._here: tuple[Reader, Tops] | None = None
 
     def hashes(self) -> Iterator[Hashes]:
         """Yield the hashes of files that were read for what is told since the last time."""
-        if self.is_done:
-            return
-        for answer in self._ahead.answered():
+        self._listen()
+        told, self._hashes = self._hashes, []
+        yield from told
+
+    def find(self, copy: Copy, ground: Ground) -> Copied | None:
+        """Return what was told of a copy, if it is of one source, all of it, on the same ground."""
+        if not _is_plain(copy):
+            return None
+        name = os.fspath(copy.root), copy.sources[0]
+        if name not in self._found:
+            self._listen()
+        return self._found.get(name) if self._left_out == ground.left_out else None
+
+    def _listen(self) -> None:
+        """Take in what was told since the last time."""
+        for answer in () if self.is_done else self._ahead.answered():
             if not answer:
                 self.is_done = True
             elif self._left_out is None:
@@ -92,13 +106,7 @@ class Copies:
                 self._found[root, source] = copied = Copied(
                     root, source, Content(*content), Looked(*looked), Hashes(*hashes)
                 )
-                yield copied.hashes
-
-    def find(self, copy: Copy, ground: Ground) -> Copied | None:
-        """Return what was told of a copy, if it is of one source, all of it, on the same ground."""
-        if not _is_plain(copy) or self._left_out != ground.left_out:
-            return None
-        return self._found.get((os.fspath(copy.root), copy.sources[0]))
+                self._hashes.append(copied.hashes)
 
     def look(self, copy: Copy, ground: Ground) -> Copied | None:
         """Find in this process what such a copy brings, as long as the other one is at work."""
@@ -106,7 +114,9 @@ class Copies:
             return None
         if self._here is None:
             self._here = Reader(ground.root), Tops(ground.root)
-        return of(copy, ground, *self._here)
+        if (found := of(copy, ground, *self._here)) is not None:
+            self._hashes.append(found.hashes)
+        return found
 
     def close(self) -> None:
         """End the other process: what it has not told by now is found here."""

@@ -19,6 +19,7 @@ The template key covers the image key, and start, ready, resources and the pre-b
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple, assert_never
 
@@ -44,6 +45,7 @@ from sandboxfile.statcache import Digests
 RECIPE = 2  # raised when the same instructions become another image
 FORMAT = "sf1"
 
+_COMMON = 256  # characters of a part that may be that of many templates
 _LISTED = 20  # unreadable files named in one error
 
 Record = Mapping[str, object]  # what JSON can hold, without fractions; keys are text
@@ -155,8 +157,18 @@ def of(template: Template, *, base: Record, contents: Mapping[int, Content]) -> 
     return Keys(
         image_key=image_key,
         template_key=_key(_map(image=_quoted(image_key), **snapshot)),
-        parts={name: _key(part)[4:12] for name, part in sorted(parts.items())},
+        parts={name: _part(text) for name, text in sorted(parts.items())},
     )
+
+
+def _part(text: str) -> str:
+    """Return what `short` does of a structure's text; most parts are those of many templates."""
+    return _short_of(text) if len(text) <= _COMMON else _key(text)[4:12]
+
+
+@lru_cache(maxsize=4096)
+def _short_of(text: str) -> str:
+    return _key(text)[4:12]
 
 
 def by_part(

@@ -143,20 +143,22 @@ class Recall:
         self._changed = self._kept.pop(template, None) is not None or self._changed
         if fresh.newest(looked.marks) + SLACK_NS > self._since:
             return None
-        with suppress(ValueError):
-            self._kept[template] = kept = _Kept(
-                parent=parent,
-                image_key=keys.image_key,
-                template_key=keys.template_key,
-                parts=dict(keys.parts),
-                paths=looked.paths,
-                marks=looked.marks,
-                absent=looked.absent,
-                ways=self._ways(looked.above),
-            )
-            self._changed = True
-            return self._known(kept)
-        return None
+        try:
+            ways = self._ways(looked.above)
+        except ValueError:
+            return None
+        self._kept[template] = _Kept(
+            parent=parent,
+            image_key=keys.image_key,
+            template_key=keys.template_key,
+            parts=dict(keys.parts),
+            paths=looked.paths,
+            marks=looked.marks,
+            absent=looked.absent,
+            ways=ways,
+        )
+        self._changed = True
+        return Known(keys=keys, looked=looked, top=self._top)
 
     def forget(self, template: str) -> None:
         """Drop what is kept of a template, for later runs too: it has turned out not to be true."""

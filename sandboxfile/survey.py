@@ -181,6 +181,8 @@ class _Surveyor:
             if second is not None:
                 second.close()
             if isinstance(self.digests, StatCache):
+                for hashes in self.copies.hashes() if self.copies else ():
+                    self.digests.learn(hashes)
                 self.digests.alone()
         if self.problems:
             problems = (each for name in names for each in self.problems.get(name, ()))
@@ -261,14 +263,11 @@ class _Surveyor:
             return None
         if any(isinstance(each, InstallProject) for each in template.instructions):
             return None  # it looks for lock files, too
-        assert isinstance(self.digests, StatCache)
-        for hashes in self.copies.hashes():
-            self.digests.learn(hashes)
         found = {}
         for number, copy in dockerfile.copies(template):
             told = self.copies.find(copy, self.ground)
-            if told is None and here and (told := self.copies.look(copy, self.ground)):
-                self.digests.learn(told.hashes)
+            if told is None and here:
+                told = self.copies.look(copy, self.ground)
             if told is None:
                 return None
             found[number] = told
