@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -58,8 +59,8 @@ CLASSES: tuple[Any, ...] = (  # a dataclass each
     model.BuildCache,
     model.SecretSource,
 )
-_NUMBERS = {kind: number for number, kind in enumerate(CLASSES)}
 _FIELDS: tuple[tuple[str, ...], ...] = tuple(kind.__slots__ for kind in CLASSES)
+_TAKEN = {kind: (n, attrgetter(*_FIELDS[n])) for n, kind in enumerate(CLASSES)}
 
 
 def read(file: Path, config: Path, given: Given) -> Workspace | None:
@@ -194,11 +195,9 @@ def _packed(value: Any) -> Any:
     Raises LookupError for what a workspace does not consist of.
     """
     kind = type(value)
-    if kind is Position:
-        return (_POSITION, *value)
-    if kind in _NUMBERS:
-        number = _NUMBERS[kind]
-        return (number, *_each([getattr(value, name) for name in _FIELDS[number]]))
+    if kind in _TAKEN:
+        number, values = _TAKEN[kind]
+        return (number, *_each(values(value)))
     if isinstance(value, tuple):
         return (_TUPLE, *_each(value))
     if isinstance(value, Path):
@@ -212,8 +211,15 @@ def _packed(value: Any) -> Any:
 
 
 def _each(values: Iterable[Any]) -> list[Any]:
-    # Scalars stand for themselves: no call for each of them.
-    return [each if type(each) in _SCALARS else _packed(each) for each in values]
+    # Nearly all are scalars, which stand for themselves, or places: no call for each of them.
+    return [
+        each
+        if (kind := type(each)) in _SCALARS
+        else (_POSITION, *each)
+        if kind is Position
+        else _packed(each)
+        for each in values
+    ]
 
 
 def _unpacked(plain: tuple[Any, ...]) -> Any:
