@@ -225,19 +225,18 @@ def _has_ordered_tags(found: re.Match[str]) -> bool:
 
 def _read_entry(text: str) -> Entry:
     """Read the text of one entry, as it was written: in nearly all nothing but parts has quotes."""
-    lines = (line.strip().partition(": ") for line in text.split("\n")[1:])
-    said = {name: value for name, _, value in lines}
-    parts = said.pop("parts", "{}")[1:-1].replace('"', "")
-    if "moved" in said or '"' in "".join(said.values()):
+    said = dict([line.strip().split(": ", 1) for line in text.split("\n")[1:]])
+    quoted = said.get("parts", "{}")
+    if "moved" in said or text.count('"') != quoted.count('"'):
         found = _ENTRY.fullmatch(f"{text}\n")
         assert found is not None
         return _entry_of(found)
-    tags = said.get("tags")
+    tags, parts = said.get("tags"), quoted[1:-1].replace('"', "")
     return Entry(
         build_id=said["build_id"],
         image=said.get("image", ""),
         image_key=said["image_key"],
-        parts=dict(pair.split(": ") for pair in parts.split(", ")) if parts else {},
+        parts=dict([pair.split(": ") for pair in parts.split(", ")]) if parts else {},
         parent=said.get("parent"),
         tags=None if tags is None else tuple(filter(None, tags[1:-1].split(", "))),
         template_id=said["template_id"],

@@ -1,6 +1,7 @@
 """Bases by their names in the lock, and their part of a template's key."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from sandboxfile import keys
 from sandboxfile.keys import Keys
@@ -24,7 +25,11 @@ def pin_name(base: ImageBase | BootstrapBase | str) -> str:
     """Return the name under which a base is kept in `resolved` of the lock."""
     if isinstance(base, BootstrapBase):
         return f"{base.distribution}:{base.suite} {keys.short(_bootstrap(base))} {PLATFORM}"
-    text = base if isinstance(base, str) else base.image
+    return _of_image(base if isinstance(base, str) else base.image)
+
+
+@lru_cache(maxsize=1024)  # many templates have the same
+def _of_image(text: str) -> str:
     return f"{ImageReference.parse(text).normalised} {PLATFORM}"
 
 

@@ -262,8 +262,10 @@ def _which(known: Known, part: str) -> str:
 
 
 def _tag_differences(known: Known, entry: Entry) -> Iterator[Reason]:
-    at = known.template.place("tags")
     wanted, had = set(known.tags) - set(entry.moved), set(entry.tags or ())
+    if wanted == had and not known.untagged:
+        return
+    at = known.template.place("tags")
     if wanted - had:
         yield Reason(text=f"tags added: {_listed(sorted(wanted - had))}", at=at)
     if had - wanted:

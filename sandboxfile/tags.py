@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import TAG, UUID
@@ -25,7 +26,8 @@ def is_content(tag: str) -> bool:
 
 def uses_git(tags: Iterable[str]) -> bool:
     """Say whether any tag asks for the commit, so that git need not be run otherwise."""
-    return any(match[2] == "git.sha" for tag in tags for match in _REFERENCE.finditer(tag))
+    asking = (tag for tag in tags if "$" in tag)
+    return any(match[2] == "git.sha" for tag in asking for match in _REFERENCE.finditer(tag))
 
 
 def is_of_another_commit(tag: str, written: Iterable[str]) -> bool:
@@ -56,10 +58,9 @@ def expand(
     problems: list[Problem] = []
     expanded = set()
     for tag in tags:
-        text = _REFERENCE.sub(lambda match: _value(match, values), tag)
-        complaint = _complaint(tag, text, values)
-        if complaint:
-            problems.append(Problem(at, *complaint))
+        text = _REFERENCE.sub(lambda match: _value(match, values), tag) if "$" in tag else tag
+        if wrong := _complaint(tag, text, values):
+            problems.append(Problem(at, *wrong))
         expanded.add(text)
     if problems:
         raise ConfigError(problems)
@@ -74,7 +75,7 @@ def _value(match: re.Match[str], values: dict[str, str | None]) -> str:
 
 def _complaint(tag: str, text: str, values: dict[str, str | None]) -> tuple[str, str] | None:
     """Return message and hint if `text`, which `tag` became, is not a tag."""
-    for match in _REFERENCE.finditer(tag):
+    for match in _REFERENCE.finditer(tag) if "$" in tag else ():
         name = match[2]
         if name == "git.sha" and values[name] is None:
             return f"tag `{tag}` needs a commit, and there is none here", ""
@@ -90,6 +91,7 @@ def _complaint(tag: str, text: str, values: dict[str, str | None]) -> tuple[str,
     return complaint(text)
 
 
+@lru_cache(maxsize=1024)  # many templates have the same
 def complaint(text: str) -> tuple[str, str] | None:
     """Return message and hint if people may not give this tag (docs/protocol.md, 4)."""
     if not TAG.fullmatch(text):
