@@ -17,7 +17,6 @@ from functools import partial
 from typing import NoReturn
 
 _LENGTH = struct.Struct("<Q")
-_PART = 1 << 20  # bytes read at a time
 PATIENCE_MS = 10_000  # with work that takes a tenth of a second for a thousand templates
 
 
@@ -76,11 +75,8 @@ class Ahead:
 
     def answered(self) -> Iterator[bytes]:
         """Yield what it has answered since the last time, without waiting."""
-        parts, at = [], self._at
-        while part := os.pread(self._file, _PART, at):
-            parts.append(part)
-            at += len(part)
-        new, at = b"".join(parts), 0
+        left = os.fstat(self._file).st_size - self._at  # mostly none, or little
+        new, at = os.pread(self._file, left, self._at) if left else b"", 0
         while len(new) >= at + _LENGTH.size:
             (length,) = _LENGTH.unpack_from(new, at)
             end = at + _LENGTH.size + length

@@ -109,7 +109,8 @@ def _list(texts: Iterable[str]) -> str:
 
 
 def _map(**texts: str) -> str:
-    members = [f'"{name}":{texts[name]}' for name in sorted(texts)]
+    """Put the members of a map together, which are given in the order of their names."""
+    members = [f'"{name}":{text}' for name, text in texts.items()]
     return f"{{{','.join(members)}}}"
 
 
@@ -143,13 +144,13 @@ def of(template: Template, *, base: Record, contents: Mapping[int, Content]) -> 
     inherit = template.inherit
     image_key = _key(
         _map(
-            recipe=_RECIPE,
-            platform=_PLATFORM,
             base=written,
-            instructions=_list(text for _, text in records),
+            inherit=_INHERIT if inherit == INHERIT else _text(inherit),
+            instructions=_list([text for _, text in records]),
+            platform=_PLATFORM,
+            recipe=_RECIPE,
             user=_word(template.user),
             workdir=_word(template.workdir),
-            inherit=_INHERIT if inherit == INHERIT else _text(inherit),
         )
     )
     snapshot = _snapshot(template)
@@ -184,17 +185,18 @@ def by_part(
 
 
 def _snapshot(template: Template) -> dict[str, str]:
-    """Return what decides the snapshot, besides the image."""
+    """Return what decides the snapshot, besides the image, in the order of its names."""
     ready, resources = template.ready, template.resources
-    record = {"resources": _map(cpu=str(resources.cpu), memory=str(resources.memory))}
-    if ready:
-        record["ready"] = _map(
-            kind=_quoted(ready.kind), value=_quoted(ready.value), status=str(ready.status)
-        )
-    if template.start is not None:
-        record["start"] = _quoted(template.start)
+    record = {}
     if template.pre_boot is not None:
         record["pre_boot"] = _quoted(template.pre_boot)
+    if ready:
+        record["ready"] = _map(
+            kind=_quoted(ready.kind), status=str(ready.status), value=_quoted(ready.value)
+        )
+    record["resources"] = _map(cpu=str(resources.cpu), memory=str(resources.memory))
+    if template.start is not None:
+        record["start"] = _quoted(template.start)
     return record
 
 
@@ -251,20 +253,20 @@ def _written(instruction: Env | Account | Install | Run | Workdir) -> tuple[str,
             return "packages", _map(install=_quoted(manager), packages=named)
         case Run(command=command, user=user, secrets=secrets):
             named = _list(map(_quoted, secrets))
-            return "run", _map(run=_quoted(command), user=_word(user), secrets=named)
+            return "run", _map(run=_quoted(command), secrets=named, user=_word(user))
         case Workdir(path=path, owner=owner):
-            return "workdir", _map(workdir=_quoted(path), owner=_word(owner))
+            return "workdir", _map(owner=_word(owner), workdir=_quoted(path))
         case _:
             assert_never(instruction)
 
 
 def _copy(copy: Copy, content: Content) -> str:
     return _map(
-        to=_quoted(copy.to),
-        owner=_word(copy.owner),
-        mode=_word(copy.mode),
-        single=_truth(said=content.single),
         files=content.files,
+        mode=_word(copy.mode),
+        owner=_word(copy.owner),
+        single=_truth(said=content.single),
+        to=_quoted(copy.to),
     )
 
 
