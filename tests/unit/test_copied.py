@@ -3,12 +3,13 @@
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from sandboxfile import prefetch
+from sandboxfile.ahead import Ahead
 from sandboxfile.config import load
 from sandboxfile.copied import Copied, Copies
 from sandboxfile.errors import ConfigError, SandboxfileError
@@ -134,6 +135,44 @@ def test_a_survey_with_help_is_the_one_without(tree: User) -> None:
         assert theirs is not None
         assert set(mine[-1]) == set(theirs[-1]), "the ways"  # type: ignore[call-overload]
     assert {n for n, each in found.templates.items() if each.take().selections == {}} == {"none"}
+
+
+@pytest.fixture
+def silent() -> Iterator[Copies]:
+    """A second process that is at work and has told nothing yet."""
+
+    def never() -> Iterator[bytes]:
+        time.sleep(60)
+        yield b""
+
+    copies = Copies(Ahead(never()))
+    yield copies
+    copies.close()
+
+
+def test_what_is_not_told_yet_is_found_here_in_the_same_way(tree: User, silent: Copies) -> None:
+    without, kept_without, alone = look(tree)
+    found, kept, digests = look(tree, silent)
+
+    assert keys(found) == keys(without)
+    assert digests.count < alone.count, "most are read by what the second process reads with"
+    for name, each in found.templates.items():
+        assert dict(each.seen) == dict(without[name].seen)
+        assert each.looked_at == without[name].looked_at
+        assert each.contents == without[name].contents
+        assert (kept.told(name) is None) == (kept_without.told(name) is None)
+
+
+def test_what_is_wrong_with_a_copy_that_is_found_here_is_told(tree: User, silent: Copies) -> None:
+    (tree.root / "app/a.py").unlink()
+    (tree.root / "app/link").unlink()
+
+    with pytest.raises(ConfigError) as without:
+        look(tree)
+    with pytest.raises(ConfigError) as with_help:
+        look(tree, silent)
+
+    assert with_help.value.problems == without.value.problems
 
 
 class Asked(Copies):
