@@ -20,9 +20,9 @@ import stat as filemode
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from sandboxfile.contents import Selection, shown, spelled, utf8
-from sandboxfile.frozen import dataclass
 from sandboxfile.gathering import Gathered, Ground, Place
 from sandboxfile.ignore import Ignore, Matches, Rule, matcher
 from sandboxfile.model import Copy, DockerfileBase
@@ -83,8 +83,7 @@ def _beside(dockerfile: Path) -> Path:
 _Found = tuple[Place, os.stat_result]
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(NamedTuple):
     """One source of a copy: the directory or file it begins with, and the glob from there."""
 
     text: str

@@ -10,27 +10,35 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sandboxfile import context, fresh, keys, looks
+from sandboxfile import context, fresh, keys, looks, statcache
 from sandboxfile.ahead import Ahead
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Content
 from sandboxfile.looks import Looked, Tops
 from sandboxfile.model import Copy
-from sandboxfile.statcache import Hashes, Reader
+from sandboxfile.statcache import SIZE, Hashes, Reader, Told
 
 
 class Copied(NamedTuple):
-    """What the copy of one source brings, and the hashes of the files that were read for it.
+    """What the copy of one source brings; `root` is the directory that this is relative to.
 
-    `root` is the directory that the source is relative to.
+    `digests` are those of the files that were read for it, one after the other: the first ones that
+    were `looked` at. All were read `since` a time.
     """
 
     root: str
     source: str
     content: Content
     looked: Looked
-    hashes: Hashes
+    digests: bytes
+    since: int
+
+    def hashes(self) -> Hashes:
+        """Return the hashes of the files, for who reads others of this workspace."""
+        files = (seen for seen in looks.pairs(self.looked) if looks.is_file(seen[1]))
+        digests = (self.digests[at : at + SIZE] for at in range(0, len(self.digests), SIZE))
+        return statcache.hashes(zip(digests, files, strict=False), self.since)
 
 
 def told(copies: Iterator[Copy], ground: Ground, digests: Reader) -> Iterator[bytes]:
@@ -56,12 +64,16 @@ def of(copy: Copy, ground: Ground, digests: Reader, tops: Tops) -> Copied | None
     """Return what a copy of one source brings, None if there is a problem with it."""
     try:
         selection = context.select(copy, ground)
-        content = keys.content_of(selection, digests)
-        seen = ((entry.path, fresh.mark(entry.stat)) for entry in selection.entries)
+        texts = keys.contents(selection, digests)
+        seen = [(path, fresh.mark(stat)) for _, path, _, stat, _, _ in selection.entries]
         looked = looks.of(seen, selection.looked_at, tops)
     except (OSError, ValueError, struct.error, SandboxfileError):
         return None
-    return Copied(os.fspath(copy.root), copy.sources[0], content, looked, digests.noted())
+    content = keys.content_of(selection, texts)
+    # A path may be taken under several names.
+    files = {e[1]: text for e, text in zip(selection.entries, texts, strict=True) if e[2] == "file"}
+    read = bytes.fromhex("".join(files.values()))
+    return Copied(os.fspath(copy.root), copy.sources[0], content, looked, read, digests.since)
 
 
 def _is_plain(copy: Copy) -> bool:
@@ -75,11 +87,11 @@ class Copies:
         self._ahead = ahead
         self._left_out: set[str] | None = None
         self._found: dict[tuple[str, str], Copied] = {}
-        self._hashes: list[Hashes] = []
+        self._hashes: list[Told] = []
         self.is_done = False
-        self._here: tuple[Reader, Tops] | None = None
+        self._here: tuple[Ground, Reader, Tops] | None = None
 
-    def hashes(self) -> Iterator[Hashes]:
+    def hashes(self) -> Iterator[Told]:
         """Yield the hashes of files that were read for what is told since the last time."""
         self._listen()
         told, self._hashes = self._hashes, []
@@ -102,9 +114,9 @@ class Copies:
             elif self._left_out is None:
                 self._left_out = marshal.loads(answer)  # of our own process  # noqa: S302
             else:
-                root, source, content, looked, hashes = marshal.loads(answer)  # noqa: S302
+                root, source, content, looked, *read = marshal.loads(answer)  # noqa: S302
                 self._found[root, source] = copied = Copied(
-                    root, source, Content(*content), Looked(*looked), Hashes(*hashes)
+                    root, source, Content(*content), Looked(*looked), *read
                 )
                 self._hashes.append(copied.hashes)
 
@@ -113,8 +125,9 @@ class Copies:
         if self.is_done or not _is_plain(copy):
             return None
         if self._here is None:
-            self._here = Reader(ground.root), Tops(ground.root)
-        if (found := of(copy, ground, *self._here)) is not None:
+            reader = Reader()
+            self._here = ground.looking(reader.look), reader, Tops(ground.root)
+        if (found := of(copy, *self._here)) is not None:
             self._hashes.append(found.hashes)
         return found
 

@@ -2,13 +2,15 @@
 
 import os
 import stat as filemode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import copy
+from operator import methodcaller
 from pathlib import Path
+from typing import NamedTuple
 
 from sandboxfile import reading
 from sandboxfile.contents import UTF8, Entry, as_bytes, shown, utf8
 from sandboxfile.errors import ConfigError
-from sandboxfile.frozen import dataclass
 from sandboxfile.ignore import Ignore, Rule
 from sandboxfile.places import Position, Problem
 
@@ -28,9 +30,11 @@ _SPECIAL = {
     filemode.S_IFBLK: "a device",
 }
 
+Look = Callable[["os.DirEntry[str]"], os.stat_result]
+_LOOK: Look = methodcaller("stat", follow_symlinks=False)
 
-@dataclass(frozen=True, slots=True)
-class Place:
+
+class Place(NamedTuple):
     """Somewhere in the tree: its path, and what it is called by the ignore rules that apply."""
 
     path: str
@@ -56,11 +60,18 @@ class Ground:
 
     def __init__(self, root: Path, own: Iterable[Path] = ()) -> None:
         self.root = os.fspath(root)
+        self.look = _LOOK
         self.left_out = {f"{self.root}/{name}" for name in OWN} | {os.fspath(p) for p in own}
         self.ours = _OURS | {path.rpartition("/")[2] for path in self.left_out}
         self._directories: dict[str, str] = {}
         self._texts: dict[str, tuple[Ignore, OSError | None, str]] = {}
         self._real_root = self.real(self.root)
+
+    def looking(self, look: Look) -> "Ground":
+        """Return the same ground, on which `look` says the `lstat` of what is in a directory."""
+        other = copy(self)
+        other.look = look
+        return other
 
     def real(self, path: str) -> str:
         """Return a path with all links resolved; each directory on the way is looked at once."""
@@ -181,7 +192,7 @@ class Gathered:
         name = utf8(place.path.rpartition("/")[2])
         rule = place.rule or self._names.rule(name)
         if rule is None and (entry := self._entry(place.path, name, stat)):
-            self._add(entry)
+            self._add([entry])
         return rule
 
     def contents(self, top: Place) -> Rule | None:
@@ -200,11 +211,12 @@ class Gathered:
     ) -> list[tuple[str, str, str]]:
         """Take what is in one directory; return its directories, as this takes them."""
         judging = bool(ignore.rules or self._names.rules)
-        ours, below = self.ground.ours, []
+        ours, look = self.ground.ours, self.ground.look
+        taken, below = [], []
         for found in self.listed(directory):
             own = found.name
             text = own if UTF8 else utf8(own)
-            path, name = f"{directory}/{own}", prefix + text
+            path, name = found.path, prefix + text
             if own in ours and self.is_ours(path):
                 continue
             enterable = found.is_dir(follow_symlinks=False)
@@ -214,14 +226,15 @@ class Gathered:
             if enterable:
                 below.append((path, f"{above}{text}/", f"{name}/"))
             try:
-                entry = self._entry(path, name, found.stat(follow_symlinks=False))
+                entry = self._entry(path, name, look(found))
             except OSError as error:
                 self.unreadable(path, error)
                 continue
             if entry and dropped:
                 self._waiting[name] = entry
             elif entry:
-                self._add(entry)
+                taken.append(entry)
+        self._add(taken)
         return below
 
     def listed(self, directory: str) -> Iterable["os.DirEntry[str]"]:
@@ -244,13 +257,14 @@ class Gathered:
             for patterns, path in ((ignore, relative), (self._names, name))
         )
 
-    def _add(self, entry: Entry) -> None:
-        """Take one thing, and the directories that lead to it and were left out themselves."""
-        other = self._entries.setdefault(entry.name, entry)
-        if other is not entry:
-            self._collide(other, entry)
-        if self._waiting:
-            self._release(entry.name)
+    def _add(self, entries: Iterable[Entry]) -> None:
+        """Take things, and the directories that lead to them and were left out themselves."""
+        for entry in entries:
+            other = self._entries.setdefault(entry[0], entry)  # its name
+            if other is not entry:
+                self._collide(other, entry)
+            if self._waiting:
+                self._release(entry.name)
 
     def _release(self, name: str) -> None:
         """Take the directories that lead to `name` and were left out themselves."""

@@ -54,10 +54,10 @@ def of(seen: Iterable[Seen], looked_at: Iterable[str], tops: Tops) -> Looked:
     not. All are absolute. Raises ValueError for a path that is outside of the workspace, and
     struct.error for a file of the year 2300.
     """
-    found = {}
     top, length = tops.first, len(tops.first)
-    for path, mark in seen:  # thousands, nearly all below the first top
-        found[path[length:] if path.startswith(top) else tops.below(path)] = mark
+    found = {  # thousands, nearly all below the first top
+        path[length:] if path.startswith(top) else tops.below(path): mark for path, mark in seen
+    }
     return _with(found, ((tops.below(each), each) for each in looked_at))
 
 
@@ -105,6 +105,11 @@ def _joined(found: dict[str, bytes], absent: Iterable[str]) -> Looked:
 def is_directory(mark: bytes | None) -> bool:
     """Say whether a mark is of a directory, not of a link to one."""
     return mark is not None and filemode.S_ISDIR(MARK.unpack(mark)[-1])
+
+
+def is_file(mark: bytes) -> bool:
+    """Say whether a mark is of a regular file."""
+    return filemode.S_ISREG(MARK.unpack(mark)[-1])
 
 
 def untold(looked: Looked) -> list[str]:

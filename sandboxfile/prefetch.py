@@ -61,7 +61,8 @@ def _told(config: Path, root: Path) -> Iterator[bytes]:
     """Tell of all copies that are guessed, the last first."""
     files: dict[Path, None] = {config: None}
     copies = [*_guessed(config, root, files)]
-    yield from copied.told(reversed(copies), Ground(root, files), Reader(os.fspath(root)))
+    digests = Reader()
+    yield from copied.told(reversed(copies), Ground(root, files).looking(digests.look), digests)
 
 
 def _guessed(config: Path, root: Path, files: dict[Path, None]) -> Iterator[Copy]:

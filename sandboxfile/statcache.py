@@ -1,7 +1,7 @@
 """Content hashes of files, remembered while a file's stat stays the same.
 
 It only saves reading: an unreadable cache is an empty one, and losing it costs time, nothing else.
-An entry holds (size, mtime, ctime, inode) and the SHA-256. The device is left out: the number of
+An entry holds (mtime, ctime, size, inode) and the SHA-256. The device is left out: the number of
 one and the same disk differs between containers and boots.
 
 Racy files (git's rule): a file may be rewritten within one tick of the file system's clock, with
@@ -25,13 +25,15 @@ from zlib import crc32
 
 from sandboxfile import reading, writing
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.fresh import MARK
 
 SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
 
-_MAGIC = b"sfstat1\n"
+_MAGIC = b"sfstat2\n"
 _HEADER = struct.Struct("<8sIQQ")  # magic, CRC-32 of the rest, entries, bytes of names
-_STAT = struct.Struct("<4Q")
-_RECORD = _STAT.size + 32
+_STAT = struct.Struct("<4Q")  # mtime, ctime, size, inode: the beginning of a mark of `fresh`
+SIZE = 32  # of a SHA-256
+_RECORD = _STAT.size + SIZE
 _WHOLE = 1 << 20  # files up to this size are read in one go
 _ATTEMPTS = 3
 # What a `sparing` one reads before it opens its file, which takes as long for many thousands.
@@ -49,10 +51,13 @@ class Hashes(NamedTuple):
     young: dict[str, bytes]
 
 
+Told = Callable[[], Hashes]  # what another process has read, put together when it is asked for
+
+
 class Helper(Protocol):
     """Another process that reads files of the same workspace, in the same run."""
 
-    def hashes(self) -> Iterable[Hashes]:
+    def hashes(self) -> Iterable[Told]:
         """Return what it has read since the last time, without waiting."""
 
     def close(self) -> None:
@@ -85,37 +90,43 @@ class NoCache:
 
 
 class Reader:
-    """Reads each file once and notes that for another process, in the process it was made for.
+    """Reads files as they are looked at, each once, in the process it was made for.
 
-    It has no cache, and no lock: it is for one thread. `clock` is as for a `StatCache`.
+    It has no cache, and no lock: it is for one thread. What it says of a file is of one and the
+    same state of it. `since` is from before all reading, by a clock as that of a `StatCache`.
     """
 
-    def __init__(self, root: str, clock: Callable[[], int] | None = None) -> None:
-        self._root = root.rstrip("/") + "/"
-        self._clock = clock or time.time_ns
-        self._seen: dict[str, bytes] = {}
-        self._noted = Hashes({}, {})
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        self.since = (clock or time.time_ns)()
+        self._seen: dict[str, tuple[os.stat_result, str]] = {}
+
+    def look(self, found: "os.DirEntry[str]") -> os.stat_result:
+        """Return the `lstat` of what is in a directory, and read it at once if it is a file.
+
+        The system looks up the path of a file that is opened first only once. Raises OSError.
+        """
+        path = found.path
+        if found.is_file(follow_symlinks=False) and path not in self._seen:
+            try:
+                stat, content = _read_as(path)
+            except OSError:
+                pass  # who asks for its content is told why
+            else:
+                if content is not None:
+                    self._seen[path] = stat, content.hex()
+                    return stat
+        return found.stat(follow_symlinks=False)
 
     def digest(self, path: str, stat: os.stat_result) -> str:
         """Return the SHA-256 (hex) of a file's content; see `Digests`."""
-        name = path.removeprefix(self._root)
-        mark = signature(stat)
-        known = self._seen.get(name)
-        if known is not None and known[: _STAT.size] == mark:
-            return known[_STAT.size :].hex()
-        now = self._clock()
-        content = _read_as(path, stat)
-        is_kept = content is not None and _is_old(stat, now)
+        known = self._seen.get(path)
+        if known is not None and (known[0] is stat or signature(known[0]) == signature(stat)):
+            return known[1]
+        _, content = _read_as(path, stat)
         if content is None:
-            _, content = read(path)
-        noted = self._noted.old if is_kept else self._noted.young
-        noted[name] = self._seen[name] = mark + content
+            raise _changed(path)
+        self._seen[path] = stat, content.hex()
         return content.hex()
-
-    def noted(self) -> Hashes:
-        """Return what was read since the last call."""
-        found, self._noted = self._noted, Hashes({}, {})
-        return found
 
 
 class StatCache:
@@ -139,6 +150,7 @@ class StatCache:
         self._spared = 0
         self._used: dict[str, bytes] = {}
         self._seen: dict[str, bytes] = {}
+        self._told: list[Told] = []  # and not yet in the two above
         self._noted: Hashes | None = None
         self._count = 0
         self._due = 0  # files read, from which on the helper is asked again
@@ -191,20 +203,22 @@ class StatCache:
         if helper is not None and self._count >= self._due and known[: _STAT.size] != mark:
             self._due = self._count + _SELDOM
             with self._lock:
-                for told in helper.hashes():
-                    self._learn(told)
+                self._told += helper.hashes()
+        if self._told:
+            self._learn()
             known = self._seen.get(name, b"")
         return known[_STAT.size :] if known[: _STAT.size] == mark else None
 
     def _read(self, name: str, path: str, stat: os.stat_result, mark: bytes) -> bytes:
         now = self._clock()
-        content, found, own = _read_as(path, stat), stat, mark
+        (found, content), own = _read_as(path, stat), mark
         if content is None:
-            found, content, own = _read(path)
+            found, content = read(path)
+            own = signature(found)
         with self._lock:
             self._count += 1
             self._seen[name] = mark + content
-            if _is_old(found, now):
+            if _is_old(found.st_mtime_ns, found.st_ctime_ns, now):
                 self._used[name] = own + content
             else:
                 self._used.pop(name, None)
@@ -226,15 +240,18 @@ class StatCache:
         found, self._noted = self._noted or Hashes({}, {}), Hashes({}, {})
         return found
 
-    def learn(self, told: Hashes) -> None:
-        """Take what another process of this run was told here."""
+    def learn(self, told: Told) -> None:
+        """Take what another process of this run was told here; most runs never look at it."""
         with self._lock:
-            self._learn(told)
+            self._told.append(told)
 
-    def _learn(self, told: Hashes) -> None:
-        self._used |= told.old
-        for name, record in (*told.old.items(), *told.young.items()):
-            self._seen.setdefault(name, record)
+    def _learn(self) -> None:
+        with self._lock:
+            while self._told:
+                old, young = self._told.pop(0)()
+                self._used |= old
+                for name, record in (*old.items(), *young.items()):
+                    self._seen.setdefault(name, record)
 
     def save(self, *, whole: bool = False) -> None:
         """Write the cache, atomically; a cache that cannot be written is left as it was.
@@ -245,6 +262,7 @@ class StatCache:
             if not whole:
                 return
             self._kept = _load(self._path)
+        self._learn()
         with self._lock:
             records = dict(self._used) if whole else self._kept | self._used
         if records != self._kept:
@@ -253,18 +271,31 @@ class StatCache:
                 self._kept = records
 
 
-def _is_old(stat: os.stat_result, now: int) -> bool:
+def hashes(files: Iterable[tuple[bytes, tuple[str, bytes]]], since: int) -> Hashes:
+    """Return the hashes of files of which the SHA-256, the name and the mark of `fresh` are known.
+
+    They were read `since` a time.
+    """
+    found = Hashes({}, {})
+    for content, (name, mark) in files:
+        mtime, ctime, *_ = MARK.unpack(mark)
+        kept = found.old if _is_old(mtime, ctime, since) else found.young
+        kept[name] = mark[: _STAT.size] + content
+    return found
+
+
+def _is_old(mtime: int, ctime: int, now: int) -> bool:
     """Say whether a file that is read now can be trusted later to be the same by its stat."""
     latest = now - SLACK_NS
-    return stat.st_mtime_ns <= latest and stat.st_ctime_ns <= latest
+    return mtime <= latest and ctime <= latest
 
 
 def signature(stat: os.stat_result) -> bytes:
     """Return what is compared of a stat, packed."""
     return _STAT.pack(
-        stat.st_size,
         stat.st_mtime_ns & _UNSIGNED,
         stat.st_ctime_ns & _UNSIGNED,
+        stat.st_size,
         stat.st_ino & _UNSIGNED,
     )
 
@@ -274,50 +305,43 @@ def read(path: str) -> tuple[os.stat_result, bytes]:
 
     Raises OSError when it cannot be read, SandboxfileError when it never holds still.
     """
-    found, content, _ = _read(path)
-    return found, content
+    for _ in range(_ATTEMPTS):
+        found, content = _read_as(path)
+        if content is not None:
+            return found, content
+        if not filemode.S_ISREG(found.st_mode):
+            break
+    raise _changed(path)
 
 
-def _read_as(path: str, stat: os.stat_result) -> bytes | None:
-    """Return the SHA-256 of a file if it is as its `lstat` said before, and is so afterwards.
+def _changed(path: str) -> SandboxfileError:
+    return SandboxfileError(
+        f"`{path}` changed while being read", hint="run again when nothing writes to it"
+    )
 
-    Nearly all are: the stat from before the reading is at hand, and only the one after is asked.
+
+def _read_as(path: str, stat: os.stat_result | None = None) -> tuple[os.stat_result, bytes | None]:
+    """Return a file's stat, and its SHA-256 if it was so before the reading and is so afterwards.
+
+    Where the stat from before is at hand, only the one after is asked.
     """
-    if not filemode.S_ISREG(stat.st_mode):
-        return None
+    # Neither a link put in its place nor a FIFO may lead or hold us.
     descriptor = os.open(path, _READING)
     try:
-        content = _hash(descriptor, stat.st_size)
+        before = stat or os.fstat(descriptor)
+        if not filemode.S_ISREG(before.st_mode):
+            return before, None
+        content = _hash(descriptor, before.st_size)
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     is_same = (
-        after.st_mtime_ns == stat.st_mtime_ns
-        and after.st_ctime_ns == stat.st_ctime_ns
-        and after.st_ino == stat.st_ino
-        and after.st_size == stat.st_size
+        after.st_mtime_ns == before.st_mtime_ns
+        and after.st_ctime_ns == before.st_ctime_ns
+        and after.st_ino == before.st_ino
+        and after.st_size == before.st_size
     )
-    return content if is_same else None
-
-
-def _read(path: str) -> tuple[os.stat_result, bytes, bytes]:
-    """Return what `read` does, and the signature of the stat."""
-    for _ in range(_ATTEMPTS):
-        # Neither a link put in its place nor a FIFO may lead or hold us.
-        descriptor = os.open(path, _READING)
-        try:
-            before = os.fstat(descriptor)
-            if not filemode.S_ISREG(before.st_mode):
-                break
-            content = _hash(descriptor, before.st_size)
-            mark = signature(before)
-            if content and mark == signature(os.fstat(descriptor)):
-                return before, content, mark
-        finally:
-            os.close(descriptor)
-    raise SandboxfileError(
-        f"`{path}` changed while being read", hint="run again when nothing writes to it"
-    )
+    return before, content if is_same else None
 
 
 def _hash(descriptor: int, size: int) -> bytes | None:

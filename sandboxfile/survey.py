@@ -369,7 +369,7 @@ class _Surveyor:
         if told is None or told.parent != parent:
             return None
         assert isinstance(self.digests, StatCache)
-        self.digests.learn(Hashes(*told.hashes))
+        self.digests.learn(partial(Hashes, *told.hashes))
         if told.kept is not None and self.recall:
             return self.recall.learn(name, told.kept)
         return told.known(self.tops.first)

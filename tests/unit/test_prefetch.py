@@ -37,7 +37,8 @@ def read(root: Path) -> list[str]:
     (root / "novita.yaml").write_text((root / "novita.yaml").read_text() + LARGE)
     second = finished(root)
     told: list[str] = []
-    for hashes in second.hashes():
+    for found in second.hashes():
+        hashes = found()
         assert not hashes.old, "what was written just now cannot be trusted later"
         for name, record in hashes.young.items():
             assert record[-32:] == sha256((root / name).read_bytes()).digest()
@@ -67,6 +68,15 @@ def test_a_source_is_found_however_it_is_written(user: User, written: str) -> No
     user.write("other/three", "3")
 
     assert sorted(read(user.root)) == ["data/deep/two", "data/one"]
+
+
+def test_a_path_that_is_taken_under_several_names_is_told_once(user: User) -> None:
+    user.write("novita.yaml", "files: [data/**/x -> /srv/]\n")
+    for name in ("x/a", "x/x/b", "x/x/x/c", "x/z"):
+        user.write(f"data/{name}", name)
+    (user.root / "data/x/link").symlink_to("z")
+
+    assert sorted(read(user.root)) == [f"data/x/{name}" for name in ("a", "x/b", "x/x/c", "z")]
 
 
 def test_the_last_is_read_first(user: User) -> None:

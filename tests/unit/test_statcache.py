@@ -2,14 +2,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from sandboxfile import statcache
+from sandboxfile import fresh, statcache
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.statcache import SLACK_NS, Hashes, NoCache, Reader, StatCache
+from sandboxfile.statcache import SLACK_NS, Hashes, NoCache, Reader, StatCache, Told
 
 Later = Callable[[], int]
 
@@ -25,6 +26,12 @@ def opened(root: Path, clock: Later = later) -> StatCache:
 
 def digest(cache: StatCache | NoCache | Reader, path: Path) -> str:
     return cache.digest(os.fspath(path), path.lstat())
+
+
+def listed(path: Path) -> "os.DirEntry[str]":
+    """Return a path as it is found in its directory."""
+    with os.scandir(path.parent) as found:
+        return next(each for each in found if each.name == path.name)
 
 
 def sha(content: bytes) -> str:
@@ -55,7 +62,10 @@ def test_a_digest_is_the_sha256_of_the_content(tmp_path: Path, size: int) -> Non
     (tmp_path / "f").write_bytes(content)
     assert digest(NoCache(), tmp_path / "f") == sha(content)
     assert digest(opened(tmp_path), tmp_path / "f") == sha(content)
-    assert digest(Reader(os.fspath(tmp_path)), tmp_path / "f") == sha(content)
+    assert digest(Reader(), tmp_path / "f") == sha(content)
+    reader = Reader()
+    reader.look(listed(tmp_path / "f"))
+    assert digest(reader, tmp_path / "f") == sha(content)
 
 
 def test_what_cannot_be_opened_is_an_os_error(tmp_path: Path) -> None:
@@ -193,7 +203,7 @@ def test_what_was_trusted_and_is_young_again_is_forgotten(tmp_path: Path, file: 
 
 
 def test_one_run_sees_a_file_as_of_one_moment(tmp_path: Path, file: Path) -> None:
-    for cache in (opened(tmp_path, time.time_ns), NoCache(), Reader(os.fspath(tmp_path))):
+    for cache in (opened(tmp_path, time.time_ns), NoCache(), Reader()):
         file.write_bytes(b"one")
         stat = file.lstat()
         assert cache.digest(os.fspath(file), stat) == sha(b"one")
@@ -364,16 +374,17 @@ class Helping:
     """Another process that has read files, and says so once."""
 
     def __init__(self, root: Path, *paths: Path, clock: Later = later) -> None:
-        other = Reader(os.fspath(root), clock)
+        other = StatCache.open(root / "none", root=root, clock=clock)
+        other.noted()
         for path in paths:
             digest(other, path)
         self.told = [other.noted()]
         assert other.noted() == Hashes({}, {}), "what is read is told once"
         self.is_ended = False
 
-    def hashes(self) -> Iterator[Hashes]:
+    def hashes(self) -> Iterator[Told]:
         while self.told:
-            yield self.told.pop()
+            yield partial(Hashes, *self.told.pop())
 
     def close(self) -> None:
         self.is_ended = True
@@ -426,7 +437,7 @@ def test_what_was_read_here_stands_whatever_another_process_says(
     cache = opened(tmp_path)
     first = digest(cache, file)
     record = next(iter(Helping(tmp_path, file).told[0].old.values()))
-    cache.learn(Hashes({}, {"file": record[:-32] + bytes(32)}))
+    cache.learn(lambda: Hashes({}, {"file": record[:-32] + bytes(32)}))
 
     assert digest(cache, file) == first
 
@@ -517,7 +528,91 @@ def test_a_file_that_changed_before_it_was_read_is_noted_for_this_run_alone(
 ) -> None:
     before = file.lstat()
     file.write_bytes(b"other")
-    reader = Reader(os.fspath(tmp_path), later)
-    assert reader.digest(os.fspath(file), before) == sha(b"other")
-    old, young = reader.noted()
+    cache = opened(tmp_path)
+    cache.noted()
+    assert cache.digest(os.fspath(file), before) == sha(b"other")
+    old, young = cache.noted()
     assert (old, list(young)) == ({}, ["file"])
+
+
+# --- read as it is looked at -------------------------------------------------------------------
+
+
+def test_a_file_is_read_when_it_is_looked_at(file: Path) -> None:
+    reader, found = Reader(), listed(file)
+    stat = file.lstat()
+    assert statcache.signature(reader.look(found)) == statcache.signature(stat)
+    file.unlink()
+    assert reader.digest(os.fspath(file), stat) == sha(b"one")
+
+
+def test_who_looks_again_sees_what_has_changed(file: Path) -> None:
+    reader = Reader()
+    first = reader.look(listed(file))
+    rewrite(file, b"two")
+    second = reader.look(listed(file))
+
+    assert reader.digest(os.fspath(file), first) == sha(b"one")
+    assert reader.digest(os.fspath(file), second) == sha(b"two")
+    with pytest.raises(SandboxfileError, match="changed while being read"):
+        reader.digest(os.fspath(file), first)
+
+
+def _link(path: Path) -> None:
+    path.symlink_to("other")
+
+
+@pytest.mark.parametrize("instead", [_link, os.mkfifo, Path.mkdir])
+def test_what_took_the_place_of_a_file_is_looked_at_but_neither_followed_nor_waited_for(
+    tmp_path: Path, file: Path, instead: Callable[[Path], None]
+) -> None:
+    (tmp_path / "other").write_bytes(b"other")
+    found = listed(file)
+    file.unlink()
+    instead(file)
+
+    assert Reader().look(found) == file.lstat()
+    assert Reader().look(listed(file)) == file.lstat()
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_is_an_os_error(file: Path) -> None:
+    found = listed(file)
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        Reader().look(found)
+
+
+def test_a_file_that_may_not_be_read_is_looked_at_and_then_is_an_os_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, flags: int) -> int:
+        raise PermissionError(flags, path)
+
+    reader = Reader()
+    monkeypatch.setattr(os, "open", refuse)
+    stat = reader.look(listed(file))
+    assert stat == file.lstat()
+    with pytest.raises(PermissionError):
+        reader.digest(os.fspath(file), stat)
+
+
+def test_a_file_that_does_not_hold_still_is_looked_at_and_has_no_hash() -> None:
+    reader = Reader()
+    stat = reader.look(listed(Path("/proc/self/status")))
+    with pytest.raises(SandboxfileError, match="changed while being read"):
+        reader.digest("/proc/self/status", stat)
+
+
+@pytest.mark.parametrize(("clock", "is_kept"), [(later, True), (time.time_ns, False)])
+def test_hashes_of_marks_are_those_of_their_files(
+    tmp_path: Path, file: Path, clock: Later, *, is_kept: bool
+) -> None:
+    cache = opened(tmp_path, clock)
+    cache.noted()
+    digest(cache, file)
+    seen = sha256(b"one").digest(), ("file", fresh.mark(file.lstat()))
+
+    found = statcache.hashes([seen], clock())
+
+    assert found == cache.noted()
+    assert list(found.old) == ["file"] * is_kept
