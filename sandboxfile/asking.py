@@ -69,8 +69,9 @@ def refined(
 ) -> tuple[Decision, ...]:
     """Ask registry and service for what the lock does not have, several at a time.
 
-    To build it, `begin` is told at once of what nobody has, and in the end of what there is; when
-    they cannot be asked that raises NotAllowed or Unreachable. A mere plan gives a notice then.
+    To build it, `begin` is told at once of what has been answered, and in the end of what there is;
+    when they cannot be asked that raises NotAllowed or Unreachable. A mere plan gives a
+    notice then.
     """
     made = _refined(session, survey, decisions, begin)
     if begin is not None:
@@ -115,8 +116,8 @@ def _found(
     release, asked = releases.release(decision), time.monotonic()
     image = publisher.find_image(release)
     there = publisher.find_snapshot(release)
-    if begin is not None and image is None and there is None:
-        begin.absent(decision)
+    if begin is not None:
+        begin.answered(decision, is_absent=image is None and there is None)
     return Found(
         image=image,
         # The legacy line has a new name for the image at each build: absence says nothing.

@@ -4,7 +4,8 @@ Asking registry and service takes as long as all that comes before it. A build i
 have said that they have nothing of its key; the others are asked about meanwhile. It is all but
 certain before anybody was asked where this checkout has had an image of the template, which has
 changed since, or where it is forced. A fresh clone has had nothing: there whatever exists is found
-before anything is begun.
+before anything is begun. To an engine that gets small contexts together (`packs`) those of builds
+that become certain go when all the first ones were asked about: one archive is worth that wait.
 """
 
 import threading
@@ -52,22 +53,37 @@ class Beginning:
         self._may: bool | None = None
         self._order = self._ordered(tuple(decisions))
         self.first = self._first()
+        self._unknown, self._absent = {*self.first}, set[str]()
 
     def sure(self) -> None:
         """Begin what is all but certain. Raises Changed."""
         likely = [each for each in self.first.values() if self._is_all_but_certain(each)]
         sure = [each for each in likely if self._may_begin(each)]
         self._images.packs.expect(each.template for each in sure)
+        self._unknown -= {each.template for each in sure}
         for decision in sure:
             self._begin(decision).wait_sent(SENDING_S)
 
-    def absent(self, decision: Decision) -> None:
-        """Begin what nobody has; safe to be told from several threads. Raises Changed."""
-        if decision.template not in self.first:
+    def answered(self, decision: Decision, *, is_absent: bool) -> None:
+        """Begin what nobody has; safe to be told from several threads. Raises Changed.
+
+        What is sent together waits until all of it is known, which the plan waits for anyway.
+        """
+        name = decision.template
+        if name not in self.first:
             return
         with self._lock:
-            if self._begun.get(self._tag(decision)) is None and self._may_begin(decision):
-                self._begin(decision)
+            self._unknown.discard(name)
+            if is_absent and self._begun.get(self._tag(decision)) is None:
+                self._absent.add(name)
+            if not self._can_be_stopped() or (self._unknown and self._go_together()):
+                return
+            known = [each for each in self.first.values() if each.template in self._absent]
+            self._absent.clear()
+            certain = [each for each in known if self._may_begin(each)]
+            self._images.packs.expect(each.template for each in certain)
+            for each in certain:
+                self._begin(each)
 
     def keep(self, decisions: Iterable[Decision]) -> None:
         """Give up what is not to be built after all; what is may be sent together."""
@@ -124,6 +140,10 @@ class Beginning:
             return all(made_by.configs.inspected(base) is not None for base in bases)
         except SandboxfileError:  # whoever builds it for certain will say so
             return False
+
+    def _go_together(self) -> bool:
+        """Tell whether the engine takes contexts of several templates in one archive."""
+        return self._parts.engine().info().starts_to_unpack and not self._images.no_cache
 
     def _can_be_stopped(self) -> bool:
         if self._may is None:

@@ -34,7 +34,7 @@ from sandboxfile.model import (
     TemplateBase,
 )
 from sandboxfile.once import Once
-from sandboxfile.packs import Packs
+from sandboxfile.packs import MEMBERS, Packs
 from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Resolver, refused_triggers
@@ -255,6 +255,8 @@ class Images:
         by_client = template.secrets or self.cache.to or self.cache.from_
         if by_client or not isinstance(template.base, ImageBase):
             return None
+        if sum(len(each.entries) for each in surveyed.selections.values()) >= MEMBERS:
+            return None  # which is seen before all of them are listed
         config = self.base_config(surveyed, self._here)
         base = ResolvedBase(reference=self._base_name(surveyed), digest="")
         return self._below(surveyed, base, config) if config is not None else None

@@ -22,6 +22,7 @@ _ALONE = LIMIT // 2  # bytes: a context from here on is no small one
 _HELD = 4  # packs; what is left of older ones goes alone
 _AHEAD = 32  # templates that are looked at for one pack
 _HEADER = 1024  # bytes that a member takes beside its content, about
+MEMBERS = _ALONE // _HEADER  # a context of as many is none of these, whatever is in it
 
 Contents = Callable[[str], tuple[Member, ...] | None]
 

@@ -1,16 +1,25 @@
 """An image is built while registry and service are asked, where it is all but certain to be new."""
 
+import argparse
+import io
 import json
 import re
 import shutil
+import tarfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, closing, contextmanager
 
 import pytest
 
-from sandboxfile import app, lockfile
+from sandboxfile import app, lockfile, planning
+from sandboxfile.app import Session
+from sandboxfile.beginning import Beginning
 from sandboxfile.lockfile import ENGINE_PREFIX
 from sandboxfile.pins import pin_name
+from sandboxfile.plan import Decision
+from sandboxfile.redact import Redactor
 from tests.fakes import engine as engines
 from tests.fakes.engine import Answer, Asked, FakeEngine, pushed
 from tests.fakes.service import Answer as Said
@@ -90,6 +99,42 @@ class Scene:
         self.begun.clear()
         self.place.before = lambda *_: self.waited.append(self.begun.wait(LIMIT_S))
 
+    def wait_sent(self, count: int) -> list[Asked]:
+        """Wait until the engine has got so many builds."""
+        end = time.monotonic() + LIMIT_S
+        while self.builds < count and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.engine.requests("POST", "/build")
+
+    @contextmanager
+    def beginning(self, **options: bool) -> Iterator[tuple[Beginning, Decision, Decision]]:
+        """Give what begins the builds of two templates that this checkout has never built."""
+        self.change()
+        self.user.write("web.txt", "two")
+        shutil.rmtree(self.user.root / app.STATE)
+        user = self.user
+        args = argparse.Namespace(
+            file=None, target="it", offline=False, var=None, environ=user.environ, home=user.home
+        )
+        vars(args).update(options)
+        with chdir(user.root):
+            workspace = app.workspace(args)
+            target, _ = app.target(args, workspace)
+            session = Session(
+                args=args,
+                workspace=workspace,
+                target=target,
+                emit=lambda _: None,
+                redactor=Redactor(),
+            )
+            with closing(session):
+                made = planning.make(session, NAMES, ask=False)
+                begin = Beginning(session, made.survey, made.decisions, made.resolved)
+                begin.sure()
+                api, web = (begin.first[name] for name in NAMES)
+                yield begin, api, web
+                self.hold.set()
+
     @property
     def builds(self) -> int:
         return len(self.engine.requests("POST", "/build"))
@@ -106,6 +151,16 @@ def scene(user: User, place: Place) -> Iterator[Scene]:
         made = Scene(user.having(**own, DOCKER_HOST=engine.url), engine, place)
         yield made
         made.hold.set()
+
+
+# An engine that starts a program for each archive.
+OLD = {"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux"}
+
+
+def sent(asked: Asked) -> set[str]:
+    """Name the templates whose files came with a build."""
+    with tarfile.open(fileobj=io.BytesIO(asked.body)) as found:
+        return {name.partition("/")[0] for name in found.getnames()}
 
 
 def jobs(ran: Ran) -> set[str]:
@@ -155,6 +210,39 @@ def test_a_clone_that_has_built_nothing_asks_first(scene: Scene) -> None:
     scene.build()
     assert scene.waited[0] is False
     assert scene.builds == 1
+
+
+def test_what_goes_together_begins_when_all_of_it_is_known(scene: Scene) -> None:
+    scene.engine.answers["GET /version"] = Answer(body=OLD)
+    with scene.beginning() as (begin, api, web):
+        begin.answered(api, is_absent=True)
+        begin.answered(web, is_absent=True)
+        first, second = scene.wait_sent(2)
+    assert sent(first) == {"api", "web"}
+    assert first.body == second.body
+
+
+def test_nothing_is_sent_of_what_somebody_has(scene: Scene) -> None:
+    scene.engine.answers["GET /version"] = Answer(body=OLD)
+    with scene.beginning() as (begin, api, web):
+        begin.answered(api, is_absent=True)
+        begin.answered(web, is_absent=False)
+        begin.keep([api])
+        (only,) = scene.wait_sent(1)
+    assert sent(only) == {"api"}
+
+
+@pytest.mark.parametrize(
+    ("version", "options"), [(engines.VERSION, {}), (OLD, {"no_cache": True})], ids=["new", "fresh"]
+)
+def test_what_goes_alone_begins_before_anything_else_is_known(
+    scene: Scene, version: Mapping[str, object], options: dict[str, bool]
+) -> None:
+    scene.engine.answers["GET /version"] = Answer(body=version)
+    with scene.beginning(**options) as (begin, api, _):
+        begin.answered(api, is_absent=True)
+        (only,) = scene.wait_sent(1)
+    assert only.query["t"].startswith("sandboxfile/api:")
 
 
 def test_what_is_forced_is_built_at_once(scene: Scene) -> None:

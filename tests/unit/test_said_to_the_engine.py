@@ -10,6 +10,7 @@ import pytest
 
 from sandboxfile import app, lockfile
 from sandboxfile.lockfile import ENGINE_PREFIX
+from sandboxfile.packs import MEMBERS
 from sandboxfile.pins import pin_name
 from tests.fakes import engine as engines
 from tests.fakes.engine import Answer, Asked, FakeEngine, pushed
@@ -163,6 +164,20 @@ def test_small_contexts_go_together_to_an_engine_that_starts_a_program_for_each(
     assert sent(engine) == {
         name: [f"{name}/.sandboxfile/Dockerfile", *each[name]] for name in NAMES
     }, "one template has nobody to go with"
+
+
+def test_who_brings_many_files_goes_alone_however_little_is_in_them(
+    builder: User, engine: FakeEngine
+) -> None:
+    engine.answers["GET /version"] = Answer(body={**engines.VERSION, "ApiVersion": "1.41"})
+    builder.replace("novita.yaml", "[text -> /text], run: [echo api]", "[many/ -> /many]")
+    for number in range(MEMBERS):
+        builder.write(f"many/{number}", "")
+    changed(builder, engine, "two")
+    brought = sent(engine)
+    assert {name: {each.partition("/")[0] for each in brought[name]} for name in NAMES} == {
+        name: {name} for name in NAMES
+    }
 
 
 def test_an_engine_at_a_socket_needs_no_docker_sdk(builder: User, engine: FakeEngine) -> None:

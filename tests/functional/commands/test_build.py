@@ -9,8 +9,9 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,13 @@ def checkout(built: User, tmp_path: Path) -> User:
     return built.at(root)
 
 
+def by_kind(built: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the steps of a template by what they are, in the order in which they ended."""
+    steps = {step["kind"]: step for step in built["steps"]}
+    assert len(steps) == len(built["steps"])
+    return steps
+
+
 # --- a build, and the next one ---------------------------------------------------------------
 
 
@@ -113,21 +121,23 @@ def test_a_build_leaves_a_complete_lock(built: User, base: str, engine: Engine) 
 def test_a_build_tells_what_each_step_took_and_sent(built: User, engine: Engine) -> None:
     told = json.loads((built.root / "built.json").read_text())
 
-    steps = {each["name"]: each["steps"] for each in told["templates"]}
-    kinds = ["generate", "build", "push", "snapshot", "tag"]
-    assert {name: [step["kind"] for step in took] for name, took in steps.items()} == dict.fromkeys(
-        NAMES, kinds
-    )
-    _, image, *_ = steps["fn-parent"]
+    steps = {each["name"]: by_kind(each) for each in told["templates"]}
+    kinds = ["build", "push", "snapshot", "tag"]
+    for took in steps.values():
+        # A build that has begun while it was planned may have ended before the file is written.
+        assert [kind for kind in took if kind != "generate"] == kinds
+        assert "generate" in took
+    assert steps.keys() == {*NAMES}
+    image = steps["fn-parent"]["build"]
     assert image["seconds"] > 0
     assert image["bytes"] >= 1024
     assert image["instructions"] >= 1
-    same = image["bytes"] == steps["fn-other"][1]["bytes"]
+    same = image["bytes"] == steps["fn-other"]["build"]["bytes"]
     assert same is engine.info().starts_to_unpack, "they go together to such an engine only"
     assert told["summary"]["critical_path"][-1].partition(":")[0] == "tag"
     trace = json.loads((built.root / "profile.json").read_text())["traceEvents"]
     jobs = {each["name"]: each for each in trace if each["ph"] == "X"}
-    assert {f"{kind}:{name}" for kind in kinds for name in NAMES} <= jobs.keys()
+    assert {f"{kind}:{name}" for name, took in steps.items() for kind in took} <= jobs.keys()
     assert jobs["build:fn-parent"]["args"]["bytes"] == image["bytes"]
 
 
@@ -135,7 +145,7 @@ def test_a_build_alone_makes_the_image_of_one_that_was_sent_with_others(checkout
     before = checkout.entries()["fn-parent"].image
     ran = checkout.command("build", "fn-parent", "--force", "--json")
     assert ran.code == 0, ran.err
-    _, image, *_ = ran.of("fn-parent")["steps"]
+    image = by_kind(ran.of("fn-parent"))["build"]
     assert image["cached"] == image["instructions"] >= 3
     assert checkout.entries()["fn-parent"].image == before
 
