@@ -8,6 +8,7 @@ import marshal
 import os
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from sandboxfile import context, fresh, keys, looks, statcache
@@ -17,7 +18,7 @@ from sandboxfile.gathering import Ground
 from sandboxfile.keys import Content
 from sandboxfile.looks import Looked, Tops
 from sandboxfile.model import Copy
-from sandboxfile.statcache import SIZE, Hashes, Reader, Told
+from sandboxfile.statcache import SIZE, Hashes, Read, Reader, Told
 
 
 class Copied(NamedTuple):
@@ -36,9 +37,14 @@ class Copied(NamedTuple):
 
     def hashes(self) -> Hashes:
         """Return the hashes of the files, for who reads others of this workspace."""
-        files = (seen for seen in looks.pairs(self.looked) if looks.is_file(seen[1]))
-        digests = (self.digests[at : at + SIZE] for at in range(0, len(self.digests), SIZE))
-        return statcache.hashes(zip(digests, files, strict=False), self.since)
+        return statcache.hashes(_files(self.looked, self.digests), self.since)
+
+
+def _files(looked: Looked, digests: bytes, top: str = "") -> Iterator[Read]:
+    """Yield the files that were read of what was `looked` at, which are the first ones of that."""
+    files = (seen for seen in looks.pairs(looked, top) if looks.is_file(seen[1]))
+    for at, (path, mark) in zip(range(0, len(digests), SIZE), files, strict=False):
+        yield path, mark, digests[at : at + SIZE]
 
 
 def told(copies: Iterator[Copy], ground: Ground, digests: Reader) -> Iterator[bytes]:
@@ -65,14 +71,16 @@ def of(copy: Copy, ground: Ground, digests: Reader, tops: Tops) -> Copied | None
     try:
         selection = context.select(copy, ground)
         texts = keys.contents(selection, digests)
-        seen = [(path, fresh.mark(stat)) for _, path, _, stat, _, _ in selection.entries]
-        looked = looks.of(seen, selection.looked_at, tops)
+        marks = fresh.marks([each.stat for each in selection.entries])
+        paths = [each.path for each in selection.entries]
+        looked = looks.of(zip(paths, marks, strict=True), selection.looked_at, tops)
     except (OSError, ValueError, struct.error, SandboxfileError):
         return None
     content = keys.content_of(selection, texts)
     # A path may be taken under several names.
     files = {e[1]: text for e, text in zip(selection.entries, texts, strict=True) if e[2] == "file"}
     read = bytes.fromhex("".join(files.values()))
+    digests.keep(selection.looked_at, partial(_files, looked, read, tops.first))
     return Copied(os.fspath(copy.root), copy.sources[0], content, looked, read, digests.since)
 
 
@@ -126,7 +134,7 @@ class Copies:
             return None
         if self._here is None:
             reader = Reader()
-            self._here = ground.looking(reader.look), reader, Tops(ground.root)
+            self._here = ground.looking(reader.within), reader, Tops(ground.root)
         if (found := of(copy, *self._here)) is not None:
             self._hashes.append(found.hashes)
         return found

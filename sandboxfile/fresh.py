@@ -361,6 +361,12 @@ def mark(stat: os.stat_result) -> bytes:
     return MARK.pack(mtime, ctime, stat.st_size, stat.st_ino, stat.st_mode)
 
 
+def marks(stats: "list[os.stat_result] | map[os.stat_result]") -> "list[bytes]":
+    """Return the marks of many, in less time."""
+    pack = MARK.pack
+    return [pack(s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino, s.st_mode) for s in stats]
+
+
 def newest(marks: bytes) -> int:
     """Return the youngest time of modification or change in joined marks (ns), 0 without any."""
     numbers = unpack(f"<{len(marks) // 8}q", marks)  # five a mark, of which two are times
@@ -369,10 +375,4 @@ def newest(marks: bytes) -> int:
 
 def _marks(paths: "list[bytes]") -> bytes:
     """Return the stat of each path, packed: one comparison for all of them. Raises OSError."""
-    pack = MARK.pack
-    return b"".join(
-        [
-            pack(s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino, s.st_mode)
-            for s in map(os.lstat, paths)
-        ]
-    )
+    return b"".join(marks(map(os.lstat, paths)))

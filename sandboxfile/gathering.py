@@ -4,7 +4,6 @@ import os
 import stat as filemode
 from collections.abc import Callable, Iterable
 from copy import copy
-from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from sandboxfile.contents import UTF8, Entry, as_bytes, shown, utf8
 from sandboxfile.errors import ConfigError
 from sandboxfile.ignore import Ignore, Rule
 from sandboxfile.places import Position, Problem
+from sandboxfile.statcache import LSTAT, Look
 
 STATE = ".sandboxfile"
 # Tags are in the first, results in the others: neither may decide what an image is.
@@ -30,8 +30,7 @@ _SPECIAL = {
     filemode.S_IFBLK: "a device",
 }
 
-Look = Callable[["os.DirEntry[str]"], os.stat_result]
-_LOOK: Look = methodcaller("stat", follow_symlinks=False)
+_Within = Callable[[str], Look]  # what looks at the things that are in a directory
 
 
 class Place(NamedTuple):
@@ -60,17 +59,17 @@ class Ground:
 
     def __init__(self, root: Path, own: Iterable[Path] = ()) -> None:
         self.root = os.fspath(root)
-        self.look = _LOOK
+        self.within: _Within = lambda _: LSTAT
         self.left_out = {f"{self.root}/{name}" for name in OWN} | {os.fspath(p) for p in own}
         self.ours = _OURS | {path.rpartition("/")[2] for path in self.left_out}
         self._directories: dict[str, str] = {}
         self._texts: dict[str, tuple[Ignore, OSError | None, str]] = {}
         self._real_root = self.real(self.root)
 
-    def looking(self, look: Look) -> "Ground":
-        """Return the same ground, on which `look` says the `lstat` of what is in a directory."""
+    def looking(self, within: _Within) -> "Ground":
+        """Return the same ground, on which the `lstat` of what is in directories is found so."""
         other = copy(self)
-        other.look = look
+        other.within = within
         return other
 
     def real(self, path: str) -> str:
@@ -211,7 +210,7 @@ class Gathered:
     ) -> list[tuple[str, str, str]]:
         """Take what is in one directory; return its directories, as this takes them."""
         judging = bool(ignore.rules or self._names.rules)
-        ours, look = self.ground.ours, self.ground.look
+        ours, look = self.ground.ours, self.ground.within(directory)
         taken, below = [], []
         for found in self.listed(directory):
             own = found.name

@@ -58,7 +58,7 @@ def of(seen: Iterable[Seen], looked_at: Iterable[str], tops: Tops) -> Looked:
     found = {  # thousands, nearly all below the first top
         path[length:] if path.startswith(top) else tops.below(path): mark for path, mark in seen
     }
-    return _with(found, ((tops.below(each), each) for each in looked_at))
+    return _with(found, [(tops.below(each), each) for each in looked_at])
 
 
 def anywhere(seen: Iterable[Seen], looked_at: Iterable[str]) -> Looked:

@@ -31,7 +31,6 @@ _SOURCE = re.compile(
     r"""(?<![^\s"'\[\]{},])([^\s\0"'\[\]{},]+)[ ]->[ ]"""
     r"""|\b(?:from|context):[ ]+["']?([^\s\0"'\[\]{},]+)"""
 )
-_WORDS = (" -> ", "from:", "context:")  # found in a fraction of the pattern's time
 _NOWHERE = Position("", 1, 1)  # nobody is told what is wrong with a guess
 _FILES = re.compile(r"^(?:members|include):[ ]*(.*(?:\n[ -].*)*)", re.MULTILINE)
 _PATH = re.compile(r"""[^\s\0"'\[\]{},]{2,}""")
@@ -62,7 +61,7 @@ def _told(config: Path, root: Path) -> Iterator[bytes]:
     files: dict[Path, None] = {config: None}
     copies = [*_guessed(config, root, files)]
     digests = Reader()
-    yield from copied.told(reversed(copies), Ground(root, files).looking(digests.look), digests)
+    yield from copied.told(reversed(copies), Ground(root, files).looking(digests.within), digests)
 
 
 def _guessed(config: Path, root: Path, files: dict[Path, None]) -> Iterator[Copy]:
@@ -77,12 +76,12 @@ def _guessed(config: Path, root: Path, files: dict[Path, None]) -> Iterator[Copy
 
 
 def _copies(text: str, directory: Path) -> Iterator[Copy]:
-    lines = (
+    lines = [  # these words are found in a fraction of the pattern's time
         line for line in text.split("\n") if " -> " in line or "from:" in line or "context:" in line
-    )
-    found = (pair for line in lines for pair in _SOURCE.findall(line))
+    ]
+    found = _SOURCE.findall("\n".join(lines))
     for source in dict.fromkeys(one or other for one, other in found):
-        if finding.is_glob(source) or os.path.lexists(directory / source):
+        if finding.is_glob(source) or os.path.lexists(f"{directory}/{source}"):
             yield Copy(sources=(source,), to="/", root=directory, at=_NOWHERE)
 
 

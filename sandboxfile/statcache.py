@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
+from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from zlib import crc32
@@ -51,6 +52,9 @@ class Hashes(NamedTuple):
     young: dict[str, bytes]
 
 
+Read = tuple[str, bytes, bytes]  # a file's path, its mark of `fresh`, and its SHA-256
+Look = Callable[["os.DirEntry[str]"], os.stat_result]
+LSTAT: Look = methodcaller("stat", follow_symlinks=False)
 Told = Callable[[], Hashes]  # what another process has read, put together when it is asked for
 
 
@@ -94,39 +98,62 @@ class Reader:
 
     It has no cache, and no lock: it is for one thread. What it says of a file is of one and the
     same state of it. `since` is from before all reading, by a clock as that of a `StatCache`.
+
+    What it has of each file is given up at every `keep`, for what it is given then in one piece:
+    memory that is used again is faster than new one.
     """
 
     def __init__(self, clock: Callable[[], int] | None = None) -> None:
         self.since = (clock or time.time_ns)()
-        self._seen: dict[str, tuple[os.stat_result, str]] = {}
+        self._read: dict[str, tuple[os.stat_result, str]] = {}
+        self._kept: dict[str, Callable[[], Iterable[Read]] | None] = {}  # by directory
+        self._known: dict[str, tuple[bytes, bytes]] = {}  # and what of it was needed again
 
-    def look(self, found: "os.DirEntry[str]") -> os.stat_result:
+    def within(self, directory: str) -> Look:
+        """Return what looks at the things in a directory, and reads the files among them."""
+        if directory not in self._kept:
+            return self._look
+        kept, self._kept[directory] = self._kept[directory], None
+        for path, mark, content in kept() if kept else ():
+            self._known[path] = mark, content
+        return LSTAT
+
+    def _look(self, found: "os.DirEntry[str]") -> os.stat_result:
         """Return the `lstat` of what is in a directory, and read it at once if it is a file.
 
         The system looks up the path of a file that is opened first only once. Raises OSError.
         """
-        path = found.path
-        if found.is_file(follow_symlinks=False) and path not in self._seen:
+        if found.is_file(follow_symlinks=False):
+            path = found.path
             try:
                 stat, content = _read_as(path)
             except OSError:
                 pass  # who asks for its content is told why
             else:
                 if content is not None:
-                    self._seen[path] = stat, content.hex()
+                    self._read[path] = stat, content.hex()
                     return stat
-        return found.stat(follow_symlinks=False)
+        return LSTAT(found)
 
     def digest(self, path: str, stat: os.stat_result) -> str:
         """Return the SHA-256 (hex) of a file's content; see `Digests`."""
-        known = self._seen.get(path)
-        if known is not None and (known[0] is stat or signature(known[0]) == signature(stat)):
-            return known[1]
+        read = self._read.get(path)
+        if read is not None and (read[0] is stat or signature(read[0]) == signature(stat)):
+            return read[1]
+        known = self._known.get(path)
+        if known is not None and known[0].startswith(signature(stat)):
+            return known[1].hex()
         _, content = _read_as(path, stat)
         if content is None:
             raise _changed(path)
-        self._seen[path] = stat, content.hex()
+        self._read[path] = stat, content.hex()
         return content.hex()
+
+    def keep(self, directories: Iterable[str], files: Callable[[], Iterable[Read]]) -> None:
+        """Have `files` for later, which has what was read since the last time, by directory."""
+        if self._read:
+            self._kept |= dict.fromkeys(directories, files)
+            self._read.clear()
 
 
 class StatCache:
@@ -271,13 +298,10 @@ class StatCache:
                 self._kept = records
 
 
-def hashes(files: Iterable[tuple[bytes, tuple[str, bytes]]], since: int) -> Hashes:
-    """Return the hashes of files of which the SHA-256, the name and the mark of `fresh` are known.
-
-    They were read `since` a time.
-    """
+def hashes(files: Iterable[Read], since: int) -> Hashes:
+    """Return the hashes of files that were read `since` a time."""
     found = Hashes({}, {})
-    for content, (name, mark) in files:
+    for name, mark, content in files:
         mtime, ctime, *_ = MARK.unpack(mark)
         kept = found.old if _is_old(mtime, ctime, since) else found.young
         kept[name] = mark[: _STAT.size] + content

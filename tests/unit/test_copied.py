@@ -18,7 +18,7 @@ from sandboxfile.keys import Keys
 from sandboxfile.model import Builder, Copy
 from sandboxfile.places import Position
 from sandboxfile.recall import Recall
-from sandboxfile.statcache import Reader, StatCache
+from sandboxfile.statcache import Look, Reader, StatCache
 from sandboxfile.survey import survey
 from sandboxfile.surveyed import Survey
 from tests.fakes.built import PINS
@@ -233,18 +233,21 @@ def test_nothing_young_is_kept_for_later(tree: User) -> None:
 class Restless(Reader):
     """Looks at files that are written to right afterwards."""
 
-    def look(self, found: "os.DirEntry[str]") -> os.stat_result:
-        stat = found.stat(follow_symlinks=False)
-        with Path(found.path).open("a") as file:
-            file.write("more")
-        return stat
+    def within(self, directory: str) -> Look:
+        def look(found: "os.DirEntry[str]") -> os.stat_result:
+            stat = found.stat(follow_symlinks=False)
+            with Path(directory, found.name).open("a") as file:
+                file.write("more")
+            return stat
+
+        return look
 
 
 def test_of_a_copy_that_does_not_hold_still_nothing_is_told(tree: User) -> None:
     for source, is_told in (("app/a.py", True), ("data/", False)):
         copy = Copy(sources=(source,), to="/", root=tree.root, at=Position("", 1, 1))
         reader = Restless()
-        told = [*copied.told(iter([copy]), Ground(tree.root).looking(reader.look), reader)]
+        told = [*copied.told(iter([copy]), Ground(tree.root).looking(reader.within), reader)]
         assert len(told) == 2 + is_told, "what is never taken, and the end"
 
 

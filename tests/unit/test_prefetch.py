@@ -79,6 +79,27 @@ def test_a_path_that_is_taken_under_several_names_is_told_once(user: User) -> No
     assert sorted(read(user.root)) == [f"data/x/{name}" for name in ("a", "x/b", "x/x/c", "z")]
 
 
+def test_what_several_copies_bring_is_read_once(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.write("novita.yaml", "files: [data/deep/ -> /a/, data/ -> /b/, da*/ -> /c/, x -> /d]\n")
+    user.write("data/one", "1")
+    user.write("data/deep/two", "2")
+    user.write("x", "3")
+    opened, system = user.root / "opened", os.open
+
+    def note(path: str, flags: int) -> int:
+        with opened.open("a") as file:
+            file.write(f"{path}\n")
+        return system(path, flags)
+
+    monkeypatch.setattr(os, "open", note)
+
+    assert {*read(user.root)} == {"data/deep/two", "data/one", "x"}
+    files = [user.root / name for name in ("data/deep/two", "data/one", "x")]
+    assert [opened.read_text().split("\n").count(os.fspath(file)) for file in files] == [1, 1, 1]
+
+
 def test_the_last_is_read_first(user: User) -> None:
     user.write("novita.yaml", "files: [a/ -> /a/, b/ -> /b/, c/ -> /c/]\n")
     for name in "abc":

@@ -34,6 +34,10 @@ def listed(path: Path) -> "os.DirEntry[str]":
         return next(each for each in found if each.name == path.name)
 
 
+def look(reader: Reader, path: Path) -> os.stat_result:
+    return reader.within(os.fspath(path.parent))(listed(path))
+
+
 def sha(content: bytes) -> str:
     return sha256(content).hexdigest()
 
@@ -64,7 +68,7 @@ def test_a_digest_is_the_sha256_of_the_content(tmp_path: Path, size: int) -> Non
     assert digest(opened(tmp_path), tmp_path / "f") == sha(content)
     assert digest(Reader(), tmp_path / "f") == sha(content)
     reader = Reader()
-    reader.look(listed(tmp_path / "f"))
+    look(reader, tmp_path / "f")
     assert digest(reader, tmp_path / "f") == sha(content)
 
 
@@ -539,23 +543,48 @@ def test_a_file_that_changed_before_it_was_read_is_noted_for_this_run_alone(
 
 
 def test_a_file_is_read_when_it_is_looked_at(file: Path) -> None:
-    reader, found = Reader(), listed(file)
-    stat = file.lstat()
-    assert statcache.signature(reader.look(found)) == statcache.signature(stat)
+    reader, stat = Reader(), file.lstat()
+    assert statcache.signature(look(reader, file)) == statcache.signature(stat)
     file.unlink()
     assert reader.digest(os.fspath(file), stat) == sha(b"one")
 
 
 def test_who_looks_again_sees_what_has_changed(file: Path) -> None:
     reader = Reader()
-    first = reader.look(listed(file))
+    first = look(reader, file)
     rewrite(file, b"two")
-    second = reader.look(listed(file))
+    second = look(reader, file)
 
-    assert reader.digest(os.fspath(file), first) == sha(b"one")
     assert reader.digest(os.fspath(file), second) == sha(b"two")
     with pytest.raises(SandboxfileError, match="changed while being read"):
         reader.digest(os.fspath(file), first)
+
+
+def test_what_was_read_is_kept_in_one_piece(tmp_path: Path, file: Path) -> None:
+    """Taken apart once, where somebody looks there again; what has changed is read again."""
+    reader, asked = Reader(), []
+
+    def files() -> Iterator[statcache.Read]:
+        asked.append("files")
+        yield os.fspath(file), fresh.mark(stat), sha256(b"one").digest()
+
+    stat = look(reader, file)
+    assert reader.digest(os.fspath(file), stat) == sha(b"one")
+    reader.keep([os.fspath(tmp_path)], files)
+    rewrite(file, b"two")
+    assert asked == []
+
+    again = look(reader, file)
+    assert reader.digest(os.fspath(file), stat) == sha(b"one")
+    assert reader.digest(os.fspath(file), again) == sha(b"two")
+    look(reader, file)
+    assert asked == ["files"]
+
+
+def test_who_has_read_nothing_has_nothing_to_keep(tmp_path: Path, file: Path) -> None:
+    reader = Reader()
+    reader.keep([os.fspath(tmp_path)], lambda: pytest.fail("nobody looks"))
+    look(reader, file)
 
 
 def _link(path: Path) -> None:
@@ -571,15 +600,15 @@ def test_what_took_the_place_of_a_file_is_looked_at_but_neither_followed_nor_wai
     file.unlink()
     instead(file)
 
-    assert Reader().look(found) == file.lstat()
-    assert Reader().look(listed(file)) == file.lstat()
+    assert Reader().within(os.fspath(tmp_path))(found) == file.lstat()
+    assert look(Reader(), file) == file.lstat()
 
 
 def test_a_file_that_is_gone_when_it_is_looked_at_is_an_os_error(file: Path) -> None:
     found = listed(file)
     file.unlink()
     with pytest.raises(FileNotFoundError):
-        Reader().look(found)
+        Reader().within(os.fspath(file.parent))(found)
 
 
 def test_a_file_that_may_not_be_read_is_looked_at_and_then_is_an_os_error(
@@ -590,7 +619,7 @@ def test_a_file_that_may_not_be_read_is_looked_at_and_then_is_an_os_error(
 
     reader = Reader()
     monkeypatch.setattr(os, "open", refuse)
-    stat = reader.look(listed(file))
+    stat = look(reader, file)
     assert stat == file.lstat()
     with pytest.raises(PermissionError):
         reader.digest(os.fspath(file), stat)
@@ -598,7 +627,7 @@ def test_a_file_that_may_not_be_read_is_looked_at_and_then_is_an_os_error(
 
 def test_a_file_that_does_not_hold_still_is_looked_at_and_has_no_hash() -> None:
     reader = Reader()
-    stat = reader.look(listed(Path("/proc/self/status")))
+    stat = look(reader, Path("/proc/self/status"))
     with pytest.raises(SandboxfileError, match="changed while being read"):
         reader.digest("/proc/self/status", stat)
 
@@ -610,9 +639,9 @@ def test_hashes_of_marks_are_those_of_their_files(
     cache = opened(tmp_path, clock)
     cache.noted()
     digest(cache, file)
-    seen = sha256(b"one").digest(), ("file", fresh.mark(file.lstat()))
+    read = "file", fresh.mark(file.lstat()), sha256(b"one").digest()
 
-    found = statcache.hashes([seen], clock())
+    found = statcache.hashes([read], clock())
 
     assert found == cache.noted()
     assert list(found.old) == ["file"] * is_kept
