@@ -40,11 +40,11 @@ class Copied(NamedTuple):
         return statcache.hashes(_files(self.looked, self.digests), self.since)
 
 
-def _files(looked: Looked, digests: bytes, top: str = "") -> Iterator[Read]:
-    """Yield the files that were read of what was `looked` at, which are the first ones of that."""
-    files = (seen for seen in looks.pairs(looked, top) if looks.is_file(seen[1]))
-    for at, (path, mark) in zip(range(0, len(digests), SIZE), files, strict=False):
-        yield path, mark, digests[at : at + SIZE]
+def _files(looked: Looked, digests: bytes, top: str = "") -> list[Read]:
+    """Return the files that were read of what was `looked` at, which are the first ones of that."""
+    starts = range(0, len(digests), SIZE)
+    found = zip(starts, looks.files(looked, top), strict=False)
+    return [(path, mark, digests[at : at + SIZE]) for at, (path, mark) in found]
 
 
 def told(copies: Iterator[Copy], ground: Ground, digests: Reader) -> Iterator[bytes]:

@@ -34,6 +34,8 @@ class Tops:
     def __init__(self, root: str) -> None:
         self.first = slashed(root)
         self._all = {self.first: None, slashed(os.path.realpath(root)): None}
+        # Paths that were not there once: a run sees that as of one moment, as it does ignore files.
+        self.absent: set[str] = set()
 
     def below(self, path: str) -> str:
         """Return a path from the root. Raises ValueError for one that is outside."""
@@ -58,23 +60,27 @@ def of(seen: Iterable[Seen], looked_at: Iterable[str], tops: Tops) -> Looked:
     found = {  # thousands, nearly all below the first top
         path[length:] if path.startswith(top) else tops.below(path): mark for path, mark in seen
     }
-    return _with(found, [(tops.below(each), each) for each in looked_at])
+    return _with(found, [(tops.below(each), each) for each in looked_at], tops.absent)
 
 
 def anywhere(seen: Iterable[Seen], looked_at: Iterable[str]) -> Looked:
     """Return the same, with all paths as they are: absolute, in the workspace or not."""
-    return _with(dict(seen), ((each, each) for each in looked_at))
+    return _with(dict(seen), ((each, each) for each in looked_at), set())
 
 
-def _with(found: dict[str, bytes], looked_at: Iterable[tuple[str, str]]) -> Looked:
-    """Return in one piece what was found, and paths by their absolute ones."""
+def _with(found: dict[str, bytes], looked_at: Iterable[tuple[str, str]], gone: set[str]) -> Looked:
+    """Return in one piece what was found, and paths by their absolute ones; add what is `gone`."""
     absent = []
     for path, each in looked_at:
-        if path not in found:
+        if path in found:
+            continue
+        if path not in gone:
             try:
                 found[path] = fresh.mark(os.lstat(each))
+                continue
             except OSError:
-                absent.append(path)
+                gone.add(path)
+        absent.append(path)
     return _joined(found, absent)
 
 
@@ -107,9 +113,17 @@ def is_directory(mark: bytes | None) -> bool:
     return mark is not None and filemode.S_ISDIR(MARK.unpack(mark)[-1])
 
 
-def is_file(mark: bytes) -> bool:
-    """Say whether a mark is of a regular file."""
-    return filemode.S_ISREG(MARK.unpack(mark)[-1])
+def files(looked: Looked, top: str = "") -> list[Seen]:
+    """Return the regular files of what is there, as `pairs` has them."""
+    marks = looked.marks
+    starts = range(0, len(marks), MARK.size)
+    return [
+        (top + path, marks[at : at + MARK.size])
+        for path, at, (_, _, _, _, mode) in zip(
+            split(looked.paths), starts, MARK.iter_unpack(marks), strict=True
+        )
+        if filemode.S_ISREG(mode)
+    ]
 
 
 def untold(looked: Looked) -> list[str]:

@@ -16,7 +16,7 @@ import stat as filemode
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from operator import methodcaller
@@ -26,7 +26,7 @@ from zlib import crc32
 
 from sandboxfile import reading, writing
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.fresh import MARK
+from sandboxfile.fresh import newest
 
 SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
 
@@ -245,7 +245,7 @@ class StatCache:
         with self._lock:
             self._count += 1
             self._seen[name] = mark + content
-            if _is_old(found.st_mtime_ns, found.st_ctime_ns, now):
+            if _is_old(max(found.st_mtime_ns, found.st_ctime_ns), now):
                 self._used[name] = own + content
             else:
                 self._used.pop(name, None)
@@ -298,20 +298,21 @@ class StatCache:
                 self._kept = records
 
 
-def hashes(files: Iterable[Read], since: int) -> Hashes:
+def hashes(files: Sequence[Read], since: int) -> Hashes:
     """Return the hashes of files that were read `since` a time."""
-    found = Hashes({}, {})
-    for name, mark, content in files:
-        mtime, ctime, *_ = MARK.unpack(mark)
-        kept = found.old if _is_old(mtime, ctime, since) else found.young
-        kept[name] = mark[: _STAT.size] + content
-    return found
+    found = {name: mark[: _STAT.size] + content for name, mark, content in files}
+    if _is_old(newest(b"".join([mark for _, mark, _ in files])), since):  # nearly always
+        return Hashes(found, {})
+    young = {name for name, mark, _ in files if not _is_old(newest(mark), since)}
+    return Hashes(
+        {name: record for name, record in found.items() if name not in young},
+        {name: record for name, record in found.items() if name in young},
+    )
 
 
-def _is_old(mtime: int, ctime: int, now: int) -> bool:
-    """Say whether a file that is read now can be trusted later to be the same by its stat."""
-    latest = now - SLACK_NS
-    return mtime <= latest and ctime <= latest
+def _is_old(time_ns: int, now: int) -> bool:
+    """Say whether files of up to a time, read now, can be trusted later to be the same by stat."""
+    return time_ns <= now - SLACK_NS
 
 
 def signature(stat: os.stat_result) -> bytes:

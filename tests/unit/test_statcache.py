@@ -645,3 +645,14 @@ def test_hashes_of_marks_are_those_of_their_files(
 
     assert found == cache.noted()
     assert list(found.old) == ["file"] * is_kept
+
+
+def test_of_several_hashes_only_those_of_old_files_are_for_later() -> None:
+    times = {"old": (1, 2), "touched": (9, 2), "moved": (1, 9)}
+    marks = {name: fresh.MARK.pack(*each, 0, 0, 0o100644) for name, each in times.items()}
+    read = [(name, mark, name.encode()) for name, mark in marks.items()]
+
+    found = statcache.hashes(read, 5 + SLACK_NS)
+
+    assert found.old == {"old": marks["old"][:32] + b"old"}
+    assert found.young == {name: marks[name][:32] + name.encode() for name in ("touched", "moved")}
