@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import copied, prefetch
+from sandboxfile import copied, looks, prefetch
 from sandboxfile.ahead import Ahead
 from sandboxfile.config import load
 from sandboxfile.copied import Copied, Copies
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Keys
+from sandboxfile.looks import Tops
 from sandboxfile.model import Builder, Copy
 from sandboxfile.places import Position
 from sandboxfile.recall import Recall
@@ -297,3 +298,14 @@ def test_an_end_is_an_end(tree: User) -> None:
 
     assert copies.is_done
     assert not Path(f"/proc/self/fd/{copies._ahead._file}").exists()
+
+
+def test_what_was_not_there_once_is_not_there_in_this_run(tree: User) -> None:
+    """Its text was taken for absent; who looks in a later run sees that it has come."""
+    tops, file = Tops(os.fspath(tree.root)), tree.root / "data/.dockerignore"
+    before = looks.of([], [os.fspath(file)], tops)
+    tree.write("data/.dockerignore", "*")
+
+    assert looks.of([], [os.fspath(file)], tops) == before
+    assert looks.split(before.absent) == ["data/.dockerignore"]
+    assert looks.of([], [os.fspath(file)], Tops(os.fspath(tree.root))).absent == b""
