@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sandboxfile.errors import BuildFailed, ConfigError, SandboxfileError
+from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem, excerpt
 from sandboxfile.redact import Redactor
 
@@ -17,6 +18,8 @@ _MINUTE_S, _HOUR_S = 60, 3600
 _UNIT = 1000
 _MAX_SOURCE = 1 << 20
 _MAX_CARETS = 60
+_MAX_STEP = 100
+_OPTIONS = regex(r"(?<=\bRUN )(?:--\S+ )+")
 
 
 def screen(progress: Progress, *, is_tty: bool, environ: Mapping[str, str]) -> Screen:
@@ -92,7 +95,7 @@ def error_text(
         return redactor.lines(str(error), ci=ci)
     if not isinstance(error, SandboxfileError):
         return redactor.lines(f"error: this is a bug in sandboxfile: {error!r}", ci=ci)
-    blocks = [_head(error, read)]
+    blocks = [_head(error, message(error, redactor), read)]
     if isinstance(error, BuildFailed):
         blocks += _end_of_log(error)
     if error.hint:
@@ -100,15 +103,29 @@ def error_text(
     return redactor.lines("\n".join(blocks), ci=ci)
 
 
-def _head(error: SandboxfileError, read: Callable[[str], str | None]) -> str:
+def message(error: SandboxfileError, redactor: Redactor) -> str:
+    """Return what an error says; the log has the whole of a long step that it names.
+
+    What is secret is taken out before, since nobody would recognise half of it.
+    """
+    step = error.step if isinstance(error, BuildFailed) else ""
+    return error.message.replace(step, _in_short(redactor.lines(step))) if step else error.message
+
+
+def _in_short(step: str) -> str:
+    step = _OPTIONS.sub("", step, count=1)
+    return step if len(step) <= _MAX_STEP else f"{step[:_MAX_STEP].rstrip()} …"
+
+
+def _head(error: SandboxfileError, message: str, read: Callable[[str], str | None]) -> str:
     if error.at is None:
-        return f"error: {_hanging(error.message)}"
+        return f"error: {_hanging(message)}"
     lines = _around(error.at, read)
     shown = next((text for number, text in lines if number == error.at.line), "")
     width = len(shown.rstrip()) - error.at.column + 1
     problem = Problem(
         at=error.at,
-        message=_hanging(error.message),
+        message=_hanging(message),
         width=max(1, min(width, _MAX_CARETS)),
         excerpt=lines,
     )

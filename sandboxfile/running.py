@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from sandboxfile import app, durations, failures, graph, schedule
+from sandboxfile import app, console, durations, failures, graph, schedule
 from sandboxfile.app import Session
 from sandboxfile.durations import Cost
 from sandboxfile.errors import Left, SandboxfileError
@@ -144,7 +144,9 @@ def _remember(session: Session, of: Mapping[str, tuple[Outcome, ...]]) -> None:
 
 def _failure(outcome: Outcome, redactor: Redactor) -> Failure:
     error = outcome.error
-    text = error.message if isinstance(error, SandboxfileError) else str(error)
+    text = str(error)
+    if isinstance(error, SandboxfileError):
+        text = console.message(error, redactor)
     return Failure(step=schedule.kind_of(outcome.name), message=redactor.lines(text))
 
 

@@ -129,6 +129,33 @@ def test_a_column_behind_the_line_still_has_a_caret() -> None:
     assert error_text(error, read=lambda _: "ab").split("\n")[-1] == "      |   ^"
 
 
+LONG = "make " + " ".join(f"part-{number}" for number in range(40))
+
+
+@pytest.mark.parametrize(
+    ("step", "shown"),
+    [
+        ("[2/4] RUN exit 3", "[2/4] RUN exit 3"),
+        ("[2/4] RUN --mount=type=cache,target=/a --network=none make", "[2/4] RUN make"),
+        (f"[2/4] RUN {LONG}", f"[2/4] RUN {LONG[:90]} …"),
+        (f"Step 2/4 : RUN {LONG}", f"Step 2/4 : RUN {LONG[:85].rstrip()} …"),
+        (f"[2/4] COPY --chown=1 {LONG[:70]}", f"[2/4] COPY --chown=1 {LONG[:70]}"),
+    ],
+)
+def test_of_a_long_step_the_log_has_the_whole(step: str, shown: str) -> None:
+    error = BuildFailed(f"the build failed at `{step}`: exit status 3", step=step, status=3)
+    assert error_text(error) == f"error: the build failed at `{shown}`: exit status 3"
+
+
+def test_a_secret_at_the_end_of_what_is_shown_of_a_step_is_none_in_part() -> None:
+    secret = "hunter2-hunter3"
+    for length in range(70, 110):
+        step = f"[2/2] RUN {'x' * length} {secret} and more"
+        error = BuildFailed(f"the build failed at `{step}`: exit status 3", step=step, status=3)
+        assert "hunter" not in error_text(error, redactor=Redactor([secret]))
+        assert "hunter" not in console.message(error, Redactor([secret]))
+
+
 def test_what_others_wrote_is_defused_and_redacted() -> None:
     error = BuildFailed("\x1b[31msaid hunter2-hunter3", tail=("::set-env::x", "\x07"))
     redactor = Redactor(["hunter2-hunter3"])
