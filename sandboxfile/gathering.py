@@ -63,7 +63,7 @@ class Ground:
         self.left_out = {f"{self.root}/{name}" for name in OWN} | {os.fspath(p) for p in own}
         self.ours = _OURS | {path.rpartition("/")[2] for path in self.left_out}
         self._directories: dict[str, str] = {}
-        self._texts: dict[str, tuple[Ignore, OSError | None, str]] = {}
+        self._texts: dict[str, tuple[Ignore, OSError | None, frozenset[str]]] = {}
         self._real_root = self.real(self.root)
 
     def looking(self, within: _Within) -> "Ground":
@@ -94,8 +94,8 @@ class Ground:
         """Return a path as the user would write it, from the root of the workspace."""
         return shown(os.path.relpath(path, self.root))
 
-    def ignore(self, file: str) -> tuple[Ignore, OSError | None, str]:
-        """Read an ignore file once, and say where it is; absent, nothing is ignored.
+    def ignore(self, file: str) -> tuple[Ignore, OSError | None, frozenset[str]]:
+        """Read an ignore file once, and say what shows that it is the same; absent, it is empty.
 
         Raises ConfigError.
         """
@@ -107,7 +107,9 @@ class Ground:
                 pass
             except OSError as error:
                 problem = error
-            self._texts[file] = Ignore.parse(text, self.shown(file)), problem, self.real(file)
+            is_itself = self.real(file) == file
+            paths = frozenset([file]) if is_itself else reading.through(file)
+            self._texts[file] = Ignore.parse(text, self.shown(file)), problem, paths
         return self._texts[file]
 
 
@@ -160,8 +162,8 @@ class Gathered:
         return self._ignores[file]
 
     def _read(self, file: str) -> Ignore:
-        ignore, error, real = self.ground.ignore(file)
-        self._looked_at |= {file, real}
+        ignore, error, paths = self.ground.ignore(file)
+        self._looked_at |= paths
         if error is not None:
             self.unreadable(file, error)
         return ignore

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,6 +78,18 @@ def inside(path: Path, root: Path) -> Path:
     if not real.is_relative_to(root.resolve()):
         raise OSError(0, "it leads out of the workspace")
     return real
+
+
+def through(path: str) -> frozenset[str]:
+    """Return a file, and all that it leads through where it is a link (see `way`).
+
+    The directories that lead to it are not among that, nor are links above: with these resolved,
+    all else is told.
+    """
+    above, name = os.path.split(path)
+    with suppress(OSError):  # it changes just now
+        return frozenset([path, *way(f"{os.path.realpath(above)}/{name}")])
+    return frozenset([path])
 
 
 def way(path: str) -> list[str]:

@@ -1,9 +1,8 @@
 """What a survey has found: each template with its keys and, when they are needed, its files."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from sandboxfile import keys, taking
+from sandboxfile import keys, reading, taking
 from sandboxfile.contents import Entry, Manifest, Selection
 from sandboxfile.fresh import mark
 from sandboxfile.frozen import dataclass, field
@@ -89,8 +88,11 @@ class Surveyed:
 
         Absolute paths.
         """
-        if self.known is not None:
-            return self.known.absent
+        return self.known.absent if self.known is not None else self.deciding
+
+    @property
+    def deciding(self) -> frozenset[str]:
+        """What decides which files are taken, there or not, and the Dockerfile (absolute paths)."""
         paths: set[str] = set()
         for selection in (*self.sent.values(), *filter(None, [self.context])):
             paths |= selection.looked_at
@@ -101,8 +103,7 @@ class Surveyed:
                 sources = (instruction.copy.root / source for source in instruction.copy.sources)
                 paths.update(str(source.parent) for source in sources)
         if isinstance(self.template.base, DockerfileBase):
-            file = str(self.template.base.dockerfile)
-            paths |= {file, os.path.realpath(file)}
+            paths |= reading.through(str(self.template.base.dockerfile))
         return frozenset(paths)
 
     @property

@@ -234,6 +234,30 @@ def test_nothing_is_kept_through_links(tree: User) -> None:
     assert recalled(look.again()) == {"parent", "own"}
 
 
+@pytest.mark.parametrize("file", [".dockerignore", "c/Dockerfile", "c/Dockerfile.dockerignore"])
+@pytest.mark.parametrize("link", ["way/file", "link"])
+def test_each_link_on_the_way_of_what_decides_must_lead_where_it_did(
+    tree: User, file: str, link: str
+) -> None:
+    texts = "FROM debian:12\nRUN one\n**/deep\n", "FROM debian:12\nRUN two\n**/x\n**/page\n"
+    for name, text in zip(("one", "two"), texts, strict=True):
+        tree.write(f"{name}/file", text)
+    (tree.root / "way").symlink_to("one")
+    (tree.root / "link").symlink_to("one/file")
+    (tree.root / file).unlink(missing_ok=True)
+    (tree.root / file).symlink_to(tree.root / link)
+    look = Look(tree)
+    before = look.again()
+    assert recalled(look.again()) == {"parent", "child", "own"}
+    time.sleep(0.02)  # longer than a tick of the clock that stamps files
+
+    _relinked(tree.root / "way", "two")
+    _relinked(tree.root / "link", "two/file")
+    after = look.again()
+
+    assert keys(after) == keys(look.anew()) != keys(before)
+
+
 def test_a_directory_that_is_led_out_by_a_link_is_seen(tree: User) -> None:
     look = Look(tree)
     look.again()
