@@ -77,8 +77,9 @@ def of(copy: Copy, ground: Ground, digests: Reader, tops: Tops) -> Copied | None
     except (OSError, ValueError, struct.error, SandboxfileError):
         return None
     content = keys.content_of(selection, texts)
-    # A path may be taken under several names.
-    files = {e[1]: text for e, text in zip(selection.entries, texts, strict=True) if e[2] == "file"}
+    # A path may be taken under several names: as it was found last, as in `looked`.
+    found = zip(selection.entries, texts, strict=True)
+    files = {e[1]: text if e[2] == "file" else "" for e, text in found}
     read = bytes.fromhex("".join(files.values()))
     digests.keep(selection.looked_at, partial(_files, looked, read, tops.first))
     return Copied(os.fspath(copy.root), copy.sources[0], content, looked, read, digests.since)

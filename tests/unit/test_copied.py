@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,26 @@ def test_of_a_copy_that_does_not_hold_still_nothing_is_told(tree: User) -> None:
         reader = Restless()
         told = [*copied.told(iter([copy]), Ground(tree.root).looking(reader.within), reader)]
         assert len(told) == 2 + is_told, "what is never taken, and the end"
+
+
+def test_a_file_that_becomes_a_link_between_two_of_its_names_has_no_hash(tree: User) -> None:
+    file = tree.write("deep/x/x/y", "y")
+    tree.write("deep/x/x/z", "z")
+    reader, seen = Reader(), set[str]()
+
+    def within(directory: str) -> Look:
+        if directory in seen:
+            file.unlink()
+            file.symlink_to("z")
+        seen.add(directory)
+        return reader.within(directory)
+
+    copy = Copy(sources=("deep/**/x",), to="/", root=tree.root, at=Position("", 1, 1))
+    found = copied.of(copy, Ground(tree.root).looking(within), reader, Tops(str(tree.root)))
+
+    assert found is not None
+    hashes = {name: record[-32:] for name, record in found.hashes().young.items()}
+    assert hashes == {"deep/x/x/z": sha256(b"z").digest()}
 
 
 def test_another_ground_is_another_selection(tree: User) -> None:
