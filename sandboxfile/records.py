@@ -226,8 +226,9 @@ class _Making:
     def _number(self, path: str, known: bytes) -> int:
         """Return the number of a path, which has this mark if it is new or has moved.
 
-        Where another template has looked at the same before, and it has changed since, the mark is
-        from before: so it has moved for both.
+        Where another template has looked at the same, and it has changed in between, the mark is
+        from before: so it has moved for both. Which of them comes first says nothing: they are
+        looked at by several processes.
         """
         number = self._find(path)
         if number < 0:
@@ -236,6 +237,8 @@ class _Making:
             self._marks += known
         elif number in self._moved:
             self._moved.discard(number)
+            self._mark(number, known)
+        elif _changed(known) < _changed(self._marks[number * _SIZE : (number + 1) * _SIZE]):
             self._mark(number, known)
         return number
 
@@ -350,6 +353,12 @@ def _stat(path: str) -> os.stat_result | None:
         return os.lstat(path)
     except OSError:
         return None
+
+
+def _changed(known: bytes | bytearray) -> int:
+    """Return the time of the last change that a mark tells of (ns): no change can bring it back."""
+    changed: int = MARK.unpack(known)[1]
+    return changed
 
 
 def _joined(texts: Iterable[str]) -> bytes:

@@ -216,13 +216,19 @@ def _part(session: Session, surveyed: Surveyed, *, is_open: bool) -> Part:
 
 
 def _contents(session: Session, surveyed: Surveyed) -> dict[str, str]:
-    """Return the SHA-256 of files that are too young to be known by their times, as read."""
+    """Return the SHA-256 of files that are too young to be known by their times, as read.
+
+    What decides which files are taken, such as an ignore file, was read at another time, too: it
+    may have said something else then.
+    """
     found, digests = {}, session.digests()
     marks = dict(surveyed.seen)
     with suppress(OSError, SandboxfileError):  # changed since
+        deciding = surveyed.deciding
         for entry in surveyed.entries:
             newest = fresh.newest(marks.get(entry.path, b""))
-            if newest + SLACK_NS > session.args.since and entry.kind == "file":
+            is_young = newest + SLACK_NS > session.args.since
+            if is_young and entry.kind == "file" and entry.path not in deciding:
                 found[entry.path] = digests.digest(entry.path, entry.stat)
     return found
 

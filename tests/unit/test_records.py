@@ -167,6 +167,20 @@ def test_shared_files_that_moved_meanwhile_are_looked_at_again(
     assert opened() == {"child", "other"}
 
 
+@pytest.mark.parametrize("later", ["child", "other"])
+def test_of_what_changed_between_the_looks_of_two_templates_both_are_looked_at_again(
+    grown_old: Callable[[], None], later: str
+) -> None:
+    """Several processes look, so the first one of a record may have looked last."""
+    before = {name: part(name, "shared/file") for name in ("child", "other")}
+    Path("shared/file").write_text("while the run was on")
+    grown_old()
+    parts = {**before, later: part(later, "shared/file")}
+    remember({"base": part("base"), **parts})
+
+    assert opened() == {"child", "other"}
+
+
 @pytest.mark.usefixtures("remembered")
 @pytest.mark.parametrize("more", [(), ("base/file",), ("base/file", "base", "shared/file")])
 def test_a_path_is_in_a_record_once_whichever_template_came_to_it_later(

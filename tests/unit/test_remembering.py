@@ -4,6 +4,7 @@ import os
 import random
 import re
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import chdir, suppress
 from hashlib import sha256
@@ -289,6 +290,36 @@ def test_only_a_lock_that_is_as_it_is_written_is_not_checked_again(
     assert found.open == {"a"}
     assert (sha256(lock.read_bytes()).hexdigest() in found.locks) == (not more)
     assert "3 up to date" in mono.run(*argv, look=looked).out
+
+
+@pytest.mark.parametrize("young", [".dockerignore", "image/Dockerfile"])
+def test_what_decides_what_is_taken_is_not_known_by_its_content_as_it_is_copied(
+    user: User, grown_old: Callable[[], None], young: str
+) -> None:
+    """It was read before that, too, and may have been another then."""
+    user.write(".dockerignore", "none\n")
+    user.write("image/Dockerfile", "FROM debian:12\nCOPY . /x\n")
+    user.write("one", "1")
+    user.write(
+        "novita.yaml",
+        """\
+version: 1
+templates:
+  a: {base: {dockerfile: image/Dockerfile, context: .}}
+  b: {base: debian:12, files: [one -> /one]}
+""",
+    )
+    built.pretend(user.root)
+    grown_old()
+    for name in (young, "one"):
+        os.utime(user.root / name, ns=(time.time_ns(), time.time_ns()))
+    argv = ["plan", "--offline"]
+    assert user.run(*argv).code == 0
+
+    opened = _names(_looked(user, argv))
+    assert opened is not None
+    assert "a" in opened
+    assert ("b" in opened) == (young == ".dockerignore")
 
 
 @pytest.mark.parametrize("is_looked_at", [True, False])
