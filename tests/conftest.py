@@ -40,6 +40,11 @@ FOREIGN_NAMES = ("CI", "GITHUB_ACTIONS", "FORCE_COLOR", "CLICOLOR_FORCE")
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
+# In the background of a shell without job control an interrupt is ignored (POSIX, 2.11): there,
+# tests that interrupt something would find that nothing happens.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # --- several processes -----------------------------------------------------------------------
 
