@@ -70,8 +70,8 @@ def refined(
     """Ask registry and service for what the lock does not have, several at a time.
 
     To build it, `begin` is told at once of what has been answered, and in the end of what there is;
-    when they cannot be asked that raises NotAllowed or Unreachable. A mere plan gives a
-    notice then.
+    when they cannot be asked that raises NotAllowed or Unreachable. A mere plan gives a notice
+    then.
     """
     made = _refined(session, survey, decisions, begin)
     if begin is not None:
