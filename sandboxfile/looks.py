@@ -29,7 +29,10 @@ class Looked(NamedTuple):
 
 
 class Tops:
-    """The root of a workspace, as it is named and with all links resolved."""
+    """The root of a workspace, as it is named and with all links resolved.
+
+    What a run has looked for in it and not found is `absent`.
+    """
 
     def __init__(self, root: str) -> None:
         self.first = slashed(root)

@@ -55,7 +55,7 @@ class Hashes(NamedTuple):
 Read = tuple[str, bytes, bytes]  # a file's path, its mark of `fresh`, and its SHA-256
 Look = Callable[["os.DirEntry[str]"], os.stat_result]
 LSTAT: Look = methodcaller("stat", follow_symlinks=False)
-Told = Callable[[], Hashes]  # what another process has read, put together when it is asked for
+Told = Callable[[], Hashes]  # what was read elsewhere, put together when it is asked for
 
 
 class Helper(Protocol):
