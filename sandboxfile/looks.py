@@ -111,6 +111,14 @@ def _joined(found: dict[str, bytes], absent: Iterable[str]) -> Looked:
     )
 
 
+def inode(path: str) -> int:
+    """Return the inode of a directory, 0 for what is none."""
+    try:
+        return fresh.inode(os.lstat(path))
+    except OSError:
+        return 0
+
+
 def is_directory(mark: bytes | None) -> bool:
     """Say whether a mark is of a directory, not of a link to one."""
     return mark is not None and filemode.S_ISDIR(MARK.unpack(mark)[-1])

@@ -14,7 +14,6 @@ The file: a header with a checksum and the name, and the templates in the format
 
 import marshal
 import os
-import stat as filemode
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -127,7 +126,7 @@ class Recall:
     def _inode(self, way: str) -> int:
         """Return the inode of a directory, 0 for what is none; each is looked at once."""
         if way not in self._inodes:
-            self._inodes[way] = _directory(self._top + way)
+            self._inodes[way] = looks.inode(self._top + way)
         return self._inodes[way]
 
     def _is_absent(self, path: str) -> bool:
@@ -212,12 +211,3 @@ def _load(file: Path, name: bytes) -> dict[str, _Kept]:
         return {template: _Kept(*each) for template, each in kept.items()}
     except (OSError, ValueError, TypeError, EOFError, AttributeError, struct.error):
         return {}
-
-
-def _directory(path: str) -> int:
-    """Return the inode of a directory, 0 for what is none."""
-    try:
-        stat = os.lstat(path)
-    except OSError:
-        return 0
-    return stat.st_ino if filemode.S_ISDIR(stat.st_mode) else 0

@@ -72,8 +72,8 @@ def remember(
     """
     root = os.path.dirname(config)  # noqa: PTH120
     try:
-        made = _Making(root, here, since, contents or {})
-        made.begin(config, seen or {}, paths, ways or {})
+        made = _Making(root, here, since)
+        made.begin(config, seen or {}, paths, ways or {}, contents or {})
         if earlier is not None and earlier.record is not None:
             made.take(earlier, earlier.record)
         for name, part in (parts or {}).items():
@@ -125,11 +125,10 @@ def general(record: Record) -> dict[str, bytes]:
 class _Making:
     """A record that is being made. Its paths are as the first stage has them, from `here`."""
 
-    def __init__(self, root: str, here: str, since: int, contents: Mapping[str, str]) -> None:
+    def __init__(self, root: str, here: str, since: int) -> None:
         self._since = since
         self._above = f"{root.rstrip('/')}/"
         self._short = Shortened(here, root)
-        self._contents = contents
         self.is_young = False
         self._general: dict[str, bytes] = {}
         self._absent: dict[str, None] = {}
@@ -147,7 +146,12 @@ class _Making:
         self._directories: dict[str, bytes] = {}
 
     def begin(
-        self, config: str, seen: Mapping[str, bytes], paths: Iterable[str], ways: Mapping[str, int]
+        self,
+        config: str,
+        seen: Mapping[str, bytes],
+        paths: Iterable[str],
+        ways: Mapping[str, int],
+        contents: Mapping[str, str],
     ) -> None:
         """Take what is no template's own, the configuration first."""
         found = {config: mark(os.lstat(config)), **seen}
@@ -156,7 +160,7 @@ class _Making:
         self._general = dict(zip(self._short.each(found), found.values(), strict=True))
         marks = b"".join(found.values())
         self.is_young = self._is_young(marks) and not self._are_known(
-            [*self._general], marks, self._contents
+            [*self._general], marks, contents
         )
         inodes = zip(self._short.each(ways), ways.values(), strict=True)
         self._ways = {way: inode for way, inode in inodes if inode}

@@ -175,10 +175,11 @@ def _remember(
         return
     own = {path for each in surveyed.values() if not each.known for path in each.looked_at}
     above = {directory for each in surveyed.values() for directory in each.above}
-    ways = _inodes(_ways(above.union(map(_parent, (*seen, *paths))), workspace))
+    led = _ways(above.union(map(_parent, (*seen, *paths))), workspace)
+    ways = {way: looks.inode(way) for way in led}
     others = (way for way, inode in ways.items() if not inode)
     linked = {*_behind_links([*before, *paths, *own]), *_behind_links(others)}
-    ways |= _inodes(_ways({*map(_parent, linked)}, workspace))
+    ways |= {way: looks.inode(way) for way in _ways({*map(_parent, linked)}, workspace)}
     records.remember(
         __version__,
         args.given,
@@ -291,12 +292,3 @@ def _ways(directories: Iterable[str], workspace: Workspace) -> set[str]:
             ways.add(way)
             way = _parent(way)  # noqa: PLW2901 - upwards
     return ways
-
-
-def _inodes(ways: Iterable[str]) -> dict[str, int]:
-    """Return the inodes of directories by their paths, 0 for what is none."""
-    found = dict.fromkeys(ways, 0)
-    for way in found:
-        with suppress(OSError):
-            found[way] = fresh.inode(os.lstat(way))
-    return found
