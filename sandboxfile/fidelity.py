@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
-from sandboxfile import distribution, inherit
+from sandboxfile import distribution, expansion, inherit
 from sandboxfile.distribution import Distribution
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import (
@@ -25,7 +25,7 @@ from sandboxfile.model import (
 )
 from sandboxfile.patterns import regex
 from sandboxfile.places import Position
-from sandboxfile.userdockerfile import UserDockerfile
+from sandboxfile.userdockerfile import Instruction, UserDockerfile
 
 Level = Literal["error", "warning", "note"]
 Service = Literal["novita", "compatible", "local"]
@@ -103,7 +103,7 @@ def _findings(subject: Subject) -> Iterator[Finding]:
             yield from _of_image(subject, subject.config)
         if subject.dockerfile is not None:
             known = _said(subject.config) if subject.config is not None else ()
-            yield from _of_dockerfile(subject.template, subject.dockerfile, known)
+            yield from _of_dockerfile(subject, subject.dockerfile, known)
             if subject.is_remote:
                 yield from _caches(subject.dockerfile)
     yield from _readiness(subject)
@@ -249,16 +249,20 @@ _TOLD = {"USER": "user", "WORKDIR": "workdir", "CMD": "start", "ENTRYPOINT": "st
 
 
 def _of_dockerfile(
-    template: Template, dockerfile: UserDockerfile, known: Collection[str]
+    subject: Subject, dockerfile: UserDockerfile, known: Collection[str]
 ) -> Iterator[Finding]:
     """Tell of instructions that end in the image's configuration, the last of each kind.
 
-    Of those that are `known` from the image it was told what comes of them.
+    Of those that are `known` from the image it was told what comes of them. A user needs no image
+    to be known, unless a variable says who it is.
     """
-    last = {each.keyword: each.at for each in dockerfile.final if each.keyword not in known}
-    for keyword, at in last.items():
-        text = f"the service ignores `{keyword}`"
-        if keyword in _TOLD:
+    template = subject.template
+    last = {each.keyword: each for each in dockerfile.final if each.keyword not in known}
+    for keyword, written in last.items():
+        at, text = written.at, f"the service ignores `{keyword}`"
+        if keyword == "USER" and (user := _literal(written, dockerfile.escape)):
+            yield from _user(subject, ImageConfig(user=user))
+        elif keyword in _TOLD:
             key = _TOLD[keyword]
             if getattr(template, key) is None:
                 kept = key in template.inherit
@@ -268,6 +272,16 @@ def _of_dockerfile(
             yield Finding(level="warning", text=text, at=at, remedy="write it as `ready`")
         elif keyword in _IGNORED and keyword != "HEALTHCHECK":
             yield Finding(level="note", text=text, at=at)
+
+
+def _literal(written: Instruction, escape: str) -> str | None:
+    """Return what an instruction says, quotes taken away; None where variables decide."""
+    if "$" in written.text:
+        return None
+    try:
+        return expansion.expanded(written.text, lambda _: None, escape)
+    except ValueError:  # the builder will say so
+        return None
 
 
 def _caches(dockerfile: UserDockerfile) -> Iterator[Finding]:

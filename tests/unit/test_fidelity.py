@@ -200,17 +200,39 @@ def test_instructions_of_a_dockerfile_are_told_where_they_are_written() -> None:
     base = DockerfileBase(dockerfile=Path("/w/Dockerfile"), context=Path("/w"), at=AT)
     assert of_dockerfile(DOCKERFILE, template(base, start="mine")) == [
         "warning 4: the service ignores `HEALTHCHECK`",
-        "note 7: the service ignores `USER`: the image's is told as `user`",
+        "note 7: the service ignores `USER two` of the image: it is told as `user: two`",
         "note 8: the service ignores `WORKDIR`: the image's is told as `workdir`",
         "note 9: the service ignores `EXPOSE`",
     ]
     quiet = template(base, ready=PORT, inherit=("workdir",))
     assert of_dockerfile(DOCKERFILE, quiet) == [
-        "note 7: the service ignores `USER`; `inherit` leaves it out",
         "note 8: the service ignores `WORKDIR`: the image's is told as `workdir`",
         "note 9: the service ignores `EXPOSE`",
         "note 10: the service ignores `CMD`; `inherit` leaves it out",
+        "note 16: the service ignores `USER two` of the image, and `inherit` leaves it out",
     ]
+
+
+IGNORED = "the service ignores `USER"
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ("USER 1000", f"warning 2: {IGNORED} 1000` of the image, which is no name"),
+        ('USER "1000:0"', f"warning 2: {IGNORED} 1000:0` of the image, which is no name"),
+        ("USER me\nUSER 7\nFROM one", f"warning 3: {IGNORED} 7` of the image, which is no name"),
+        ("USER 7\nUSER root", ""),
+        ("USER 7\nFROM debian", ""),
+        ("ARG ID=7\nUSER $ID", f"note 3: {IGNORED}`: the image's is told as `user`"),
+        ('USER "7', f"note 2: {IGNORED}`: the image's is told as `user`"),
+    ],
+)
+def test_a_user_by_number_is_told_before_the_dockerfile_is_built(lines: str, found: str) -> None:
+    base = DockerfileBase(dockerfile=Path("/w/Dockerfile"), context=Path("/w"), at=AT)
+    text = f"FROM debian AS one\n{lines}\n"
+    assert of_dockerfile(text, template(base)) == [found] * bool(found)
+    assert of_dockerfile(text, template(base, user="me")) == []
 
 
 def test_what_a_dockerfile_says_is_told_once_where_its_image_is_known() -> None:

@@ -217,3 +217,14 @@ def test_a_base_that_novita_refuses_is_told_by_its_name_alone(user: User) -> Non
     assert "novita.yaml:3:7: error: the base of `web` is Alpine (its tag is" in ran.err
     assert "`--allow-unsupported`" in ran.err
     assert user.run("validate", "-t", "local", "--json").data["findings"] == []
+
+
+def test_a_dockerfile_tells_of_its_user_before_it_is_ever_built(user: User) -> None:
+    user.write("novita.yaml", "version: 1\nname: web\nbase: {dockerfile: Dockerfile}\n")
+    user.write("Dockerfile", "FROM debian:12\nUSER 1000\n")
+
+    ran = user.run("validate", "-t", "novita")
+
+    assert ran.code == 0
+    assert "Dockerfile:2:1: warning: the service ignores `USER 1000` of the image" in ran.err
+    assert "  hint: write `user: NAME`" in ran.err
