@@ -3,8 +3,10 @@
 A service tells only where a tag is now. What it was on before is here, so that a rollback goes
 back to what really was in use. It may be lost: nothing else depends on it.
 
-A move is written as begun before the service is asked, and once more when it is done: so a run
-that is killed in between leaves what the tag was on. Begun alone, it counts while the tag is there.
+A move is written as begun before the service is asked, and once more when it is done, or refused:
+so a run that is killed in between leaves what the tag was on. Begun alone, it counts while the tag
+is there, and until the next move of that tag is written: what was begun before and had been carried
+out is written as done by then.
 """
 
 import getpass
@@ -14,12 +16,15 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Literal, get_args
 
 from sandboxfile import reading
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.frozen import dataclass
 
-_BEGUN = "begun"  # a key that versions before it do not know: they leave such lines out
+# Keys of lines that are no moves that were made: whoever does not know one leaves its line out.
+Mark = Literal["begun", "refused"]
+_MARKS: tuple[Mark, ...] = get_args(Mark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,9 @@ class Move:
     new: str
 
 
+_Line = tuple[Move, Mark | None]
+
+
 def made(*, by: str, template: str, tag: str, old: str, new: str) -> Move:
     """Return a move that was made just now by who runs this."""
     try:
@@ -48,12 +56,12 @@ def made(*, by: str, template: str, tag: str, old: str, new: str) -> Move:
     return Move(at=at, who=who, by=by, template=template, tag=tag, old=old, new=new)
 
 
-def write(path: Path, moves: Iterable[Move], *, begun: bool = False) -> None:
-    """Append moves; each line is one write, so that processes do not mix theirs.
+def write(path: Path, moves: Iterable[Move], mark: Mark | None = None) -> None:
+    """Append moves, as done without a mark, all in one write: processes do not mix theirs.
 
     Raises SandboxfileError.
     """
-    more = {_BEGUN: True} if begun else {}
+    more = {mark: True} if mark else {}
     text = "".join(json.dumps({**asdict(move), **more}) + "\n" for move in moves)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -78,7 +86,9 @@ def read(path: Path, template: str, now: Mapping[str, str]) -> tuple[Move, ...]:
     """
     lines = _lines(path, template)
     carried_out = {*_unfinished(lines, now)}
-    return tuple(move for move, begun in lines if not begun or move in carried_out)
+    return tuple(
+        move for move, mark in lines if mark is None or (mark == "begun" and move in carried_out)
+    )
 
 
 def unfinished(path: Path, template: str, now: Mapping[str, str]) -> tuple[Move, ...]:
@@ -86,18 +96,17 @@ def unfinished(path: Path, template: str, now: Mapping[str, str]) -> tuple[Move,
     return tuple(_unfinished(_lines(path, template), now))
 
 
-def _unfinished(lines: Iterable[tuple[Move, bool]], now: Mapping[str, str]) -> Iterable[Move]:
-    open_: dict[tuple[str, ...], Move] = {}
-    for move, begun in lines:
-        way = (move.tag, move.old, move.new)
-        open_.pop(way, None)
-        if begun:
-            open_[way] = move
+def _unfinished(lines: Iterable[_Line], now: Mapping[str, str]) -> Iterable[Move]:
+    open_: dict[str, Move] = {}
+    for move, mark in lines:
+        open_.pop(move.tag, None)
+        if mark == "begun":
+            open_[move.tag] = move
     return (move for move in open_.values() if now.get(move.tag, "") == move.new)
 
 
-def _lines(path: Path, template: str) -> list[tuple[Move, bool]]:
-    """Return the moves of a template as they are written, and whether as begun alone."""
+def _lines(path: Path, template: str) -> list[_Line]:
+    """Return the moves of a template as they are written, and the marks of their lines."""
     try:
         lines = reading.regular(path).decode(errors="replace").splitlines()
     except OSError:
@@ -106,15 +115,16 @@ def _lines(path: Path, template: str) -> list[tuple[Move, bool]]:
     return [each for each in found if each is not None and each[0].template == template]
 
 
-def _move(line: str) -> tuple[Move, bool] | None:
+def _move(line: str) -> _Line | None:
     try:
         plain = json.loads(line)
     except (ValueError, RecursionError):  # torn, or nothing of ours
         return None
     if not isinstance(plain, dict):
         return None
-    begun = plain.pop(_BEGUN, False) is True
+    marks = [mark for mark in _MARKS if plain.pop(mark, False) is True]
     if plain.keys() != {each.name for each in fields(Move)}:
         return None
     is_text = all(isinstance(value, str) and value.isprintable() for value in plain.values())
-    return (Move(**plain), begun) if is_text else None  # else it would command a terminal
+    mark = marks[0] if marks else None
+    return (Move(**plain), mark) if is_text else None  # else it would command a terminal

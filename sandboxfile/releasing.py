@@ -1,7 +1,7 @@
 """Tags moved by hand: ask what is there, move, read back, write the lock and the record."""
 
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from sandboxfile import lockfile, moves, releases
@@ -97,7 +97,8 @@ class Releases:
         moving = tuple(tag for tag in tags if published.tags.get(tag) != build)
         snapshot = Snapshot(template_id=published.template_id, build_id=build)
         made = self._begun(published, moving, build, by)
-        self._tagging(published, snapshot).move(moving)
+        with self._withdrawing(published, made):
+            self._tagging(published, snapshot).move(moving)
         kept = self.kept(published.name)
         try:
             return self._recorded(made)
@@ -109,7 +110,8 @@ class Releases:
         known = tuple(tag for tag in tags if tag in published.tags)
         made = self._begun(published, known, "", "tag --remove")
         if known:
-            self._service.delete_tags(published.name, known)
+            with self._withdrawing(published, made):
+                self._service.delete_tags(published.name, known)
         try:
             return self._recorded(made)
         finally:
@@ -138,8 +140,24 @@ class Releases:
         with suppress(SandboxfileError):  # the move counts; `_recorded` tells
             self._recorded([*moves.unfinished(self._record, name, now)])
             if made:
-                moves.write(self._record, made, begun=True)
+                moves.write(self._record, made, "begun")
         return made
+
+    @contextmanager
+    def _withdrawing(self, published: Published, made: list[Move]) -> Iterator[None]:
+        """Write as refused what the service says no to: else a later move there passes for it.
+
+        What was refused may be the question after a move, so what is there decides. Moves of which
+        nobody knows stay as begun.
+        """
+        try:
+            yield
+        except (Denied, Rejected):
+            with suppress(SandboxfileError):
+                now = self.published(published.name).tags
+                refused = [move for move in made if now.get(move.tag, "") != move.new]
+                moves.write(self._record, refused, "refused")
+            raise
 
     def _recorded(self, made: list[Move]) -> list[Move]:
         if made:

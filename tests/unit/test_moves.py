@@ -35,16 +35,42 @@ def test_a_move_that_was_only_begun_counts_while_the_tag_is_there(tmp_path: Path
     )
     taken = moves.made(by="tag --remove", template="api", tag="t", old="x", new="")
 
-    moves.write(path, [first, taken], begun=True)
+    moves.write(path, [first, taken], "begun")
 
     assert moves.read(path, "api", {"a": "y"}) == (first, taken)
     assert moves.read(path, "api", {"a": "x", "t": "x"}) == ()
     assert moves.unfinished(path, "api", {"a": "y", "t": "x"}) == (first,)
     moves.write(path, [first])
     assert moves.unfinished(path, "api", {"a": "y", "t": "x"}) == ()
-    moves.write(path, [second], begun=True)
+    moves.write(path, [second], "begun")
     assert moves.read(path, "api", {"a": "z", "t": "x"}) == (first, second)
     assert moves.read(path, "api", {"a": "y", "t": "x"}) == (first,)
+
+
+def test_a_move_that_was_refused_is_none_whoever_makes_it_later(tmp_path: Path) -> None:
+    path = tmp_path / "box.moves"
+    refused = moves.made(by="promote", template="api", tag="a", old="x", new="y")
+
+    moves.write(path, [refused], "begun")
+    moves.write(path, [refused], "refused")
+
+    assert moves.read(path, "api", {"a": "y"}) == ()
+    assert moves.unfinished(path, "api", {"a": "y"}) == ()
+
+
+def test_a_move_that_was_only_begun_is_none_once_the_tag_was_moved_again(tmp_path: Path) -> None:
+    path = tmp_path / "box.moves"
+    killed, later = (
+        moves.made(by="tag", template="api", tag="a", old=old, new="z") for old in ("x", "y")
+    )
+    other = moves.made(by="tag", template="api", tag="b", old="", new="z")
+
+    moves.write(path, [killed, other], "begun")
+    moves.write(path, [later], "begun")
+    moves.write(path, [later])
+
+    assert moves.unfinished(path, "api", {"a": "z", "b": "z"}) == (other,)
+    assert moves.read(path, "api", {"a": "z", "b": "z"}) == (other, later)
 
 
 # What could be a command to a terminal is not of our writing.

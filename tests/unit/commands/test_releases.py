@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.fakes.released import CONFIG, build, entry, on
-from tests.fakes.service import Build, FakeService, error
+from tests.fakes.service import Answer, Build, FakeService, error
 from tests.fakes.shell import User
 
 
@@ -220,6 +220,49 @@ def test_a_move_that_the_service_does_not_make_is_not_taken_for_made(
     assert client.run("promote", "api", "--from", "stable", "--to", "live").code == 1
     assert entry(client) == before
     assert client.run("tag", "api", "--json").data["moves"] == []
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refused_move_is_not_taken_for_made_when_somebody_else_makes_it(
+    client: User, service: FakeService, old: Build, new: Build, status: int
+) -> None:
+    client.run("tag", "api", "live", "--build", old.id)
+    last = build(service, "api")
+    service.fail("POST", "/templates/tags", error(status, "not allowed"))
+    assert client.run("tag", "api", "live", "--build", last.id).code != 0
+    for somewhere in (new, last):
+        service.tags[service.names["api"], "live"] = somewhere.id
+
+    (move,) = client.run("tag", "api", "--json").data["moves"]
+    ran = client.run("rollback", "api", "--tag", "live")
+
+    assert (move["to"], on(service, "live")) == (old.id, new.id)
+    assert f"going back to {new.id}: the ready build before\n" in ran.err
+
+
+def test_a_removal_that_is_refused_is_not_taken_for_made_when_somebody_else_makes_it(
+    client: User, service: FakeService
+) -> None:
+    client.run("tag", "api", "live")
+    service.fail("DELETE", "/templates/tags", error(403, "not allowed"))
+    assert client.run("tag", "api", "--remove", "live").code != 0
+    del service.tags[service.names["api"], "live"]
+
+    assert len(client.run("tag", "api", "--json").data["moves"]) == 1
+
+
+def test_a_move_is_not_withdrawn_where_only_the_question_after_it_was_refused(
+    client: User, service: FakeService, old: Build
+) -> None:
+    template = service.names["api"]
+    asked = Answer(body=[])
+    service.fail("GET", f"/templates/{template}/tags", asked, error(403, "not allowed"))
+    assert client.run("tag", "api", "live", "--build", old.id).code != 0
+    assert on(service, "live") == old.id
+
+    (move,) = client.run("tag", "api", "--json").data["moves"]
+
+    assert move["to"] == old.id
 
 
 # --- rollback --------------------------------------------------------------------------------
