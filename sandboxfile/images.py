@@ -385,8 +385,17 @@ def _reference(spec: BuildSpec, built: Built) -> str:
 
 
 def write(directory: Path, template: str, name: str, text: str) -> Path:
-    """Write what people may want to read of a template's build, atomically."""
+    """Write what people may want to read of a template's build, atomically.
+
+    Raises SandboxfileError.
+    """
     path = directory / template / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing.whole(path, text.encode())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writing.whole(path, text.encode())
+    except OSError as error:
+        raise SandboxfileError(
+            f"`{path}`, for people to read, cannot be written: {error.strerror}",
+            hint=f"make room for it, or remove `{directory}`, which holds nothing else",
+        ) from None
     return path

@@ -116,12 +116,16 @@ class Pipeline:
         needs = estimate.chains(decisions, self.survey)
         for decision in decisions:
             pushed: Job[str | None] | None = None
+            late: tuple[Job[Any], ...] = ()
             for step in estimate.steps(decision, self.survey):
                 name = f"{step}:{decision.template}"
-                before = tuple(made[each] for each in needs[name])
+                before = (*late, *(made[each] for each in needs[name]))
+                late = ()
                 span = self._span(decision) if step == "build" else None
                 if span is not None:
-                    before = ()  # it has begun: nothing holds it up, nor may others take its place
+                    # It has begun: nothing holds it up, nor may others take its place. What would
+                    # have holds up what comes next.
+                    before, late = (), before
                 made[name] = Job(name, self._action(step, decision, pushed), before, span)
                 if step == "push":
                     pushed = made[name]

@@ -89,3 +89,30 @@ def test_killed_before_it_is_certain(set_scene: SetScene) -> None:
     program.kill()
 
     check_ended(stage)
+
+
+def test_what_cannot_be_written_down_is_not_published(set_scene: SetScene) -> None:
+    stage = set_scene("v3")
+    write(stage, "/one")
+    stage.workspace.build()
+    before = stage.workspace.entries[stage.name]
+    write(stage, "/two")
+    asked = stage.building.asked
+    trap = stage.registry.trap("HEAD", "/manifests/")
+    program = stage.workspace.start()
+    wait_until(lambda: trap.is_sprung, str(trap), program)
+    wait_until(lambda: stage.building.asked > asked, "RUN at the gate", program)
+    shown = stage.workspace.root / ".sandboxfile/generated" / stage.name / "Dockerfile"
+    shown.unlink()
+    shown.mkdir()
+    pushed = len(stage.registry.passed("PUT", "/manifests/"))
+
+    trap.release()
+
+    assert program.end() == 1
+    assert f"{stage.name}: generate failed" in program.stderr
+    program.said(f"error: `{shown}`, for people to read, cannot be written: Is a directory")
+    assert len(stage.registry.passed("PUT", "/manifests/")) == pushed
+    assert stage.workspace.entries[stage.name] == before
+    shown.rmdir()
+    check_ended(stage)
