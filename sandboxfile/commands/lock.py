@@ -19,13 +19,14 @@ from sandboxfile import (
     planning,
     process,
 )
+from sandboxfile.app import Session
 from sandboxfile.commands import outdated
 from sandboxfile.config import finding
 from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
 from sandboxfile.leftovers import LeftOver
 from sandboxfile.lockfile import Lock
 from sandboxfile.lockmerge import Choice, Merged, Now, State
-from sandboxfile.model import Workspace
+from sandboxfile.model import DEFAULT_GROUP, Workspace
 from sandboxfile.opening import opened
 from sandboxfile.places import Position, Problem
 from sandboxfile.plan import as_json, table
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     with opened(args) as it:
-        names = app.select(it.session.workspace, args.files, everything=True)
+        names = _checked(it.session, args.files)
         if not args.json:
             it.show.say(it.heading)
         planned = planning.make(it.session, names, resolve=False)
@@ -86,6 +87,22 @@ def _check(args: argparse.Namespace) -> int:
     elif not args.quiet:
         sys.stdout.write(table(planned.decisions))
     return errors.DIFFERENCES if planned.stale else errors.DONE
+
+
+def _checked(session: Session, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the templates that the lock is asked about: without words all that are ever built.
+
+    Where there is a group `default`, a template that is in no group and not in the lock, and that
+    others extend, is there for these alone.
+    """
+    workspace = session.workspace
+    names = app.select(workspace, words, everything=True)
+    if words or DEFAULT_GROUP not in workspace.groups:
+        return names
+    extended = {name for each in workspace.templates.values() for name in each.extends}
+    grouped = {name for group in workspace.groups.values() for name in group}
+    shared = extended - grouped - session.entries().keys()
+    return tuple(name for name in names if name not in shared)
 
 
 def _upgrade(args: argparse.Namespace) -> int:

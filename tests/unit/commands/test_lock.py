@@ -140,6 +140,65 @@ def test_what_nobody_built_is_kept_stale(branches: Branches) -> None:
     assert (ran.code, "api" in ran.out) == (0, False), "who builds a part may check a part"
 
 
+SHARED = """\
+version: 1
+targets: {prod: {provider: novita, domain: example.com, builder: remote}}
+default_target: prod
+templates:
+  common: {base: "debian:12", env: {A: b}}
+  api: {extends: common, run: [a]}
+  later: {base: "debian:12", run: [l]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("groups", "stale"),
+    [
+        ("groups: {default: [api]}", []),
+        ("groups: {default: [api], base: [common]}", ["common"]),
+        ("groups: {all: [api]}", ["common"]),
+        ("", ["common"]),
+    ],
+)
+def test_a_template_that_is_only_extended_need_not_be_in_the_lock(
+    user: User, groups: str, stale: list[str]
+) -> None:
+    user.write("novita.yaml", f"{SHARED}{groups}\n")
+    built.pretend(user.root, target="prod")
+    path = user.root / "novita.lock"
+    lock = lockfile.read(path)
+    entries = {"prod": {n: e for n, e in lock.targets["prod"].items() if n != "common"}}
+    lockfile.write(path, replace(lock, targets=entries))
+
+    ran = user.run("lock", "--check", "--json")
+
+    assert [r["name"] for r in ran.data["templates"] if r["action"] != "up to date"] == stale
+    assert ran.code == (2 if stale else 0)
+    assert user.run("lock", "--check", "common").code == 2, "whoever names it is told of it"
+
+
+def test_a_template_that_is_extended_is_checked_once_it_was_built(user: User) -> None:
+    user.write("novita.yaml", f"{SHARED}groups: {{default: [api]}}\n")
+    built.pretend(user.root, target="prod")
+    user.write("novita.yaml", f"{SHARED.replace('A: b', 'A: c')}groups: {{default: [api]}}\n")
+
+    ran = user.run("lock", "--check", "--json")
+
+    stale = [row["name"] for row in ran.data["templates"] if row["action"] != "up to date"]
+    assert (ran.code, stale) == (2, ["common", "api"])
+
+
+def test_what_is_in_no_group_and_extended_by_none_is_to_be_in_the_lock(user: User) -> None:
+    user.write("novita.yaml", f"{SHARED}groups: {{default: [api]}}\n")
+    built.pretend(user.root, target="prod")
+    path = user.root / "novita.lock"
+    lock = lockfile.read(path)
+    entries = {"prod": {n: e for n, e in lock.targets["prod"].items() if n != "later"}}
+    lockfile.write(path, replace(lock, targets=entries))
+
+    assert user.run("lock", "--check").code == 2
+
+
 def test_a_conflict_that_a_tool_has_cleared_is_taken_from_git(branches: Branches) -> None:
     _, other = branches.conflict(config(api="x"), config(api="y"))
     branches.user.write("novita.yaml", config(api="y"))
