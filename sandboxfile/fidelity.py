@@ -104,6 +104,9 @@ def _findings(subject: Subject) -> Iterator[Finding]:
         if subject.dockerfile is not None:
             known = _said(subject.config) if subject.config is not None else ()
             yield from _of_dockerfile(subject, subject.dockerfile, known)
+            says_who = any(each.keyword == "USER" for each in subject.dockerfile.final)
+            if subject.config is None and subject.origin is not None and not says_who:
+                yield from _user(subject, subject.origin)
             if subject.is_remote:
                 yield from _caches(subject.dockerfile)
     yield from _readiness(subject)

@@ -235,6 +235,20 @@ def test_a_user_by_number_is_told_before_the_dockerfile_is_built(lines: str, fou
     assert of_dockerfile(text, template(base, user="me")) == []
 
 
+def test_the_user_of_what_a_dockerfile_begins_with_is_its_own_unless_it_says_another() -> None:
+    base = DockerfileBase(dockerfile=Path("/w/Dockerfile"), context=Path("/w"), at=AT)
+    origin = ImageConfig(user="7")
+    plain, other = (
+        userdockerfile.parse(f"FROM x\n{line}\n", file="Dockerfile")
+        for line in ("RUN true", "USER root")
+    )
+    of = template(base)
+    found = [f"warning 3: {IGNORED} 7` of the image, which is no name"]
+    assert told(of, origin=origin, dockerfile=plain) == found
+    assert told(of, origin=origin, dockerfile=other) == []
+    assert told(of, origin=origin, config=ImageConfig(), dockerfile=plain) == []
+
+
 def test_what_a_dockerfile_says_is_told_once_where_its_image_is_known() -> None:
     base = DockerfileBase(dockerfile=Path("/w/Dockerfile"), context=Path("/w"), at=AT)
     parsed = userdockerfile.parse(DOCKERFILE + "VOLUME /data\n", file="Dockerfile")

@@ -228,3 +228,18 @@ def test_a_dockerfile_tells_of_its_user_before_it_is_ever_built(user: User) -> N
     assert ran.code == 0
     assert "Dockerfile:2:1: warning: the service ignores `USER 1000` of the image" in ran.err
     assert "  hint: write `user: NAME`" in ran.err
+
+
+def test_a_plan_tells_of_the_user_that_a_dockerfile_begins_with(
+    builder: User, image: str, service: FakeService, secured_registry: str
+) -> None:
+    builder.write(
+        "novita.yaml", OTHER.format(image=f"{image}:1", url=service.url, registry=secured_registry)
+    )
+    builder.write("Dockerfile", f"FROM {image}:1\nRUN true\n")
+
+    ran = builder.run("plan", "own")
+
+    assert ran.code == 0, ran.err
+    told = "warning: the service ignores `USER 1000:1000` of the image, which is no name"
+    assert f"novita.yaml:7:24: {told}\n  hint: write `user: NAME`" in ran.out
