@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandboxfile import app, environment, lockfile
+from sandboxfile.config import load
 from sandboxfile.lockfile import ENGINE_PREFIX, Entry, Lock
 from sandboxfile.pins import pin_name
+from sandboxfile.statcache import NoCache
+from sandboxfile.survey import survey
 
 FILES = (
     *(f"notes-{number}.txt" for number in range(5)),
@@ -198,9 +201,22 @@ def lock(tree: Tree, target: str, environ: Mapping[str, str]) -> None:
         stdout=subprocess.PIPE,
         check=True,
     )
-    entries = {each["name"]: _entry(each) for each in json.loads(plan.stdout)["templates"]}
+    committed = _git_keys(tree)
+    entries = {
+        each["name"]: _entry(each, committed[each["name"]])
+        for each in json.loads(plan.stdout)["templates"]
+    }
     name = app.LOCAL_LOCK if target == "here" else app.LOCK
     lockfile.update(tree.root / name, lambda old: _with_entries(old, target, entries))
+
+
+def _git_keys(tree: Tree) -> Mapping[str, str]:
+    """Return what a build writes into the lock for who has just cloned the tree."""
+    workspace = load.load(tree.root / "novita.yaml")
+    locks = [lockfile.read(tree.root / name) for name in (app.LOCAL_LOCK, app.LOCK)]
+    resolved = {name: digest for lock in locks for name, digest in lock.resolved.items()}
+    found = survey(workspace, tree.names, resolved=resolved, digests=NoCache())
+    return {name: each.git_key() for name, each in found.templates.items()}
 
 
 def generate(tree: Tree, environ: Mapping[str, str], *names: str) -> None:
@@ -230,7 +246,7 @@ def _with_entries(old: Lock, target: str, entries: Mapping[str, Entry]) -> Lock:
     return Lock(resolved=old.resolved, targets={**old.targets, target: entries})
 
 
-def _entry(planned: Mapping[str, object]) -> Entry:
+def _entry(planned: Mapping[str, object], git_key: str) -> Entry:
     key = str(planned["template_key"])
     made_up = key.partition(":")[2]
     tags = planned["tags"]
@@ -239,6 +255,7 @@ def _entry(planned: Mapping[str, object]) -> Entry:
         parts={part: made_up[at : at + 8] for at, part in enumerate(PARTS)},
         template_id=made_up[:20],
         build_id=f"{made_up[:8]}-{made_up[8:12]}-4000-8000-{made_up[20:32]}",
+        git_key=git_key,
         image_key=str(planned["image_key"]),
         template_key=key,
         image=f"127.0.0.1:9/benchmarks/{planned['name']}@{DIGEST}",

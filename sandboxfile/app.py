@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 
 from sandboxfile import account, durations, lockfile, reading, recall, writing
 from sandboxfile.ahead import Beside, is_possible
+from sandboxfile.blobs import Blobs
 from sandboxfile.cancel import Cancel
 from sandboxfile.config import finding, names, packed
 from sandboxfile.config.given import Given
@@ -143,7 +144,7 @@ def copies(args: argparse.Namespace) -> Copies | None:
         return None
     from sandboxfile import prefetch
 
-    return prefetch.begun(root / path.name, root)
+    return prefetch.begun(root / path.name, root, Blobs(root, args.environ))
 
 
 # --- what the user asks for ------------------------------------------------------------------
@@ -490,6 +491,14 @@ class Session:
     def digests(self, *, sparing: bool = False) -> StatCache:
         """Return the content hashes of files; `sparing` counts when they are first asked for."""
         return self.once("digests", lambda: digests(self.kept, self.copies, sparing=sparing))
+
+    @property
+    def blobs(self) -> Blobs:
+        """What git says of the files."""
+        of_copies = self.copies.blobs if self.copies else None
+        return self.once(
+            "blobs", lambda: of_copies or Blobs(self.workspace.root, self.args.environ)
+        )
 
     def recall(self, resolved: Mapping[str, str]) -> Recall | None:
         """Return what is known of earlier surveys with the same bases, None where nothing can be.

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from sandboxfile import context, fresh, keys, looks, statcache
 from sandboxfile.ahead import Ahead
+from sandboxfile.blobs import Blobs, UnknownError
+from sandboxfile.contents import Selection
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Content
@@ -20,12 +22,15 @@ from sandboxfile.looks import Looked, Tops
 from sandboxfile.model import Copy
 from sandboxfile.statcache import SIZE, Hashes, Read, Reader, Told
 
+_TRIES = 8  # copies of which git does not know all files, until it is asked no more
+
 
 class Copied(NamedTuple):
     """What the copy of one source brings; `root` is the directory that this is relative to.
 
     `digests` are those of the files that were read for it, one after the other: the first ones that
-    were `looked` at. All were read `since` a time.
+    were `looked` at. All were read `since` a time. Where `is_committed`, none was: `content` is as
+    git tells it, in short.
     """
 
     root: str
@@ -34,6 +39,7 @@ class Copied(NamedTuple):
     looked: Looked
     digests: bytes
     since: int
+    is_committed: bool = False
 
     def hashes(self) -> Hashes:
         """Return the hashes of the files, for who reads others of this workspace."""
@@ -47,16 +53,15 @@ def _files(looked: Looked, digests: bytes, top: str = "") -> list[Read]:
     return [(path, mark, digests[at : at + SIZE]) for at, (path, mark) in found]
 
 
-def told(copies: Iterator[Copy], ground: Ground, digests: Reader) -> Iterator[bytes]:
+def told(copies: Iterator[Copy], finder: "Finder") -> Iterator[bytes]:
     """Yield what copies of one source bring, in plain data, and an empty text at the end.
 
     The first is what is never taken on this ground. Of a copy with a problem nothing is told:
     who asks for it finds the problem.
     """
-    yield marshal.dumps(ground.left_out)
-    tops = Tops(ground.root)
+    yield marshal.dumps(finder.ground.left_out)
     for copy in copies:
-        copied = of(copy, ground, digests, tops)
+        copied = finder.find(copy)
         if copied is not None:
             yield marshal.dumps(_plain(copied))
     yield b""
@@ -66,23 +71,63 @@ def _plain(copied: Copied) -> tuple[Any, ...]:
     return tuple(tuple(each) if isinstance(each, tuple) else each for each in copied)
 
 
-def of(copy: Copy, ground: Ground, digests: Reader, tops: Tops) -> Copied | None:
-    """Return what a copy of one source brings, None if there is a problem with it."""
-    try:
-        selection = context.select(copy, ground)
-        texts = keys.contents(selection, digests)
+class Finder:
+    """Finds what copies of one source bring, in the process it was made for.
+
+    Git is asked first, by `blobs`, if it is to be.
+    """
+
+    def __init__(
+        self, ground: Ground, blobs: Blobs | None = None, digests: Reader | None = None
+    ) -> None:
+        self.ground = ground
+        self._digests = digests or Reader()
+        self._reading = ground.looking(self._digests.within)
+        self._tops = Tops(ground.root)
+        self._blobs = blobs
+        self._unknown = 0
+
+    def find(self, copy: Copy) -> Copied | None:
+        """Return what a copy of one source brings, None if there is a problem with it."""
+        try:
+            return (self._committed(copy, self._blobs) if self._blobs else None) or self._read(copy)
+        except (OSError, ValueError, struct.error, SandboxfileError):
+            return None
+
+    def _committed(self, copy: Copy, blobs: Blobs) -> Copied | None:
+        """Return what git knows a copy to bring, None if it does not know all of it."""
+        selection = context.select(copy, self.ground)
+        try:
+            texts = keys.contents(selection, blobs)
+        except UnknownError:
+            self._unknown += 1
+            if self._unknown == _TRIES:
+                self._blobs = None
+            return None
+        self._unknown = 0
+        content = keys.in_short(keys.content_of(selection, texts))
+        looked = self._looked(selection)
+        return Copied(
+            os.fspath(copy.root), copy.sources[0], content, looked, b"", 0, is_committed=True
+        )
+
+    def _read(self, copy: Copy) -> Copied:
+        selection = context.select(copy, self._reading)
+        texts = keys.contents(selection, self._digests)
+        looked = self._looked(selection)
+        content = keys.content_of(selection, texts)
+        # A path may be taken under several names: as it was found last, as in `looked`.
+        found = zip(selection.entries, texts, strict=True)
+        files = {e[1]: text if e[2] == "file" else "" for e, text in found}
+        read = bytes.fromhex("".join(files.values()))
+        self._digests.keep(selection.looked_at, partial(_files, looked, read, self._tops.first))
+        since = self._digests.since
+        return Copied(os.fspath(copy.root), copy.sources[0], content, looked, read, since)
+
+    def _looked(self, selection: Selection) -> Looked:
         marks = fresh.marks([each.stat for each in selection.entries])
         paths = [each.path for each in selection.entries]
-        looked = looks.of(zip(paths, marks, strict=True), selection.looked_at, tops)
-    except (OSError, ValueError, struct.error, SandboxfileError):
-        return None
-    content = keys.content_of(selection, texts)
-    # A path may be taken under several names: as it was found last, as in `looked`.
-    found = zip(selection.entries, texts, strict=True)
-    files = {e[1]: text if e[2] == "file" else "" for e, text in found}
-    read = bytes.fromhex("".join(files.values()))
-    digests.keep(selection.looked_at, partial(_files, looked, read, tops.first))
-    return Copied(os.fspath(copy.root), copy.sources[0], content, looked, read, digests.since)
+        return looks.of(zip(paths, marks, strict=True), selection.looked_at, self._tops)
 
 
 def _is_plain(copy: Copy) -> bool:
@@ -90,15 +135,19 @@ def _is_plain(copy: Copy) -> bool:
 
 
 class Copies:
-    """What a second process has told of copies; `told` is gone through in that one alone."""
+    """What a second process has told of copies; `told` is gone through in that one alone.
 
-    def __init__(self, ahead: Ahead) -> None:
+    What it has not told of is found here in the same way, with what git knows (`blobs`) too.
+    """
+
+    def __init__(self, ahead: Ahead, blobs: Blobs | None = None) -> None:
         self._ahead = ahead
+        self.blobs = blobs
         self._left_out: set[str] | None = None
         self._found: dict[tuple[str, str], Copied] = {}
         self._hashes: list[Told] = []
         self.is_done = False
-        self._here: tuple[Ground, Reader, Tops] | None = None
+        self._here: Finder | None = None
 
     def hashes(self) -> Iterator[Told]:
         """Yield the hashes of files that were read for what is told since the last time."""
@@ -134,9 +183,8 @@ class Copies:
         if self.is_done or not _is_plain(copy):
             return None
         if self._here is None:
-            reader = Reader()
-            self._here = ground.looking(reader.within), reader, Tops(ground.root)
-        if (found := of(copy, *self._here)) is not None:
+            self._here = Finder(ground, self.blobs)
+        if (found := self._here.find(copy)) is not None:
             self._hashes.append(found.hashes)
         return found
 

@@ -22,6 +22,8 @@ class Entry:
 
     `image` is `repo@sha256:…`, the engine's own image id for local targets, or empty where the
     service built without an image of ours. `parts` are short digests of what the keys consist of.
+    `git_key` stands for both keys where git tells the content of files (see `blobs`), empty where
+    nothing is copied.
     `tags` are those that were moved to this build, None while that is still to be done. `moved`
     are tags that were put on another build on purpose (`rollback`, `promote`, `tag`), each with
     that build: they stay there until the template is built anew.
@@ -31,6 +33,7 @@ class Entry:
     build_id: str
     image_key: str
     template_key: str
+    git_key: str = ""
     image: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None

@@ -141,10 +141,45 @@ def of(template: Template, *, base: Record, contents: Mapping[int, Content]) -> 
     """
     records = tuple(_records(template, contents))
     written = _text(base)
-    inherit = template.inherit
-    image_key = _key(
+    image_key = _image_key(template, written, records)
+    snapshot = _snapshot(template)
+    parts = {"base": written, **_grouped(template, records), **snapshot}
+    return Keys(
+        image_key=image_key,
+        template_key=_template_key(image_key, snapshot),
+        parts={name: _part(text) for name, text in sorted(parts.items())},
+    )
+
+
+def as_committed(
+    template: Template,
+    *,
+    base: Record,
+    contents: Mapping[int, Content],
+    image_key: str,
+    template_key: str,
+) -> str:
+    """Compute what stands for the keys of a template where git tells the content of its files.
+
+    `contents` (and a Dockerfile's in `base`) consist of what git calls it, see `blobs`. The keys
+    are in it, so that what is told of other ones is not taken for theirs.
+    """
+    records = tuple(_records(template, contents))
+    committed = _template_key(_image_key(template, _text(base), records), _snapshot(template))
+    return _key(
         _map(
-            base=written,
+            committed=_quoted(committed),
+            image=_quoted(image_key),
+            template=_quoted(template_key),
+        )
+    )
+
+
+def _image_key(template: Template, base: str, records: tuple[tuple[str, str], ...]) -> str:
+    inherit = template.inherit
+    return _key(
+        _map(
+            base=base,
             inherit=_INHERIT if inherit == INHERIT else _text(inherit),
             instructions=_list([text for _, text in records]),
             platform=_PLATFORM,
@@ -153,13 +188,10 @@ def of(template: Template, *, base: Record, contents: Mapping[int, Content]) -> 
             workdir=_word(template.workdir),
         )
     )
-    snapshot = _snapshot(template)
-    parts = {"base": written, **_grouped(template, records), **snapshot}
-    return Keys(
-        image_key=image_key,
-        template_key=_key(_map(image=_quoted(image_key), **snapshot)),
-        parts={name: _part(text) for name, text in sorted(parts.items())},
-    )
+
+
+def _template_key(image_key: str, snapshot: Mapping[str, str]) -> str:
+    return _key(_map(image=_quoted(image_key), **snapshot))
 
 
 def _part(text: str) -> str:
@@ -299,6 +331,11 @@ def content_of(selection: Selection, texts: Iterable[str]) -> Content:
     found = zip(selection.entries, texts, strict=True)
     files = [(name, kind, x, text) for (name, _, kind, _, x, _), text in found]
     return Content(_items(files), selection.single)
+
+
+def in_short(content: Content) -> Content:
+    """Return a digest in place of all files, for who compares only."""
+    return Content(_quoted(sha256(content.files.encode("ascii")).hexdigest()), content.single)
 
 
 def contents(selection: Selection, digests: Digests) -> list[str]:

@@ -27,6 +27,7 @@ class Complaint:
 
 _TEXTS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "build_id": (ID, "a build ID"),
+    "git_key": (KEY, "a key, `sf1:` and 64 hexadecimal digits,"),
     "image": (IMAGE, "an image reference"),
     "image_key": (KEY, "a key, `sf1:` and 64 hexadecimal digits,"),
     "parent": (NAME, "a template's name"),

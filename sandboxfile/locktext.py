@@ -53,6 +53,8 @@ def _entry(template: str, entry: Entry) -> str:
 
 def _entry_lines(entry: Entry) -> Iterator[str]:
     yield f"build_id: {_scalar(entry.build_id)}"
+    if entry.git_key:
+        yield f"git_key: {_scalar(entry.git_key)}"
     if entry.image:
         yield f"image: {_scalar(entry.image)}"
     yield f"image_key: {_scalar(entry.image_key)}"
@@ -94,7 +96,8 @@ _RESOLVED = re.compile(f"  {_WORD}: (sha256:[0-9a-f]{{64}})\n")
 _ENTRY = regex(
     rf"""    {_WORD}:
       build_id: (.+)
-(?:      image: (.+)
+(?:      git_key: (sf[0-9]+:[0-9a-f]{{64}})
+)?(?:      image: (.+)
 )?      image_key: (sf[0-9]+:[0-9a-f]{{64}})
 (?:      moved: \{{(.+)\}}
 )?(?:      parts: \{{(.+)\}}
@@ -129,7 +132,8 @@ _VALUE = rf"[a-z_]++: (?:{_LETTERED}|{_DIGITS}|{_NUMBERS})"
 _USUAL = regex(
     rf"""    ({_TEXT}):
       build_id: (?:{_UUID}|{_TEXT})
-(?:      image: {_IMAGE}
+(?:      git_key: sf[0-9]+:[0-9a-f]{{64}}
+)?(?:      image: {_IMAGE}
 )?      image_key: sf[0-9]+:[0-9a-f]{{64}}
 (?:      parts: \{{(?={_IN_ORDER}\}}){_VALUE}(?:, {_VALUE})*+\}}
 )?(?:      parent: {_TEXT}
@@ -234,6 +238,7 @@ def _read_entry(text: str) -> Entry:
     tags, parts = said.get("tags"), quoted[1:-1].replace('"', "")
     return Entry(
         build_id=said["build_id"],
+        git_key=said.get("git_key", ""),
         image=said.get("image", ""),
         image_key=said["image_key"],
         parts=dict([pair.split(": ") for pair in parts.split(", ")]) if parts else {},
@@ -245,9 +250,10 @@ def _read_entry(text: str) -> Entry:
 
 
 def _entry_of(found: re.Match[str]) -> Entry:
-    _, build, image, image_key, moved, parts, parent, tags, template, key = found.groups()
+    _, build, git, image, image_key, moved, parts, parent, tags, template, key = found.groups()
     return Entry(
         build_id=_read(build, lockcheck.ID),
+        git_key=git or "",
         image=_read(image, lockcheck.IMAGE) if image else "",
         image_key=image_key,
         moved=_pairs(moved, TAG, lockcheck.ID) if moved else {},

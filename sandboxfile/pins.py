@@ -19,6 +19,7 @@ from sandboxfile.reference import ImageReference
 from sandboxfile.taking import Taken
 
 Identity = tuple[Keys | None, tuple[str, ...]]  # or what is not resolved
+Based = tuple[keys.Record | None, tuple[str, ...]]  # the same of a base
 
 
 def pin_name(base: ImageBase | BootstrapBase | str) -> str:
@@ -45,7 +46,7 @@ def record(
     taken: Taken,
     resolved: Mapping[str, str],
     parent: Identity,
-) -> tuple[Mapping[str, object] | None, tuple[str, ...]]:
+) -> Based:
     """Return the base's part of the image key, or what has to be resolved before there is one.
 
     `parent` says the same of the template that is the base.

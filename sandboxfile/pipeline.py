@@ -271,6 +271,7 @@ class Pipeline:
         entry = Entry(
             template_id=done.template_id,
             build_id=done.build_id,
+            git_key=surveyed.git_key(),
             image=image or "",
             image_key=release.image_key,
             template_key=release.template_key,

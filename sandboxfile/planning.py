@@ -5,6 +5,7 @@ from functools import partial
 
 from sandboxfile import app, estimate, lockfile, plan, sharding, tags
 from sandboxfile.app import Session
+from sandboxfile.committed import Committed
 from sandboxfile.errors import ConfigError, LockStale
 from sandboxfile.estimate import Estimate
 from sandboxfile.events import Notice
@@ -104,7 +105,8 @@ def _made(
 ) -> Planned:
     lock, resolved = session.locks(settled.locks if settled else ())
     names = settled.among(asked) if settled else asked
-    look = partial(_survey, session, names, recalling=settled is None)
+    committed = None if force else Committed(lock.entries(session.target.name), session.blobs)
+    look = partial(_survey, session, names, committed=committed, recalling=settled is None)
     surveyed = look(resolved)
     pins: dict[str, str] = {}
     if resolve and surveyed.unresolved:
@@ -261,8 +263,10 @@ def _with_resolved(found: Mapping[str, str], lock: lockfile.Lock) -> lockfile.Lo
 def _check_recalled(found: Survey, decisions: Iterable[Decision]) -> None:
     """Look at what is about to be built. Raises Changed if it is not what is known of it."""
     for each in decisions:
-        if each.action in {"build", "snapshot"} and found[each.template].recalled:
-            found[each.template].take()
+        surveyed = found[each.template]
+        is_known = surveyed.recalled or surveyed.is_committed
+        if each.action in {"build", "snapshot"} and is_known:
+            surveyed.take()
 
 
 def _survey(
@@ -270,7 +274,8 @@ def _survey(
     names: tuple[str, ...],
     resolved: Mapping[str, str],
     *,
-    recalling: bool = True,
+    committed: Committed | None,
+    recalling: bool,
 ) -> Survey:
     """Survey templates; what is settled says of more of them that they are as they were."""
     return survey(
@@ -281,6 +286,7 @@ def _survey(
         builder=session.target.builder,
         recall=session.recall(resolved) if recalling else None,
         copies=session.copies,
+        committed=committed,
     )
 
 
@@ -288,12 +294,15 @@ def _save(
     session: Session, surveyed: Survey, resolved: Mapping[str, str], *, recalling: bool
 ) -> None:
     """Keep for later runs what this one has read; much of it while the run goes on."""
+    found = surveyed.templates.values()
     is_all = surveyed.templates.keys() == session.workspace.templates.keys()
-    read_all = is_all and all(not each.recalled for each in surveyed.templates.values())
-    if read_all and len(surveyed.templates) >= _MANY:
-        session.beside(partial(_keep, session, resolved, whole=True, recalling=recalling))
+    is_new = is_all and not any(each.recalled for each in found)
+    read_all = is_new and not any(each.is_committed for each in found)
+    keep = partial(_keep, session, resolved, whole=read_all, recalling=recalling)
+    if is_new and len(found) >= _MANY:
+        session.beside(keep)
     else:
-        _keep(session, resolved, whole=read_all, recalling=recalling)
+        keep()
 
 
 def _keep(session: Session, resolved: Mapping[str, str], *, whole: bool, recalling: bool) -> None:

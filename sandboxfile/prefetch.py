@@ -17,13 +17,13 @@ from pathlib import Path
 
 from sandboxfile import copied, reading
 from sandboxfile.ahead import Ahead, is_possible
+from sandboxfile.blobs import Blobs
 from sandboxfile.config import finding
 from sandboxfile.config.document import LIMIT
-from sandboxfile.copied import Copies
+from sandboxfile.copied import Copies, Finder
 from sandboxfile.gathering import OWN, Ground
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
-from sandboxfile.statcache import Reader
 
 _MUCH = 1 << 15  # bytes of configuration and locks, from which on a second process is worth it
 # A source before an arrow, or behind a key that names one.
@@ -31,21 +31,24 @@ _SOURCE = re.compile(
     r"""(?<![^\s"'\[\]{},])([^\s\0"'\[\]{},]+)[ ]->[ ]"""
     r"""|\b(?:from|context):[ ]+["']?([^\s\0"'\[\]{},]+)"""
 )
+_GIT_KEY = "\n      git_key: "  # as a lock is written
 _NOWHERE = Position("", 1, 1)  # nobody is told what is wrong with a guess
 _FILES = re.compile(r"^(?:members|include):[ ]*(.*(?:\n[ -].*)*)", re.MULTILINE)
 _PATH = re.compile(r"""[^\s\0"'\[\]{},]{2,}""")
 
 
-def begun(config: Path, root: Path) -> Copies | None:
+def begun(config: Path, root: Path, blobs: Blobs) -> Copies | None:
     """Begin to find what the templates of a workspace copy, if that is worth a second process.
 
-    `config` is the configuration of the workspace's directory `root`.
+    `config` is the configuration of the workspace's directory `root`. Git is asked for the content
+    of files (`blobs`) where a lock says what that stands for.
     """
-    locks = (root / name for name in OWN if name.endswith(".lock"))
+    locks = [root / name for name in OWN if name.endswith(".lock")]
     if sum(map(_size, (config, *locks))) < _MUCH or not is_possible():
         return None
+    asked = blobs if any(_GIT_KEY in _text(lock, root) for lock in locks) else None
     with suppress(OSError):  # there may be too many processes
-        return Copies(Ahead(_told(config, root)))
+        return Copies(Ahead(_told(config, root, asked)), asked)
     return None
 
 
@@ -56,12 +59,11 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _told(config: Path, root: Path) -> Iterator[bytes]:
+def _told(config: Path, root: Path, blobs: Blobs | None) -> Iterator[bytes]:
     """Tell of all copies that are guessed, the last first."""
     files: dict[Path, None] = {config: None}
     copies = [*_guessed(config, root, files)]
-    digests = Reader()
-    yield from copied.told(reversed(copies), Ground(root, files).looking(digests.within), digests)
+    yield from copied.told(reversed(copies), Finder(Ground(root, files), blobs))
 
 
 def _guessed(config: Path, root: Path, files: dict[Path, None]) -> Iterator[Copy]:

@@ -30,8 +30,9 @@ from sandboxfile.fresh import newest
 
 SLACK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT)
 
-_MAGIC = b"sfstat2\n"
-_HEADER = struct.Struct("<8sIQQ")  # magic, CRC-32 of the rest, entries, bytes of names
+_MAGIC = b"sfstat3\n"
+# Magic, CRC-32 of the rest, entries, bytes of names, whether all files were read.
+_HEADER = struct.Struct("<8sIQQB")
 _STAT = struct.Struct("<4Q")  # mtime, ctime, size, inode: the beginning of a mark of `fresh`
 SIZE = 32  # of a SHA-256
 _RECORD = _STAT.size + SIZE
@@ -173,7 +174,10 @@ class StatCache:
         self._clock = clock
         self._helper = helper
         self._lock = threading.Lock()
-        self._kept = None if sparing else _load(path)
+        self._kept: dict[str, bytes] | None = None
+        self._is_whole = True  # as far as is known
+        if not sparing:
+            self._kept, self._is_whole = _load(path)
         self._spared = 0
         self._used: dict[str, bytes] = {}
         self._seen: dict[str, bytes] = {}
@@ -221,7 +225,7 @@ class StatCache:
             self._spared += 1
             if size <= _SMALL and self._spared <= _FEW:
                 return None
-            self._kept = _load(self._path)
+            self._kept, self._is_whole = _load(self._path)
         return self._kept.get(name)
 
     def _learned(self, name: str, mark: bytes) -> bytes | None:
@@ -250,6 +254,11 @@ class StatCache:
             else:
                 self._used.pop(name, None)
         return content
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether an earlier run read every file; so says, too, one that has not looked."""
+        return self._is_whole
 
     def alone(self) -> None:
         """Read without help from here on: what is not read by now was not needed."""
@@ -288,14 +297,15 @@ class StatCache:
         if self._kept is None:
             if not whole:
                 return
-            self._kept = _load(self._path)
+            self._kept, self._is_whole = _load(self._path)
         self._learn()
+        is_whole = whole or self._is_whole
         with self._lock:
             records = dict(self._used) if whole else self._kept | self._used
-        if records != self._kept:
+        if records != self._kept or is_whole != self._is_whole:
             with suppress(OSError):
-                _store(self._path, records)
-                self._kept = records
+                _store(self._path, records, is_whole=is_whole)
+                self._kept, self._is_whole = records, is_whole
 
 
 def hashes(files: Sequence[Read], since: int) -> Hashes:
@@ -385,24 +395,25 @@ def _hash(descriptor: int, size: int) -> bytes | None:
 # --- the file: header, records of stat and hash, names joined by NUL -------------------------
 
 
-def _load(path: Path) -> dict[str, bytes]:
+def _load(path: Path) -> tuple[dict[str, bytes], bool]:
+    """Return the records of a cache, and whether they are of all files."""
     try:
         data = reading.regular(path)
-        magic, checksum, count, length = _HEADER.unpack_from(data)
+        magic, checksum, count, length, is_whole = _HEADER.unpack_from(data)
     except (OSError, struct.error):
-        return {}
+        return {}, False
     body = data[_HEADER.size :]
     if magic != _MAGIC or checksum != crc32(body) or len(body) != count * _RECORD + length:
-        return {}
+        return {}, False
     names = os.fsdecode(body[count * _RECORD :]).split("\0") if count else []
     records = [body[at : at + _RECORD] for at in range(0, count * _RECORD, _RECORD)]
-    return dict(zip(names, records, strict=False))
+    return dict(zip(names, records, strict=False)), bool(is_whole)
 
 
-def _store(path: Path, records: dict[str, bytes]) -> None:
+def _store(path: Path, records: dict[str, bytes], *, is_whole: bool) -> None:
     ordered = sorted(records)
     names = os.fsencode("\0".join(ordered))
     body = b"".join([*(records[name] for name in ordered), names])
-    header = _HEADER.pack(_MAGIC, crc32(body), len(ordered), len(names))
+    header = _HEADER.pack(_MAGIC, crc32(body), len(ordered), len(names), is_whole)
     path.parent.mkdir(parents=True, exist_ok=True)
     writing.whole(path, header + body)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from sandboxfile import dockerfile, inherit, keys, looks, pins, reading, taking
 from sandboxfile.ahead import Ahead, is_possible
+from sandboxfile.blobs import UnknownError
+from sandboxfile.committed import Committed
 from sandboxfile.config.document import complaint
 from sandboxfile.copied import Copied, Copies
 from sandboxfile.errors import ConfigError, SandboxfileError
@@ -73,12 +75,14 @@ def survey(
     builder: Builder = "docker",
     recall: Recall | None = None,
     copies: Copies | None = None,
+    committed: Committed | None = None,
 ) -> Survey:
     """Find the files of every template and compute its keys, for a target with this builder.
 
     What `recall` has of this workspace, for the same `resolved` and builder, is not looked for
     again, and what is found anew is added to it. What `copies` are told of is not looked for here
-    either. Raises ConfigError with the problems of all templates at once.
+    either. Where many are surveyed of whose files nothing is kept, what is `committed` is not read.
+    Raises ConfigError with the problems of all templates at once.
     """
     surveyor = _Surveyor(
         workspace=workspace,
@@ -88,6 +92,7 @@ def survey(
         builder=builder,
         recall=recall,
         copies=copies,
+        committed=committed,
         tops=Tops(os.fspath(workspace.root)),
     )
     return surveyor.all(ordered(workspace, names))
@@ -149,6 +154,7 @@ class _Surveyor:
     builder: Builder
     recall: Recall | None
     copies: Copies | None
+    committed: Committed | None
     tops: Tops
     done: dict[str, Surveyed] = field(default_factory=dict)
     problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
@@ -230,20 +236,49 @@ class _Surveyor:
         told = self._known(name, parent)
         known = told or (self.recall.find(name, parent=parent) if self.recall and parent else None)
         if known is not None:
-            later = cache(partial(self._retaken, template, take, known.keys))
-            return Surveyed(
-                template=template, keys=known.keys, take=later, known=known, recalled=not told
-            )
+            return self._later(template, known.keys, take, known=known, recalled=not told)
         if copied is None:
             copied = self._copied(template, here=True)
         if copied is not None:
             taking.check(template, above, self.builder)
-            return self._of_copied(template, parent, copied, take)
+            made = self._of_copied(template, parent, copied, take)
+        else:
+            made = self._of_committed(template, parent, take)
+        if made is not None:
+            return made
         taken = take()
         found, missing = self._identity(template, taken, _contents(taken))
-        made = Surveyed(template=template, keys=found, take=lambda: taken, unresolved=missing)
+        made = Surveyed(
+            template=template,
+            keys=found,
+            take=lambda: taken,
+            unresolved=missing,
+            git_key=partial(self._git_key, template, lambda: taken, found),
+        )
         known = self._kept(made, parent)
         return replace(made, known=known) if known else made
+
+    def _later(
+        self,
+        template: Template,
+        found: Keys,
+        take: Callable[[], Taken],
+        *,
+        known: Known,
+        recalled: bool = False,
+        is_committed: bool = False,
+    ) -> Surveyed:
+        """Return a template whose keys are known, and whose files are looked for when needed."""
+        later = cache(partial(self._retaken, template, take, found))
+        return Surveyed(
+            template=template,
+            keys=found,
+            take=later,
+            known=known,
+            recalled=recalled,
+            is_committed=is_committed,
+            git_key=partial(self._git_key, template, later, found),
+        )
 
     def _kept(self, made: Surveyed, parent: str) -> Known | None:
         """Keep what was found for later runs, if that can be; return it then."""
@@ -279,10 +314,20 @@ class _Surveyor:
         parent: str,
         copied: Mapping[int, Copied],
         take: Callable[[], Taken],
-    ) -> Surveyed:
-        """Survey a template that takes nothing else than what the second process has told of."""
+    ) -> Surveyed | None:
+        """Survey a template that takes nothing else than what the second process has told of.
+
+        Returns None where that is what git says, and is not what the lock knows of.
+        """
         contents = {number: each.content for number, each in copied.items()}
-        found, missing = self._identity(template, Taken(), contents)
+        missing: tuple[str, ...] = ()
+        is_committed = any(each.is_committed for each in copied.values())
+        if is_committed:
+            found = self._as_locked(template, Taken(), contents)
+        else:
+            found, missing = self._identity(template, Taken(), contents)
+        if found is None and is_committed:
+            return None
         if found is None:
             return Surveyed(template=template, keys=None, take=cache(take), unresolved=missing)
         looked = looks.together(each.looked for each in copied.values())
@@ -291,8 +336,66 @@ class _Surveyor:
             known = self.recall.add(template.name, found, parent=parent, looked=looked)
         if known is None:
             known = Known(keys=found, looked=looked, top=self.tops.first)
-        later = cache(partial(self._retaken, template, take, found))
-        return Surveyed(template=template, keys=found, take=later, known=known)
+        return self._later(template, found, take, known=known, is_committed=is_committed)
+
+    def _of_committed(
+        self, template: Template, parent: str, take: Callable[..., Taken]
+    ) -> Surveyed | None:
+        """Survey a template by what git says of its files, if the lock knows of just that."""
+        if self.committed is None or not self.committed.has(template.name) or self._is_read():
+            return None
+        try:
+            taken = take(digests=self.committed.blobs)
+        except UnknownError:
+            return None
+        contents = {n: keys.in_short(each) for n, each in _contents(taken).items()}
+        found = self._as_locked(template, taken, contents)
+        if found is None:
+            return None
+        made = Surveyed(template=template, keys=found, take=lambda: taken)
+        known = self._kept(made, parent)
+        if known is None:
+            with suppress(OSError, ValueError, struct.error):
+                looked = looks.of(made.seen, made.looked_at, self.tops)
+                known = Known(keys=found, looked=looked, top=self.tops.first)
+        return self._later(template, found, take, known=known, is_committed=True) if known else None
+
+    def _is_read(self) -> bool:
+        """Say whether all files were read once, so that little has to be read now."""
+        return not isinstance(self.digests, StatCache) or self.digests.is_whole
+
+    def _as_locked(
+        self, template: Template, taken: Taken, contents: Mapping[int, Content]
+    ) -> Keys | None:
+        """Return the keys that the lock has for a template with just this content."""
+        base, _ = self._base(template, taken)
+        if self.committed is None or base is None:
+            return None
+        return self.committed.keys(template, base=base, contents=contents)
+
+    def _git_key(self, template: Template, take: Callable[[], Taken], found: Keys | None) -> str:
+        """Return what stands for the keys of a template by what git calls its content.
+
+        It is empty where nothing is copied, and where the files have changed by now.
+        """
+        taken = take()
+        base, _ = self._base(template, taken)
+        if found is None or base is None or not (taken.selections or taken.context):
+            return ""
+        try:
+            taken = taking.as_committed(taken)
+        except UnknownError:
+            return ""
+        base, _ = self._base(template, taken)
+        assert base is not None
+        contents = {n: keys.in_short(each) for n, each in _contents(taken).items()}
+        return keys.as_committed(
+            template,
+            base=base,
+            contents=contents,
+            image_key=found.image_key,
+            template_key=found.template_key,
+        )
 
     def _above(self, template: Template) -> Template | None:
         """Return the template that one is based on, if it is based on one."""
@@ -303,13 +406,17 @@ class _Surveyor:
         self, template: Template, taken: Taken, contents: Mapping[int, Content]
     ) -> Identity:
         """Return the keys of a template, or what has to be resolved before it has any."""
+        base, missing = self._base(template, taken)
+        found = None if base is None else keys.of(template, base=base, contents=contents)
+        return found, missing
+
+    def _base(self, template: Template, taken: Taken) -> pins.Based:
+        """Return a template's base as it stands in its key, or what has to be resolved for that."""
         parent: Identity = None, ()
         if isinstance(template.base, TemplateBase):
             based_on = self.done[template.base.template]
             parent = based_on.keys, based_on.unresolved
-        base, missing = pins.record(template, taken, self.resolved, parent)
-        found = None if base is None else keys.of(template, base=base, contents=contents)
-        return found, missing
+        return pins.record(template, taken, self.resolved, parent)
 
     def _retaken(self, template: Template, take: Callable[[], Taken], known: Keys) -> Taken:
         """Look for the files of a template whose keys were known. Raises Changed."""
@@ -317,6 +424,8 @@ class _Surveyor:
         if self._identity(template, taken, _contents(taken))[0] != known:
             if self.recall:
                 self.recall.forget(template.name)
+            if self.committed:
+                self.committed.blobs.distrust()
             text = f"the files of `{template.name}` changed while they were being read"
             raise Changed(text, hint="run again when nothing writes to them")
         return taken

@@ -19,8 +19,9 @@ from sandboxfile.userdockerfile import UserDockerfile
 class Surveyed:
     """One template with all that decides it; `keys` is None while a base is not resolved.
 
-    Where it is `known` what shows that all this is so, from an earlier run (`recalled`) or from
-    another process, the files are looked for only when they are needed.
+    Where it is `known` what shows that all this is so, from an earlier run (`recalled`), from the
+    lock and git (`is_committed`) or from another process, the files are looked for only when they
+    are needed. `git_key` reads all of them to compute that of the lock.
     """
 
     template: Template
@@ -28,6 +29,8 @@ class Surveyed:
     take: Callable[[], Taken] = Taken
     known: Known | None = None
     recalled: bool = False
+    is_committed: bool = False
+    git_key: Callable[[], str] = str
     unresolved: tuple[str, ...] = ()
 
     @property

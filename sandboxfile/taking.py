@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sandboxfile import (
+    blobs,
     contents,
     context,
     dockerfile,
@@ -74,6 +75,18 @@ def take(
         manifests={n: keys.manifest(s, digests) for n, s in selections.items()},
         below=_below(template, ground, user_file) if builder == "remote" else {},
     )
+
+
+def as_committed(taken: Taken) -> Taken:
+    """Return the same with the content as git calls it. Raises UnknownError if it has changed."""
+    whole = taken.whole
+    if taken.context is not None and whole is not None:
+        whole = blobs.as_committed(taken.context, whole)
+    manifests = {
+        number: blobs.as_committed(selection, taken.manifests[number])
+        for number, selection in taken.selections.items()
+    }
+    return replace(taken, manifests=manifests, whole=whole)
 
 
 def check(template: Template, parent: Template | None, builder: Builder) -> None:

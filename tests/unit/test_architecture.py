@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2] / "sandboxfile"
 LAYERS = (
     ("frozen", "counts", "patterns"),
     ("collector", "several", "places", "fresh", "reading", "writing", "schedule", "ahead"),
-    ("errors", "events", "flock", "loopback", "model", "settled", "looks"),
-    ("cancel", "redact", "drawing", "proxies", "commandline"),
+    ("errors", "events", "flock", "loopback", "model", "settled", "looks", "gitattributes"),
+    ("gitindex", "cancel", "redact", "drawing", "proxies", "commandline"),
     (
         "logs",
         "process",
@@ -30,7 +30,7 @@ LAYERS = (
     ),
     ("headstart",),
     ("answers", "completing", "contents", "moves", "journal", "timeline", "records"),
-    ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
+    ("blobs", "listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),
     ("lockcheck",),
@@ -48,7 +48,7 @@ LAYERS = (
         "summary",
         "logfiles",
     ),
-    ("copied",),
+    ("copied", "committed"),
     (
         "userdockerfile",
         "packs",

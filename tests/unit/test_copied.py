@@ -11,8 +11,9 @@ import pytest
 
 from sandboxfile import copied, looks, prefetch
 from sandboxfile.ahead import Ahead
+from sandboxfile.blobs import Blobs
 from sandboxfile.config import load
-from sandboxfile.copied import Copied, Copies
+from sandboxfile.copied import Copied, Copies, Finder
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.gathering import Ground
 from sandboxfile.keys import Keys
@@ -83,7 +84,7 @@ def tree(user: User) -> User:
 
 def told(user: User) -> Copies:
     """Return what a second process has told when it is done."""
-    copies = prefetch.begun(user.root / "novita.yaml", user.root)
+    copies = prefetch.begun(user.root / "novita.yaml", user.root, Blobs(user.root, {}))
     assert copies is not None
     os.waitid(os.P_PID, copies._ahead._child, os.WEXITED | os.WNOWAIT)
     return copies
@@ -248,25 +249,26 @@ class Restless(Reader):
 def test_of_a_copy_that_does_not_hold_still_nothing_is_told(tree: User) -> None:
     for source, is_told in (("app/a.py", True), ("data/", False)):
         copy = Copy(sources=(source,), to="/", root=tree.root, at=Position("", 1, 1))
-        reader = Restless()
-        told = [*copied.told(iter([copy]), Ground(tree.root).looking(reader.within), reader)]
+        finder = Finder(Ground(tree.root), digests=Restless())
+        told = [*copied.told(iter([copy]), finder)]
         assert len(told) == 2 + is_told, "what is never taken, and the end"
 
 
 def test_a_file_that_becomes_a_link_between_two_of_its_names_has_no_hash(tree: User) -> None:
     file = tree.write("deep/x/x/y", "y")
     tree.write("deep/x/x/z", "z")
-    reader, seen = Reader(), set[str]()
+    seen = set[str]()
 
-    def within(directory: str) -> Look:
-        if directory in seen:
-            file.unlink()
-            file.symlink_to("z")
-        seen.add(directory)
-        return reader.within(directory)
+    class Turning(Reader):
+        def within(self, directory: str) -> Look:
+            if directory in seen:
+                file.unlink()
+                file.symlink_to("z")
+            seen.add(directory)
+            return super().within(directory)
 
     copy = Copy(sources=("deep/**/x",), to="/", root=tree.root, at=Position("", 1, 1))
-    found = copied.of(copy, Ground(tree.root).looking(within), reader, Tops(str(tree.root)))
+    found = Finder(Ground(tree.root), digests=Turning()).find(copy)
 
     assert found is not None
     hashes = {name: record[-32:] for name, record in found.hashes().young.items()}

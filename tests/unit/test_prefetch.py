@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import prefetch
+from sandboxfile.blobs import Blobs
 from sandboxfile.copied import Copies
 from tests.fakes.shell import User
 
@@ -21,7 +22,7 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begun(root: Path, config: str = "novita.yaml") -> Copies | None:
-    return prefetch.begun(root / config, root)
+    return prefetch.begun(root / config, root, Blobs(root, {}))
 
 
 def finished(root: Path) -> Copies:

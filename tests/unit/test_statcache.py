@@ -271,12 +271,33 @@ def test_files_not_seen_are_dropped_only_when_the_run_saw_everything(tmp_path: P
 def test_an_unchanged_cache_is_not_written_again(tmp_path: Path, file: Path) -> None:
     cache = opened(tmp_path)
     digest(cache, file)
-    cache.save()
+    cache.save(whole=True)
     before = (tmp_path / "cache").stat()
     again = opened(tmp_path)
     digest(again, file)
     again.save(whole=True)
     assert (tmp_path / "cache").stat() == before
+
+
+def test_it_is_known_whether_every_file_was_read(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    first = opened(tmp_path)
+    assert not first.is_whole, "there is none"
+    digest(first, tmp_path / "a")
+    first.save()
+    second = opened(tmp_path)
+    assert not second.is_whole
+    for name in "ab":
+        digest(second, tmp_path / name)
+    second.save(whole=True)
+    third = opened(tmp_path)
+    assert third.is_whole
+    (tmp_path / "a").write_text("more")
+    digest(third, tmp_path / "a")
+    third.save()
+    assert opened(tmp_path).is_whole, "who knew all and has read what changed knows all"
+    assert StatCache.open(tmp_path / "cache", root=tmp_path, sparing=True).is_whole
 
 
 def test_the_same_content_is_the_same_cache_byte_for_byte(tmp_path: Path) -> None:
@@ -473,7 +494,7 @@ def written(tmp_path: Path) -> dict[str, Path]:
     for name, path in files.items():
         path.write_bytes(bytes(1 if name == "small" else statcache._SMALL + 1))
     wrong = {name: statcache.signature(path.lstat()) + bytes(32) for name, path in files.items()}
-    statcache._store(tmp_path / "cache", wrong)
+    statcache._store(tmp_path / "cache", wrong, is_whole=False)
     return files
 
 
