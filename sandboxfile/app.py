@@ -144,7 +144,8 @@ def copies(args: argparse.Namespace) -> Copies | None:
         return None
     from sandboxfile import prefetch
 
-    return prefetch.begun(root / path.name, root, Blobs(root, args.environ))
+    blobs = None if getattr(args, "force", False) else Blobs(root, args.environ)
+    return prefetch.begun(root / path.name, root, blobs)
 
 
 # --- what the user asks for ------------------------------------------------------------------

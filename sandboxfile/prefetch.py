@@ -37,11 +37,11 @@ _FILES = re.compile(r"^(?:members|include):[ ]*(.*(?:\n[ -].*)*)", re.MULTILINE)
 _PATH = re.compile(r"""[^\s\0"'\[\]{},]{2,}""")
 
 
-def begun(config: Path, root: Path, blobs: Blobs) -> Copies | None:
+def begun(config: Path, root: Path, blobs: Blobs | None) -> Copies | None:
     """Begin to find what the templates of a workspace copy, if that is worth a second process.
 
     `config` is the configuration of the workspace's directory `root`. Git is asked for the content
-    of files (`blobs`) where a lock says what that stands for.
+    of files (by `blobs`) where a lock says what that stands for.
     """
     locks = [root / name for name in OWN if name.endswith(".lock")]
     if sum(map(_size, (config, *locks))) < _MUCH or not is_possible():

@@ -38,6 +38,7 @@ def pretend(
         entries[name] = Entry(
             template_id=f"template{number:012d}",
             build_id=BUILD_ID.format(number),
+            git_key=each.git_key(),
             image=f"sha256:{number:064d}",
             image_key=each.keys.image_key,
             template_key=key,

@@ -4,7 +4,9 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -154,3 +156,72 @@ def test_what_is_wrong_is_told_and_nobody_goes_on_reading(
     assert clone.run("build", *words).code in {3, 64}
 
     assert_ended(started)
+
+
+# --- in git --------------------------------------------------------------------------------------
+
+
+def committed(clone: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it all known to git, and be on a machine with two cores."""
+    time.sleep(0.05)
+    for words in (("init", "--quiet"), ("add", "--all")):
+        environ = {"HOME": str(clone.home), "PATH": os.environ["PATH"]}
+        subprocess.run(["git", *words], cwd=clone.root, env=environ, check=True)
+    cores(monkeypatch, 2)
+
+
+def test_what_git_knows_is_not_read(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown_old()
+    assert in_several(clone, monkeypatch) == 2
+    read = clone.run(*BUILD)
+    shutil.rmtree(clone.root / ".sandboxfile")
+    committed(clone, monkeypatch)
+    started = forks(monkeypatch)
+
+    ran = clone.run(*BUILD)
+
+    assert (ran.code, ran.data["templates"]) == (0, read.data["templates"])
+    assert ran.data["summary"]["counts"] == {"up to date": TEMPLATES}
+    assert len(started) == 2, "to find what is copied, to keep what was found"
+    assert not (clone.root / ".sandboxfile/stat-cache").exists()
+    clone.write("d007/one", "changed")
+    again = clone.run("plan", "--offline", "--json")
+    stale = [each["name"] for each in again.data["templates"] if each["action"] != "up to date"]
+    assert stale == ["t007"]
+
+
+def test_what_has_changed_since_is_read_and_nothing_else(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown_old()
+    clone.write("d007/deep/two", "changed")
+    committed(clone, monkeypatch)
+    clone.write("d009/deep/untracked", "new")
+    cores(monkeypatch, 1)
+    alone = clone.run("plan", "--offline", "--json")
+    shutil.rmtree(clone.root / ".sandboxfile")
+    cores(monkeypatch, 2)
+    started = forks(monkeypatch)
+
+    ran = clone.run("plan", "--offline", "--json")
+
+    assert ran.data["templates"] == alone.data["templates"]
+    stale = {each["name"] for each in ran.data["templates"] if each["action"] != "up to date"}
+    assert stale == {"t007", "t009"}
+    assert len(started) == 2
+    kept = (clone.root / ".sandboxfile/stat-cache").read_bytes()
+    names = {f"d{number:03d}" for number in range(TEMPLATES) if f"d{number:03d}".encode() in kept}
+    assert names == {"d007", "d009"}
+
+
+def test_who_forces_a_build_takes_nobodys_word(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown_old()
+    committed(clone, monkeypatch)
+
+    assert clone.run("plan", "--offline", "--force", "--json").code == 0
+
+    assert (clone.root / ".sandboxfile/stat-cache").exists()

@@ -1,0 +1,467 @@
+"""What git knows of a file's content is what git itself says of the file, or nothing is known."""
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.gitindex import Index
+
+OLD = time.time_ns() - 60_000_000_000
+
+
+class Repository:
+    """A real repository, whose files are older than its index."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(exist_ok=True)
+        self.home = root.parent / "home"
+        self.home.mkdir(exist_ok=True)
+        self.environ = {"HOME": str(self.home), "PATH": os.environ["PATH"]}
+        self.git("init", "--quiet")
+
+    def git(self, *words: str, stdin: bytes = b"") -> str:
+        done = subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
+            cwd=self.root,
+            env={**self.environ, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"},
+            input=stdin,
+            capture_output=True,
+            check=True,
+        )
+        return os.fsdecode(done.stdout).strip()
+
+    def write(self, name: str, content: bytes = b"content\n") -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def add(self, *words: str) -> None:
+        """Add everything, and have it be a while ago that the files were written."""
+        self.git("add", "--all", *words)
+        self.settle()
+
+    def settle(self) -> None:
+        """Have git write the index when what is in it is no longer young."""
+        time.sleep(0.05)
+        self.write("settled", str(time.time_ns()).encode())
+        self.git("add", "settled")
+
+    def index(self, directory: str = ".") -> Index | None:
+        return Index.of((self.root / directory).resolve(), self.environ)
+
+    def blob(self, name: str, directory: str = ".") -> str | None:
+        index = self.index(directory)
+        path = (self.root / directory).resolve() / name
+        return index.blob(str(path), path.lstat()) if index else None
+
+    def hashed(self, name: str) -> str:
+        return self.git("hash-object", "--no-filters", "--", name)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "tree")
+
+
+def id_of(content: bytes) -> str:
+    return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+# --- what is known -------------------------------------------------------------------------------
+
+NAMES = ("a", "deep/er/b.txt", "sp ace/ü.md", "x" * 200, "-", "a.b")
+
+
+@pytest.mark.parametrize("version", ["2", "3", "4"])
+def test_what_is_known_is_what_git_says(repository: Repository, version: str) -> None:
+    names = [*NAMES, *(f"many/{number:03}" for number in range(300))]
+    for name in names:
+        repository.write(name, f"{name}\n".encode())
+    repository.write("later", b"x")
+    repository.git("add", "--all")
+    if version == "3":
+        repository.git("rm", "--quiet", "--cached", "later")
+        repository.git("add", "--intent-to-add", "later")
+    else:
+        repository.git("update-index", "--index-version", version)
+    repository.settle()
+    content = (repository.root / ".git/index").read_bytes()
+    assert content[4:8] == int(version).to_bytes(4, "big"), "git has written what was asked for"
+
+    assert [repository.blob(name) for name in names] == [repository.hashed(n) for n in names]
+    assert (repository.blob("later") is None) == (version == "3")
+
+
+def test_names_may_be_longer_than_an_entry_says(repository: Repository) -> None:
+    name = "/".join(["d" * 200] * 22)  # more than 4,095 bytes, which no call takes at once
+    blob = repository.git("hash-object", "-w", "--stdin", stdin=b"far away\n")
+    repository.write("z")
+    repository.git("add", "z")
+    repository.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}")
+    repository.settle()
+    assert repository.blob("z") == repository.hashed("z"), "found behind the long one"
+
+
+def test_names_are_bytes(repository: Repository) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    repository.write(name)
+    repository.add()
+    assert repository.blob(name) == id_of(b"content\n")
+
+
+def test_a_directory_below_the_top(repository: Repository) -> None:
+    repository.write("member/file", b"one\n")
+    repository.write("member-2/file", b"two\n")
+    repository.write("file", b"three\n")
+    repository.add()
+    assert repository.blob("file", "member") == id_of(b"one\n")
+    assert repository.blob("member/file") == id_of(b"one\n")
+    index = repository.index("member")
+    assert index is not None
+    outside = repository.root / "file"
+    assert index.blob(str(outside), outside.lstat()) is None
+
+
+def test_working_trees_of_one_repository(repository: Repository, tmp_path: Path) -> None:
+    repository.write("file", b"one\n")
+    repository.add()
+    repository.git("commit", "--quiet", "--message", "first")
+    repository.git("worktree", "add", "--quiet", str(tmp_path / "other"))
+    other = Repository.__new__(Repository)
+    other.root, other.environ = tmp_path / "other", repository.environ
+    other.settle()
+    assert other.blob("file") == id_of(b"one\n")
+    (repository.root / ".git/info").mkdir(exist_ok=True)
+    (repository.root / ".git/info/attributes").write_text("* filter=x\n")
+    assert other.blob("file") is None, "they have their attributes in common"
+
+
+def test_nothing_is_known_outside_of_a_repository(tmp_path: Path) -> None:
+    assert Index.of(tmp_path, {}) is None
+
+
+def test_a_clone_knows_nearly_all(repository: Repository, tmp_path: Path) -> None:
+    names = [f"d{number % 7}/{number}" for number in range(500)]
+    for name in names:
+        repository.write(name, name.encode())
+    repository.add()
+    repository.git("commit", "--quiet", "--message", "first")
+    repository.git("clone", "--quiet", ".", str(tmp_path / "clone"))
+    clone = Repository.__new__(Repository)
+    clone.root, clone.environ = tmp_path / "clone", repository.environ
+    index = clone.index()
+    assert index is not None
+    found = {n: index.blob(str(clone.root / n), (clone.root / n).lstat()) for n in names}
+    known = {name: blob for name, blob in found.items() if blob}
+    assert known == {name: id_of(name.encode()) for name in known}
+    clone.settle()
+    assert all(clone.blob(name) for name in names[::50])
+
+
+# --- what is not ---------------------------------------------------------------------------------
+
+
+def changed(repository: Repository) -> None:
+    repository.write("file", b"CONTENT\n")
+
+
+def touched(repository: Repository) -> None:
+    os.utime(repository.root / "file")
+
+
+def replaced(repository: Repository) -> None:
+    before = (repository.root / "file").lstat()
+    repository.write("new", b"CONTENT\n").rename(repository.root / "file")
+    os.utime(repository.root / "file", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def a_link(repository: Repository) -> None:
+    (repository.root / "file").unlink()
+    repository.write("other", b"content\n")
+    (repository.root / "file").symlink_to("other")
+
+
+def a_link_that_is_known(repository: Repository) -> None:
+    a_link(repository)
+    repository.add()
+
+
+def not_added(repository: Repository) -> None:
+    repository.git("rm", "--quiet", "--cached", "file")
+    repository.settle()
+
+
+def thought_unchanged(repository: Repository) -> None:
+    repository.git("update-index", "--assume-unchanged", "file")
+    repository.settle()
+
+
+def left_out(repository: Repository) -> None:
+    repository.git("update-index", "--skip-worktree", "file")
+    repository.settle()
+
+
+def in_conflict(repository: Repository) -> None:
+    blob = repository.hashed("file")
+    lines = "".join(f"100644 {blob} {stage}\tfile\n" for stage in (1, 2, 3))
+    repository.git("rm", "--quiet", "--cached", "file")
+    repository.git("update-index", "--index-info", stdin=lines.encode())
+    repository.settle()
+
+
+def split(repository: Repository) -> None:
+    repository.git("update-index", "--split-index")
+    repository.settle()
+
+
+def locked_away(repository: Repository) -> None:
+    (repository.root / ".git/index").unlink()
+
+
+def a_link_to_an_index(repository: Repository) -> None:
+    index = repository.root / ".git/index"
+    index.rename(repository.root / ".git/real")
+    index.symlink_to("real")
+
+
+def short(repository: Repository) -> None:
+    index = repository.root / ".git/index"
+    index.write_bytes(index.read_bytes()[:-30])
+
+
+def damaged(repository: Repository) -> None:
+    index = repository.root / ".git/index"
+    content = bytearray(index.read_bytes())
+    content[60] ^= 1
+    index.write_bytes(content)
+
+
+def of_the_future(repository: Repository) -> None:
+    index = repository.root / ".git/index"
+    content = bytearray(index.read_bytes())
+    content[7] = 9
+    whole = bytes(content[:-20])
+    index.write_bytes(whole + sha1(whole, usedforsecurity=False).digest())
+
+
+def with_what_must_be_understood(repository: Repository) -> None:
+    index = repository.root / ".git/index"
+    whole = index.read_bytes()[:-20] + b"what\0\0\0\x02xx"
+    index.write_bytes(whole + sha1(whole, usedforsecurity=False).digest())
+
+
+def no_index(repository: Repository) -> None:
+    (repository.root / ".git/index").write_bytes(b"")
+
+
+def of_sha256(repository: Repository) -> None:
+    repository.git("config", "extensions.objectFormat", "sha256")
+
+
+def filtered(repository: Repository) -> None:
+    repository.write(".gitattributes", b"file filter=upper\n")
+
+
+def filtered_by_ending(repository: Repository) -> None:
+    repository.write(".gitattributes", b"[attr]own filter=upper\nfil* own\n")
+
+
+def recoded(repository: Repository) -> None:
+    repository.write(".gitattributes", b"* text working-tree-encoding=UTF-16\n")
+
+
+def filtered_here(repository: Repository) -> None:
+    (repository.root / ".git/info").mkdir(exist_ok=True)
+    (repository.root / ".git/info/attributes").write_text("file filter=upper\n")
+
+
+def filtered_for_the_user(repository: Repository) -> None:
+    own = repository.home / ".config/git"
+    own.mkdir(parents=True)
+    (own / "attributes").write_text("file filter=upper\n")
+
+
+def filtered_elsewhere(repository: Repository) -> None:
+    repository.git("config", "core.attributesFile", "/somewhere")
+
+
+def filtered_elsewhere_for_the_user(repository: Repository) -> None:
+    (repository.home / ".gitconfig").write_text("[include]\n\tpath = more\n")
+    (repository.home / "more").write_text('[includeIf "gitdir:x"]\n\tpath = ~/most\n')
+    (repository.home / "most").write_text("[core]\n\tattributesFile = /somewhere\n")
+
+
+def filtered_nobody_knows_where(repository: Repository) -> None:
+    (repository.home / ".gitconfig").write_text("[include]\n\tpath = ~other/more\n")
+
+
+def unreadable_attributes(repository: Repository) -> None:
+    (repository.root / ".gitattributes").mkdir()
+
+
+UNKNOWN: tuple[Callable[[Repository], None], ...] = (
+    changed,
+    touched,
+    replaced,
+    a_link,
+    a_link_that_is_known,
+    not_added,
+    thought_unchanged,
+    left_out,
+    in_conflict,
+    split,
+    locked_away,
+    a_link_to_an_index,
+    short,
+    damaged,
+    of_the_future,
+    with_what_must_be_understood,
+    no_index,
+    of_sha256,
+    filtered,
+    filtered_by_ending,
+    recoded,
+    filtered_here,
+    filtered_for_the_user,
+    filtered_elsewhere,
+    filtered_elsewhere_for_the_user,
+    filtered_nobody_knows_where,
+    unreadable_attributes,
+)
+
+
+@pytest.mark.parametrize("change", UNKNOWN, ids=lambda each: each.__name__)
+def test_nothing_is_known_of_what_git_does_not_vouch_for(
+    repository: Repository, change: Callable[[Repository], None]
+) -> None:
+    repository.write("file")
+    repository.add()
+    assert repository.blob("file") == id_of(b"content\n")
+    change(repository)
+    assert repository.blob("file") is None
+
+
+def test_another_kind_of_repository_from_the_beginning(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "first")
+    tree = tmp_path / "tree"
+    repository.git("init", "--quiet", "--object-format=sha256", str(tree))
+    repository.root = tree
+    repository.write("file")
+    repository.add()
+    assert repository.blob("file") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_an_index_of_somebody_else_is_not_believed(repository: Repository) -> None:
+    repository.write("file")
+    repository.add()
+    os.chown(repository.root / ".git/index", 12345, 12345)
+    assert repository.blob("file") is None
+
+
+def test_racy_files_are_not_known(repository: Repository) -> None:
+    path = repository.write("file")
+    repository.git("add", "--all")
+    assert (
+        path.lstat().st_mtime_ns + 20_000_000 > (repository.root / ".git/index").stat().st_mtime_ns
+    ), "they were written within two ticks of the clock"
+    assert repository.blob("file") is None
+    repository.settle()
+    assert repository.blob("file") == id_of(b"content\n")
+
+
+def test_an_index_that_was_written_before_its_time_is_that_young(repository: Repository) -> None:
+    repository.write("file")
+    repository.git("add", "--all")
+    far = time.time_ns() + 3_600_000_000_000
+    os.utime(repository.root / ".git/index", ns=(far, far))
+    assert repository.blob("file") is None, "its own change tells when it was written"
+
+
+def test_times_in_whole_seconds_are_coarse(repository: Repository) -> None:
+    path = repository.write("file")
+    now = time.time_ns() // 1_000_000_000 * 1_000_000_000
+    os.utime(path, ns=(now, now))
+    repository.add()
+    assert repository.blob("file") is None
+
+
+# --- attributes ----------------------------------------------------------------------------------
+
+
+def test_a_filter_of_some_files_leaves_the_others_known(repository: Repository) -> None:
+    repository.write(".gitattributes", b"# filter=none\n*.bin filter=lfs -text\n*.sh text eol=lf\n")
+    repository.write("deep/.gitattributes", b"*.dat filter=lfs\n")
+    for name in ("a.bin", "A.BIN", "a.dat", "a.txt", "run.sh", "deep/a.dat", "deep/a.txt"):
+        repository.write(name)
+    repository.git("config", "filter.lfs.clean", "cat")
+    repository.add()
+    known = {
+        name: repository.blob(name) is not None
+        for name in ("a.bin", "A.BIN", "a.dat", "a.txt", "run.sh", "deep/a.dat", "deep/a.txt")
+    }
+    assert known == {
+        "a.bin": False,
+        "A.BIN": False,
+        "a.dat": True,
+        "a.txt": True,
+        "run.sh": True,
+        "deep/a.dat": False,
+        "deep/a.txt": True,
+    }
+
+
+def test_where_line_ends_are_converted_the_size_tells(repository: Repository) -> None:
+    repository.write(".gitattributes", b"*.txt text eol=crlf\n")
+    path = repository.write("a.txt", b"one\r\ntwo\r\n")
+    repository.add()
+    known = repository.blob("a.txt")
+    assert known == id_of(b"one\ntwo\n"), "as it is committed"
+    assert path.stat().st_size != len(b"one\ntwo\n")
+
+
+# --- whatever is done ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_any_edits_what_is_known_is_so(repository: Repository, seed: int) -> None:
+    chance = random.Random(seed)
+    names = [f"{chance.choice(['', 'a/', 'a/b/'])}{number}" for number in range(40)]
+    known = 0
+    for _ in range(12):
+        for name in chance.sample(names, 6):
+            path = repository.root / name
+            match chance.randrange(6):
+                case 0:
+                    path.unlink(missing_ok=True)
+                case 1 if path.exists():
+                    path.write_bytes(chance.randbytes(path.stat().st_size))
+                case 2 if path.exists():
+                    path.chmod(chance.choice([0o644, 0o755]))
+                case 3 if path.exists():
+                    os.utime(path, ns=(OLD, OLD))
+                case 4 if path.exists():
+                    repository.write("other", path.read_bytes().swapcase()).rename(path)
+                case _:
+                    repository.write(name, chance.randbytes(chance.randrange(20)))
+        if chance.random() < 0.7:
+            repository.git("add", "--all")
+        if chance.random() < 0.5:
+            repository.settle()
+        index = repository.index()
+        assert index is not None or not (repository.root / ".git/index").exists()
+        for name in names:
+            path = repository.root / name
+            if index is not None and path.exists():
+                found = index.blob(str(path), path.lstat())
+                known += found is not None
+                assert found in {None, id_of(path.read_bytes())}
+    assert known, "or nothing was tried"
