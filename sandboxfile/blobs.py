@@ -42,7 +42,7 @@ class Blobs:
         blob = self._index.blob(path, stat) if self._index else None
         if blob is None:
             raise UnknownError(path)
-        return _text(blob, stat.st_size)
+        return f"{blob.hex()}:{stat.st_size}"
 
     def distrust(self) -> None:
         """Know nothing any more: something has turned out to be otherwise."""
@@ -80,8 +80,4 @@ def _read(path: str, content: str) -> str:
         raise UnknownError(path) from error
     if not is_same:
         raise UnknownError(path)
-    return _text(blob.hexdigest(), size)
-
-
-def _text(blob: str, size: int) -> str:
-    return f"{blob}:{size}"
+    return f"{blob.hexdigest()}:{size}"

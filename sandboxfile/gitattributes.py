@@ -39,8 +39,9 @@ class Attributes:
 
     def may_change(self, name: str) -> bool:
         """Say whether a filter may change a file; it is named from the directory."""
-        endings = self._of(name.rpartition("/")[0])
-        return endings is None or (bool(endings) and name.lower().endswith(endings))
+        directory = name.rpartition("/")[0]
+        endings = self._found[directory] if directory in self._found else self._of(directory)
+        return endings is None or (endings != () and name.lower().endswith(endings))
 
     def _of(self, directory: str) -> _Endings:
         if directory not in self._found:

@@ -28,8 +28,11 @@ from sandboxfile.gitattributes import Attributes, names_another, text_of
 from sandboxfile.patterns import regex
 
 _HEADER = struct.Struct(">4s2L")  # signature, version, entries
-# ctime and mtime (s, ns), device, inode, mode, owner, group, size, the blob's ID, flags
-_ENTRY = struct.Struct(">10L20sH")
+# ctime and mtime (s, ns), inode, mode, owner, group, size, the blob's ID, flags. The device is left
+# out: it may have another number by now.
+_ENTRY = struct.Struct(">4L4x5L20sH")
+_unpacked = _ENTRY.unpack_from  # for tens of thousands
+_KIND, _REGULAR = filemode.S_IFMT(0xFFFF), filemode.S_IFREG
 _STAT = struct.Struct(
     ">8L"
 )  # ctime, mtime, inode, owner, group, size: the device may be numbered anew
@@ -91,11 +94,11 @@ class Index:
             )
         return None
 
-    def blob(self, path: str, stat: os.stat_result) -> str | None:
+    def blob(self, path: str, stat: os.stat_result) -> bytes | None:
         """Return the ID of the content of a file with this `lstat`, None if git does not know it.
 
-        `path` is absolute, below the directory. The ID is 40 hexadecimal digits, of the content as
-        it is committed.
+        `path` is absolute, below the directory. The ID has 20 bytes, and is of the content as it
+        is committed.
         """
         if not path.startswith(self._root):
             return None
@@ -103,24 +106,25 @@ class Index:
         at = self._starts.get(self._below + os.fsencode(name))
         if at is None:
             return None
-        ctime, ctime_ns, mtime, mtime_ns, _, inode, mode, uid, gid, size, blob, flags = (
-            _ENTRY.unpack_from(self._content, at)
+        ctime, ctime_ns, mtime, mtime_ns, inode, mode, uid, gid, size, blob, flags = _unpacked(
+            self._content, at
         )
+        modified, changed = stat.st_mtime_ns, stat.st_ctime_ns
         is_same = (
-            stat.st_mtime_ns == mtime * _SECOND_NS + mtime_ns
-            and stat.st_ctime_ns == ctime * _SECOND_NS + ctime_ns
+            modified == mtime * _SECOND_NS + mtime_ns
+            and changed == ctime * _SECOND_NS + ctime_ns
             and stat.st_size & _BITS == size
             and stat.st_ino & _BITS == inode
             and stat.st_uid == uid
             and stat.st_gid == gid
-            and filemode.S_ISREG(mode)
+            and mode & _KIND == _REGULAR
             and not flags & _SPECIAL
         )
-        tick = _TICK_NS if ctime_ns and mtime_ns else _COARSE_NS
-        is_racy = max(stat.st_ctime_ns, stat.st_mtime_ns) + tick >= self._written
+        newest = max(modified, changed)
+        is_racy = newest + (_TICK_NS if ctime_ns and mtime_ns else _COARSE_NS) >= self._written
         if not is_same or is_racy or self._attributes.may_change(name):
             return None
-        found: str = blob.hex()
+        found: bytes = blob
         return found
 
 

@@ -88,8 +88,10 @@ _text = json.JSONEncoder(
 ).encode
 
 
-# What occurs several times is encoded once: these put texts together as the encoder would.
+# Texts are put together as the encoder would, the members of a map in the order of their names, in
+# a fraction of the time. What occurs several times is encoded once.
 
+_TRUTH = ("false", "true")
 _RECIPE, _PLATFORM, _INHERIT = _text(RECIPE), _text(PLATFORM), _text(INHERIT)
 
 
@@ -100,18 +102,8 @@ def _word(text: str | None) -> str:
     return "null" if text is None else _quoted(text)
 
 
-def _truth(*, said: bool) -> str:
-    return "true" if said else "false"
-
-
 def _list(texts: Iterable[str]) -> str:
     return f"[{','.join(texts)}]"
-
-
-def _map(**texts: str) -> str:
-    """Put the members of a map together, which are given in the order of their names."""
-    members = [f'"{name}":{text}' for name, text in texts.items()]
-    return f"{{{','.join(members)}}}"
 
 
 def _before(name: str, text: str, rest: str) -> str:
@@ -166,32 +158,23 @@ def as_committed(
     """
     records = tuple(_records(template, contents))
     committed = _template_key(_image_key(template, _text(base), records), _snapshot(template))
-    return _key(
-        _map(
-            committed=_quoted(committed),
-            image=_quoted(image_key),
-            template=_quoted(template_key),
-        )
-    )
+    return _key(f'{{"committed":"{committed}","image":"{image_key}","template":"{template_key}"}}')
 
 
 def _image_key(template: Template, base: str, records: tuple[tuple[str, str], ...]) -> str:
     inherit = template.inherit
+    inherited = _INHERIT if inherit == INHERIT else _text(inherit)
     return _key(
-        _map(
-            base=base,
-            inherit=_INHERIT if inherit == INHERIT else _text(inherit),
-            instructions=_list([text for _, text in records]),
-            platform=_PLATFORM,
-            recipe=_RECIPE,
-            user=_word(template.user),
-            workdir=_word(template.workdir),
-        )
+        f'{{"base":{base},"inherit":{inherited},'
+        f'"instructions":{_list([text for _, text in records])},'
+        f'"platform":{_PLATFORM},"recipe":{_RECIPE},'
+        f'"user":{_word(template.user)},"workdir":{_word(template.workdir)}}}'
     )
 
 
 def _template_key(image_key: str, snapshot: Mapping[str, str]) -> str:
-    return _key(_map(image=_quoted(image_key), **snapshot))
+    members = ",".join([f'"{name}":{text}' for name, text in snapshot.items()])
+    return _key(f'{{"image":{_quoted(image_key)},{members}}}')
 
 
 def _part(text: str) -> str:
@@ -223,10 +206,9 @@ def _snapshot(template: Template) -> dict[str, str]:
     if template.pre_boot is not None:
         record["pre_boot"] = _quoted(template.pre_boot)
     if ready:
-        record["ready"] = _map(
-            kind=_quoted(ready.kind), status=str(ready.status), value=_quoted(ready.value)
-        )
-    record["resources"] = _map(cpu=str(resources.cpu), memory=str(resources.memory))
+        kind, value = _quoted(ready.kind), _quoted(ready.value)
+        record["ready"] = f'{{"kind":{kind},"status":{ready.status},"value":{value}}}'
+    record["resources"] = f'{{"cpu":{resources.cpu},"memory":{resources.memory}}}'
     if template.start is not None:
         record["start"] = _quoted(template.start)
     return record
@@ -261,7 +243,7 @@ def _records(template: Template, contents: Mapping[int, Content]) -> Iterator[tu
 
 def _with_files(instruction: Copy | InstallProject, content: Content) -> tuple[str, str]:
     if isinstance(instruction, Copy):
-        return "files", _map(copy=_copy(instruction, content))
+        return "files", f'{{"copy":{_copy(instruction, content)}}}'
     project = _text(
         {
             "install": instruction.manager,
@@ -277,28 +259,25 @@ def _written(instruction: Env | Account | Install | Run | Workdir) -> tuple[str,
     match instruction:
         case Env(values=values):
             pairs = [_list(map(_quoted, pair)) for pair in values.items()]
-            return "env", _map(env=_list(pairs))
+            return "env", f'{{"env":{_list(pairs)}}}'
         case Account(user=user):
-            return "user", _map(account=_quoted(user))
+            return "user", f'{{"account":{_quoted(user)}}}'
         case Install(manager=manager, packages=packages):
             named = _list(map(_quoted, packages))
-            return "packages", _map(install=_quoted(manager), packages=named)
+            return "packages", f'{{"install":{_quoted(manager)},"packages":{named}}}'
         case Run(command=command, user=user, secrets=secrets):
             named = _list(map(_quoted, secrets))
-            return "run", _map(run=_quoted(command), secrets=named, user=_word(user))
+            return "run", f'{{"run":{_quoted(command)},"secrets":{named},"user":{_word(user)}}}'
         case Workdir(path=path, owner=owner):
-            return "workdir", _map(owner=_word(owner), workdir=_quoted(path))
+            return "workdir", f'{{"owner":{_word(owner)},"workdir":{_quoted(path)}}}'
         case _:
             assert_never(instruction)
 
 
 def _copy(copy: Copy, content: Content) -> str:
-    return _map(
-        files=content.files,
-        mode=_word(copy.mode),
-        owner=_word(copy.owner),
-        single=_truth(said=content.single),
-        to=_quoted(copy.to),
+    return (
+        f'{{"files":{content.files},"mode":{_word(copy.mode)},"owner":{_word(copy.owner)},'
+        f'"single":{_TRUTH[content.single]},"to":{_quoted(copy.to)}}}'
     )
 
 

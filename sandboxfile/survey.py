@@ -253,7 +253,7 @@ class _Surveyor:
             keys=found,
             take=lambda: taken,
             unresolved=missing,
-            git_key=partial(self._git_key, template, lambda: taken, found),
+            git_key=partial(self.git_key, template, taken, found),
         )
         known = self._kept(made, parent)
         return replace(made, known=known) if known else made
@@ -269,15 +269,15 @@ class _Surveyor:
         is_committed: bool = False,
     ) -> Surveyed:
         """Return a template whose keys are known, and whose files are looked for when needed."""
-        later = cache(partial(self._retaken, template, take, found))
+        later = _Later(self, template, take, found)
         return Surveyed(
             template=template,
             keys=found,
-            take=later,
+            take=later.taken,
             known=known,
             recalled=recalled,
             is_committed=is_committed,
-            git_key=partial(self._git_key, template, later, found),
+            git_key=later.git_key,
         )
 
     def _kept(self, made: Surveyed, parent: str) -> Known | None:
@@ -373,12 +373,11 @@ class _Surveyor:
             return None
         return self.committed.keys(template, base=base, contents=contents)
 
-    def _git_key(self, template: Template, take: Callable[[], Taken], found: Keys | None) -> str:
+    def git_key(self, template: Template, taken: Taken, found: Keys | None) -> str:
         """Return what stands for the keys of a template by what git calls its content.
 
         It is empty where nothing is copied, and where the files have changed by now.
         """
-        taken = take()
         base, _ = self._base(template, taken)
         if found is None or base is None or not (taken.selections or taken.context):
             return ""
@@ -418,7 +417,7 @@ class _Surveyor:
             parent = based_on.keys, based_on.unresolved
         return pins.record(template, taken, self.resolved, parent)
 
-    def _retaken(self, template: Template, take: Callable[[], Taken], known: Keys) -> Taken:
+    def retaken(self, template: Template, take: Callable[[], Taken], known: Keys) -> Taken:
         """Look for the files of a template whose keys were known. Raises Changed."""
         taken = take()
         if self._identity(template, taken, _contents(taken))[0] != known:
@@ -482,6 +481,31 @@ class _Surveyor:
         if told.kept is not None and self.recall:
             return self.recall.learn(name, told.kept)
         return told.known(self.tops.first)
+
+
+class _Later:
+    """Looks for the files of a template whose keys are known, once."""
+
+    __slots__ = ("_found", "_known", "_surveyor", "_take", "_template")
+
+    def __init__(
+        self, surveyor: _Surveyor, template: Template, take: Callable[[], Taken], known: Keys
+    ) -> None:
+        self._surveyor = surveyor
+        self._template = template
+        self._take = take
+        self._known = known
+        self._found: Taken | None = None
+
+    def taken(self) -> Taken:
+        """Return what the template takes. Raises Changed, ConfigError."""
+        if self._found is None:
+            self._found = self._surveyor.retaken(self._template, self._take, self._known)
+        return self._found
+
+    def git_key(self) -> str:
+        """Return what stands for its keys where git tells the content. Raises as `taken`."""
+        return self._surveyor.git_key(self._template, self.taken(), self._known)
 
 
 def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str:
