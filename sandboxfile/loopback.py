@@ -1,6 +1,5 @@
 """Which hosts are this machine itself: the only ones that get secrets, or trust, in clear."""
 
-import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 _IPV6 = IPv6Address("::1")
@@ -40,6 +39,8 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(host)
     except ValueError:
+        import socket  # which takes milliseconds that most runs do not need
+
         try:  # `0xa9fea9fe`, `2852039166`, `169.254.43518`: libraries take them all
             return IPv4Address(socket.inet_aton(host))
         except OSError:

@@ -13,7 +13,7 @@ from sandboxfile.config import load
 from sandboxfile.errors import ConfigError
 from sandboxfile.recall import Recall
 from sandboxfile.statcache import StatCache
-from sandboxfile.survey import survey
+from sandboxfile.survey import _Later, survey
 from sandboxfile.surveyed import Survey
 from tests.fakes.built import PINS
 from tests.fakes.shell import User
@@ -95,7 +95,8 @@ class _Alone:
 
 def helped(found: Survey) -> set[str]:
     """Return which templates the second process has surveyed: nobody has looked at their files."""
-    return {name for name, each in found.templates.items() if hasattr(each.take, "cache_info")}
+    takes = {name: getattr(each.take, "__self__", None) for name, each in found.templates.items()}
+    return {name for name, owner in takes.items() if isinstance(owner, _Later)}
 
 
 def facts(found: Survey) -> Mapping[str, object]:
