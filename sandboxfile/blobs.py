@@ -1,52 +1,122 @@
 """The content of files by the IDs that git gives it, and a key of a template that consists of that.
 
-Where everything was just checked out, git knows the content of all files. So the lock has for each
-template, beside its keys, one of this kind (`git_key`): made as the template key is, but with the
-ID of git's blob and the size of each file in place of its SHA-256, and together with the keys that
-it stands for. Whoever finds the same knows the keys, and has read no file.
+Where everything was just checked out, git knows the content of nearly all files. So the lock has
+for each template, beside its keys, one of this kind (`git_key`): made as the template key is, but
+with the ID of git's blob and the size of each file in place of its SHA-256, and together with the
+keys that it stands for. Whoever finds the same knows the keys, and has read next to nothing.
 
 It depends on the content in the working tree alone, in a repository or not: the ID is what
 git-hash-object(1) prints for the file with `--no-filters`.
 """
 
 import os
+import struct
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from hashlib import sha1, sha256
 from pathlib import Path
+from typing import Protocol
 
-from sandboxfile.contents import Manifest, Selection
+from sandboxfile.contents import UTF8, Manifest, Selection, Tree, as_bytes
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.frozen import replace
-from sandboxfile.gitindex import Index
+from sandboxfile.statcache import signature
 
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20  # bytes read at a time
+# What it takes to read files here, and to take an index apart, for comparison (ns).
+_A_FILE, _A_BYTE, _A_BYTE_OF_AN_INDEX = 30_000, 1, 7
 
 
 class UnknownError(Exception):
-    """Git does not know the content of a file, or nobody can tell it."""
+    """Nobody can tell the content of a file: it cannot be read, or changes."""
+
+
+class _Repository(Protocol):
+    """What `gitindex` knows of one; most runs never ask."""
+
+    @property
+    def size(self) -> int: ...
+
+    def index(self, environ: Mapping[str, str]) -> "_Index": ...
+
+
+class _Index(Protocol):
+    def blob(self, path: str, stat: os.stat_result) -> bytes | None: ...
+
+    def tree(self, path: str, strange: AbstractSet[str]) -> Tree | None: ...
 
 
 class Blobs:
-    """What git's index says of the files of a workspace: `Digests` of another kind."""
+    """The IDs of the files of a workspace in a git repository: `Digests` of another kind."""
 
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self._root = root
         self._environ = environ
-        self._index: Index | None = None
-        self._is_read = False
+        self._repository: _Repository | None = None
+        self._index: _Index | None = None
+        self._is_looked_for = self._is_read = False
+        self._left = 0  # ns that reading may take before git is asked
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there is an index, which may be none that is believed."""
+        if not self._is_looked_for:
+            self._is_looked_for = True
+            from sandboxfile.gitindex import Repository
+
+            with suppress(OSError):
+                repository = Repository(self._root)
+                self._left = repository.size * _A_BYTE_OF_AN_INDEX
+                self._repository = repository
+        return self._repository is not None
 
     def digest(self, path: str, stat: os.stat_result) -> str:
-        """Return the ID of a file's content, and its size. Raises UnknownError."""
-        if not self._is_read:
-            self._index, self._is_read = Index.of(self._root, self._environ), True
-        blob = self._index.blob(path, stat) if self._index else None
-        if blob is None:
-            raise UnknownError(path)
-        return f"{blob.hex()}:{stat.st_size}"
+        """Return the ID of a file's content, and its size; `stat` is its lstat.
 
-    def distrust(self) -> None:
-        """Know nothing any more: something has turned out to be otherwise."""
-        self._index, self._is_read = None, True
+        What git does not know is read, and so are few small files in a large repository. Raises
+        UnknownError.
+        """
+        blob = None
+        if self.are_there and (self._left <= 0 or self._is_read):
+            index = self._opened()
+            blob = index.blob(path, stat) if index else None
+        if blob is None:
+            self._left -= _A_FILE + stat.st_size * _A_BYTE
+            blob = _read(path, stat)
+        return text(blob, stat.st_size)
+
+    def tree(self, path: str, strange: AbstractSet[str]) -> Tree | None:
+        """Return all that is in a directory, sorted by the bytes of its names.
+
+        None if git does not know of just that, or where something is a link or has a `strange`
+        name. Raises OSError.
+        """
+        index = self._opened()
+        found = index.tree(path, strange) if index and UTF8 else None
+        if found is None:
+            return None
+        is_plain = "".join([each[0] for each in found]).isascii()
+        return sorted(found) if is_plain else sorted(found, key=_name)
+
+    def _opened(self) -> _Index | None:
+        if not self._is_read:
+            self._is_read = True
+            if self.are_there:
+                assert self._repository is not None
+                with suppress(OSError, ValueError, LookupError, struct.error, SandboxfileError):
+                    self._index = self._repository.index(self._environ)
+        return self._index
+
+
+def text(blob: bytes, size: int) -> str:
+    """Return the content of a file as it stands in a key of this kind."""
+    return f"{blob.hex()}:{size}"
+
+
+def _name(each: tuple[str, os.stat_result, bytes]) -> bytes:
+    return as_bytes(each[0])
 
 
 def as_committed(selection: Selection, found: Manifest) -> Manifest:
@@ -58,7 +128,7 @@ def as_committed(selection: Selection, found: Manifest) -> Manifest:
     return replace(
         found,
         files=tuple(
-            record._replace(content=_read(entry.path, record.content))
+            record._replace(content=_checked(entry.path, entry.stat, record.content))
             if entry.kind == "file"
             else record
             for entry, record in files
@@ -66,18 +136,34 @@ def as_committed(selection: Selection, found: Manifest) -> Manifest:
     )
 
 
-def _read(path: str, content: str) -> str:
-    """Return the ID of a file that has this SHA-256, and its size. Raises UnknownError."""
+def _checked(path: str, stat: os.stat_result, content: str) -> str:
+    """Return the ID and the size of a file that has this SHA-256. Raises UnknownError."""
+    known = sha256()
+    blob = _read(path, stat, known)
+    if known.hexdigest() != content:
+        raise UnknownError(path)
+    return text(blob, stat.st_size)
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+def _read(path: str, stat: os.stat_result, *others: _Hash) -> bytes:
+    """Return the ID of a file as it is with this `lstat`. Raises UnknownError."""
+    blob = sha1(b"blob %d\0" % stat.st_size, usedforsecurity=False)
+    mark = signature(stat)
     try:
         with os.fdopen(os.open(path, _READING), "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            blob, known = sha1(b"blob %d\0" % size, usedforsecurity=False), sha256()
-            while data := file.read(_CHUNK):
-                blob.update(data)
-                known.update(data)
-            is_same = known.hexdigest() == content and file.tell() == size
+            before = os.fstat(file.fileno())
+            left = stat.st_size + 1  # and no more: it may be growing
+            while data := file.read(min(left, _CHUNK)):
+                left -= len(data)
+                for each in (blob, *others):
+                    each.update(data)
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise UnknownError(path) from error
-    if not is_same:
+    if left != 1 or signature(before) != mark or signature(after) != mark:
         raise UnknownError(path)
-    return f"{blob.hexdigest()}:{size}"
+    return blob.digest()

@@ -64,6 +64,11 @@ class FileRecord(NamedTuple):
     source: str = ""
 
 
+# What is in a directory of which git knows all: names from there, each with the `lstat` and the ID
+# of the content, which is empty for a directory.
+Tree = list[tuple[str, os.stat_result, bytes]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The content of a selection: everything about it that decides what is in the image."""

@@ -54,6 +54,32 @@ def select(copy: Copy, ground: Ground, *, dockerfile: Path | None = None) -> Sel
     )
 
 
+class Whole(NamedTuple):
+    """A directory that is taken as it is; `looked_at` decided that, besides what is in it."""
+
+    path: str
+    stat: os.stat_result
+    looked_at: frozenset[str]
+
+
+def whole(copy: Copy, ground: Ground) -> Whole | None:
+    """Return the directory that a copy takes, if nothing in it is left out by a rule.
+
+    None for every other copy. Raises ConfigError, OSError for one with a problem.
+    """
+    if len(copy.sources) != 1 or copy.ignore:
+        return None
+    gathered = Gathered(ground, copy.at, Ignore([]))
+    source = _source(gathered, copy.sources[0], os.fspath(copy.root))
+    gathered.finish()
+    if source is None or source.pattern or source.start.ignore.rules:
+        return None
+    path = source.start.path
+    stat = os.lstat(path)
+    is_taken = filemode.S_ISDIR(stat.st_mode) and not gathered.is_ours(path)
+    return Whole(path, stat, gathered.looked_at) if is_taken else None
+
+
 def select_context(base: DockerfileBase, ground: Ground) -> Selection:
     """Find the files of a Dockerfile's build context. Raises ConfigError.
 

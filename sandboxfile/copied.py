@@ -9,28 +9,28 @@ import os
 import struct
 from collections.abc import Iterator
 from functools import partial
+from stat import S_IXUSR
 from typing import Any, NamedTuple
 
 from sandboxfile import context, fresh, keys, looks, statcache
 from sandboxfile.ahead import Ahead
-from sandboxfile.blobs import Blobs, UnknownError
-from sandboxfile.contents import Selection
+from sandboxfile.blobs import Blobs, UnknownError, text
+from sandboxfile.contents import Selection, Tree
+from sandboxfile.context import Whole
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.gathering import Ground
+from sandboxfile.gathering import WHITEOUT, Ground
 from sandboxfile.keys import Content
-from sandboxfile.looks import Looked, Tops
+from sandboxfile.looks import Looked, Tops, slashed
 from sandboxfile.model import Copy
 from sandboxfile.statcache import SIZE, Hashes, Read, Reader, Told
-
-_TRIES = 8  # copies of which git does not know all files, until it is asked no more
 
 
 class Copied(NamedTuple):
     """What the copy of one source brings; `root` is the directory that this is relative to.
 
     `digests` are those of the files that were read for it, one after the other: the first ones that
-    were `looked` at. All were read `since` a time. Where `is_committed`, none was: `content` is as
-    git tells it, in short.
+    were `looked` at. All were read `since` a time. Where `is_committed`, there are none: `content`
+    is as git tells it, in short.
     """
 
     root: str
@@ -84,8 +84,7 @@ class Finder:
         self._digests = digests or Reader()
         self._reading = ground.looking(self._digests.within)
         self._tops = Tops(ground.root)
-        self._blobs = blobs
-        self._unknown = 0
+        self._blobs = blobs if blobs and blobs.are_there else None
 
     def find(self, copy: Copy) -> Copied | None:
         """Return what a copy of one source brings, None if there is a problem with it."""
@@ -95,21 +94,37 @@ class Finder:
             return None
 
     def _committed(self, copy: Copy, blobs: Blobs) -> Copied | None:
-        """Return what git knows a copy to bring, None if it does not know all of it."""
-        selection = context.select(copy, self.ground)
-        try:
-            texts = keys.contents(selection, blobs)
-        except UnknownError:
-            self._unknown += 1
-            if self._unknown == _TRIES:
-                self._blobs = None
-            return None
-        self._unknown = 0
-        content = keys.in_short(keys.content_of(selection, texts))
-        looked = self._looked(selection)
+        """Return what git says that a copy brings, None if somebody else has to tell."""
+        whole = context.whole(copy, self.ground)
+        tree = blobs.tree(whole.path, self.ground.ours) if whole else None
+        if whole is not None and tree is not None and not _is_odd(tree):
+            content, looked = self._whole(whole, tree)
+        else:
+            selection = context.select(copy, self.ground)
+            try:
+                texts = keys.contents(selection, blobs)
+            except UnknownError:
+                return None
+            content, looked = keys.content_of(selection, texts), self._looked(selection)
+        short = keys.in_short(content)
         return Copied(
-            os.fspath(copy.root), copy.sources[0], content, looked, b"", 0, is_committed=True
+            os.fspath(copy.root), copy.sources[0], short, looked, b"", 0, is_committed=True
         )
+
+    def _whole(self, whole: Whole, tree: Tree) -> tuple[Content, Looked]:
+        """Return what a directory brings of which git knows all: what its selection would be."""
+        content = keys.content_of_directory(
+            [
+                (name, "file", bool(stat.st_mode & S_IXUSR), text(blob, stat.st_size))
+                if blob
+                else (name, "directory", False, "")
+                for name, stat, blob in tree
+            ]
+        )
+        prefix = slashed(self._tops.below(whole.path)).removeprefix("./")
+        marks = fresh.marks([stat for _, stat, _ in tree])
+        found = dict(zip([prefix + name for name, _, _ in tree], marks, strict=True))
+        return content, looks.below(found, {*whole.looked_at, whole.path}, self._tops)
 
     def _read(self, copy: Copy) -> Copied:
         selection = context.select(copy, self._reading)
@@ -128,6 +143,11 @@ class Finder:
         marks = fresh.marks([each.stat for each in selection.entries])
         paths = [each.path for each in selection.entries]
         return looks.of(zip(paths, marks, strict=True), selection.looked_at, self._tops)
+
+
+def _is_odd(tree: Tree) -> bool:
+    """Say whether something in a directory may have a name that no copy can bring."""
+    return WHITEOUT in "/".join([name for name, _, _ in tree])
 
 
 def _is_plain(copy: Copy) -> bool:

@@ -21,7 +21,7 @@ _KIND = filemode.S_IFMT(0o777777)  # the bits of a mode that say what it is
 # A named tuple made from a tuple: its own way is a function in Python, which takes twice as long.
 _new = tuple.__new__
 _OURS = frozenset({STATE, *OWN})
-_WHITEOUT = ".wh."
+WHITEOUT = ".wh."  # begins the names of what deletes files in an image
 _LISTED = 20  # unreadable files named in one error
 _SPECIAL = {
     filemode.S_IFIFO: "a FIFO",
@@ -287,7 +287,7 @@ class Gathered:
         """Return the entry for one thing; None with a problem for what no image can have."""
         mode = stat.st_mode
         kind = mode & _KIND
-        if _WHITEOUT in name and (name.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in name):
+        if WHITEOUT in name and (name.startswith(WHITEOUT) or f"/{WHITEOUT}" in name):
             what = "its name begins with `.wh.`, which deletes files in an image"
         elif kind == filemode.S_IFREG:
             return _new(Entry, (name, path, "file", stat, bool(mode & filemode.S_IXUSR), ""))

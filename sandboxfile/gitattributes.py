@@ -1,12 +1,12 @@
-"""Which files of a working tree git may have changed by a filter, when it put them there.
+"""Which files of a working tree git may have changed when it put them there (gitattributes(5)).
 
-More than git does are thought to be: of the patterns of gitattributes(5) only `*.ending` is
-matched, any other one is taken to mean all files.
+That are those with `filter`, `ident` or `working-tree-encoding`. More than git does are thought to
+be: of its patterns only `*.ending` is matched, any other one is taken to mean all files. Where line
+ends are converted the size is another, which tells.
 """
 
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sandboxfile import reading
@@ -14,15 +14,11 @@ from sandboxfile.patterns import regex
 
 FILE = ".gitattributes"
 
-_CHANGING = regex(rb"filter|working-tree-encoding", re.IGNORECASE)
-_ENDING = regex(rb"\*(\.[A-Za-z0-9_.-]+)")
-_ELSEWHERE = regex(rb"^\s*attributesfile\b", re.IGNORECASE | re.MULTILINE)
-_INCLUDED = regex(rb'^\s*path\s*=\s*"?(.*?)"?\s*$', re.IGNORECASE | re.MULTILINE)
-_ODD = regex(r"""["\\#;]|^~(?!/)|^%\(""")  # escapes, comments, homes of others, the prefix
-_DEPTH = 10  # of files that name each other; as many as git follows
-_LIMIT = 1 << 20  # bytes of a file that people write
+Endings = tuple[str, ...] | None
 
-_Endings = tuple[str, ...] | None  # how the names of the files end; None for any
+_CHANGING = regex(rb"(?i)filter|ident|working-tree-encoding")
+_ENDING = regex(rb"\*(\.[A-Za-z0-9_.-]+)")
+_LIMIT = 1 << 20  # bytes of a file that people write
 
 
 class Attributes:
@@ -32,38 +28,50 @@ class Attributes:
     have attributes of all repositories. Raises OSError for one that cannot be read.
     """
 
-    def __init__(self, above: Iterable[Path], files: Iterable[Path]) -> None:
-        whole = b"\n".join(map(text_of, (*files, *(each / FILE for each in above))))
-        *_, self._root = above
+    def __init__(self, above: Sequence[Path], files: Iterable[Path]) -> None:
+        whole = b"\n".join(map(_text, (*files, *(each / FILE for each in above))))
+        self._root = above[-1]
         self._found = {"": _changed(whole)}
 
     def may_change(self, name: str) -> bool:
-        """Say whether a filter may change a file; it is named from the directory."""
-        directory = name.rpartition("/")[0]
-        endings = self._found[directory] if directory in self._found else self._of(directory)
+        """Say whether git may have changed a file; it is named from the directory."""
+        endings = self.changed(name.rpartition("/")[0])
         return endings is None or (endings != () and name.lower().endswith(endings))
 
-    def _of(self, directory: str) -> _Endings:
-        if directory not in self._found:
-            above = self._of(directory.rpartition("/")[0])
-            self._found[directory] = _both(above, self._own(directory))
-        return self._found[directory]
+    def changed(self, directory: str, *, has_own: bool = True) -> Endings:
+        """Return how the names of files in a directory end that may be changed, in small letters.
 
-    def _own(self, directory: str) -> _Endings:
+        None stands for all of them. Where a directory's parent was asked about, and it is known to
+        have no attributes of its own, nobody looks for them.
+        """
+        if directory in self._found:
+            return self._found[directory]
+        above = directory.rpartition("/")[0]
+        if not has_own and above in self._found:
+            self._found[directory] = self._found[above]
+            return self._found[above]
+        at, below = directory, []
+        while at not in self._found:
+            below.append(at)
+            at = at.rpartition("/")[0]
+        endings = self._found[at]
+        for each in reversed(below):
+            own = self._own(each)
+            endings = None if endings is None or own is None else endings + own
+            self._found[each] = endings
+        return endings
+
+    def _own(self, directory: str) -> Endings:
         file = f"{self._root}/{directory}/{FILE}"
         if not os.path.lexists(file):  # as in thousands of directories
             return ()
         try:
-            return _changed(text_of(Path(file)))
+            return _changed(_text(Path(file)))
         except OSError:
             return None
 
 
-def _both(one: _Endings, other: _Endings) -> _Endings:
-    return None if one is None or other is None else one + other
-
-
-def _changed(text: bytes) -> _Endings:
+def _changed(text: bytes) -> Endings:
     found = []
     for line in text.splitlines():
         if not line.lstrip().startswith(b"#") and _CHANGING.search(line):
@@ -74,30 +82,7 @@ def _changed(text: bytes) -> _Endings:
     return tuple(found)
 
 
-def names_another(config: Path, home: Path) -> bool:
-    """Say whether a configuration of git may name a file with attributes (`core.attributesFile`).
-
-    What it includes counts, whatever the condition. Raises OSError for what cannot be read.
-    """
-    waiting, seen = [config], set[Path]()
-    while waiting:
-        file = waiting.pop()
-        if file in seen:
-            continue
-        seen.add(file)
-        text = text_of(file)
-        if _ELSEWHERE.search(text) or len(seen) > _DEPTH:
-            return True
-        for found in _INCLUDED.finditer(text):
-            name = os.fsdecode(found[1].strip())
-            if _ODD.search(name):
-                return True
-            waiting.append(home / name[2:] if name.startswith("~/") else file.parent / name)
-    return False
-
-
-def text_of(file: Path) -> bytes:
-    """Return the text of a file that people write, none of what is not there. Raises OSError."""
+def _text(file: Path) -> bytes:
     try:
         return reading.regular(file, limit=_LIMIT)
     except (FileNotFoundError, NotADirectoryError):

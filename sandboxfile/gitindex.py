@@ -5,38 +5,35 @@ its blob) and what the file's `lstat` was then. While that is so, the file has t
 rule that `git status` goes by, and need not be read. The form of the file is in
 gitformat-index(5), versions 2 to 4.
 
-What git knows is the content as it is committed. It is not believed where the one in the working
-tree may be another of the same size: files that a filter changes (gitattributes(5): `filter`,
-`working-tree-encoding`). Where line ends are converted the size is another, so who compares both,
-ID and size, cannot be wrong. Racy files (git's rule) are not believed either: those that had
-changed when the index was written so shortly before that they may have changed once more without
-another time. Nor is an index that is somebody else's, is split, or is of a kind not known here.
+What git knows is the content as it is committed, which in the working tree may be another one.
+Nothing is believed where git's configuration names a filter (but for Git LFS), nor of files whose
+attributes say that they are changed; of what was changed by settings that are gone since, the size
+tells, so who uses an ID has to look at that, too. Racy files (git's rule) are not believed: those
+that had changed so shortly before the index was written that they may have changed once more
+without another time. Nor is an index that is somebody else's, is split, or of a kind not known
+here, nor one that the environment says something of.
 """
 
-import itertools
 import os
-import re
 import stat as filemode
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Set as AbstractSet
 from hashlib import sha1
 from pathlib import Path
 
-from sandboxfile import reading
-from sandboxfile.gitattributes import Attributes, names_another, text_of
-from sandboxfile.patterns import regex
+from sandboxfile import git, process, reading
+from sandboxfile.contents import Tree
+from sandboxfile.gitattributes import FILE as ATTRIBUTES
+from sandboxfile.gitattributes import Attributes
 
 _HEADER = struct.Struct(">4s2L")  # signature, version, entries
 # ctime and mtime (s, ns), inode, mode, owner, group, size, the blob's ID, flags. The device is left
 # out: it may have another number by now.
 _ENTRY = struct.Struct(">4L4x5L20sH")
 _unpacked = _ENTRY.unpack_from  # for tens of thousands
-_KIND, _REGULAR = filemode.S_IFMT(0xFFFF), filemode.S_IFREG
-_STAT = struct.Struct(
-    ">8L"
-)  # ctime, mtime, inode, owner, group, size: the device may be numbered anew
 _EXTENSION = struct.Struct(">4sL")
+_KIND, _REGULAR = filemode.S_IFMT(0xFFFF), filemode.S_IFREG
 _LENGTH = 0xFFF  # of a name, in the flags; this one says that it is longer
 _EXTENDED = 0x4000
 _SPECIAL = 0xF000  # a conflict, files that git is told not to look at, or not to have
@@ -46,53 +43,110 @@ _KNOWN = (b"sdir",)  # of the extensions that have to be understood; its directo
 _TICK_NS = 20_000_000  # two ticks of the kernel's clock that files are stamped by, at its slowest
 _COARSE_NS = 2_000_000_000  # the same where times are whole seconds
 _SECOND_NS = 1_000_000_000
-_OTHER = regex(rb"^\s*objectformat\b", re.IGNORECASE | re.MULTILINE)  # IDs are of SHA-256
-_MOST = 1 << 20  # bytes of a file that people write
+_LIMIT = 1 << 16  # bytes of a file that names a directory of git's
+
+_ELSEWHERE = ("GIT_ATTR_SOURCE", "GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+_DECISIVE = r"^(filter\..*|core\.attributesfile|attr\.tree|extensions\.objectformat)$"
+_LFS = "filter.lfs."  # what it has in place of a large file is not as large
+
+
+class Repository:
+    """The working tree that a directory is in, and where git has its index.
+
+    Raises OSError if there is none (gitrepository-layout(5)).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory
+        self._real = directory.resolve()
+        self._top, self._git = _around(self._real)
+        self._common = _named(self._git / "commondir", self._git) or self._git
+
+    @property
+    def size(self) -> int:
+        """Bytes of the index. Raises OSError."""
+        return (self._git / "index").lstat().st_size
+
+    def index(self, environ: Mapping[str, str]) -> "Index":
+        """Read the index. Raises OSError, ValueError, LookupError, struct.error if it is none.
+
+        Raises ValueError, SandboxfileError, too, where it is not believed.
+        """
+        path = self._git / "index"
+        about = path.lstat()
+        content = reading.own(path)
+        self._check(environ)
+        return Index(
+            os.fspath(self._root),
+            content,
+            below=self._below(),
+            written=min(about.st_mtime_ns, about.st_ctime_ns),
+            attributes=self._attributes(environ),
+        )
+
+    def _check(self, environ: Mapping[str, str]) -> None:
+        """Ask git for what makes files in the tree others than committed."""
+        if not environ.keys().isdisjoint(_ELSEWHERE):
+            raise ValueError(_ELSEWHERE)
+        words = ("config", "--null", "--name-only", "--get-regexp", _DECISIVE)
+        done = process.run(git.command(self._real, *words, env=environ))
+        named = [name for name in done.stdout.split("\0") if not name.startswith(_LFS)]
+        if done.status not in {0, 1} or [*filter(None, named)]:  # 1: there is nothing like that
+            raise ValueError(named)
+
+    def _below(self) -> str:
+        """Return what the names of files below the directory begin with in the index."""
+        relative = os.fspath(self._real.relative_to(self._top))
+        return "" if relative == "." else f"{relative}/"
+
+    def _attributes(self, environ: Mapping[str, str]) -> Attributes:
+        home = Path(environ.get("HOME") or os.sep)
+        own = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "git/attributes"
+        above = [self._real, *self._real.parents]
+        return Attributes(
+            above[above.index(self._top) :: -1],
+            (self._common / "info/attributes", own, Path(os.sep, "etc/gitattributes")),
+        )
+
+
+def _around(real: Path) -> tuple[Path, Path]:
+    """Return the top of the working tree that a directory is in, and its part of the repository."""
+    for top in (real, *real.parents):
+        found = top / ".git"
+        if reading.is_directory(found):
+            return top, found
+        if os.path.lexists(found):  # a tree besides the first one, or a submodule
+            if (git_directory := _named(found, top, before="gitdir: ")) is not None:
+                return top, git_directory
+            break
+    raise FileNotFoundError(real)
+
+
+def _named(file: Path, above: Path, *, before: str = "") -> Path | None:
+    """Return the directory that a file of git's names, None without one."""
+    try:
+        text = os.fsdecode(reading.regular(file, limit=_LIMIT)).rstrip("\n")
+    except OSError:
+        return None
+    is_name = text.startswith(before) and "\0" not in text
+    return above / text.removeprefix(before) if is_name else None
 
 
 class Index:
     """What the index of one working tree says of the files below one directory.
 
-    `starts` has where in `content` each file's entry begins, by its name from the top of the tree;
-    all names of files `below` the directory begin with that. It was `written` at a time (ns).
+    The names of files `below` the directory begin with that. It was `written` at a time (ns).
     """
 
     def __init__(
-        self,
-        root: str,
-        content: bytes,
-        *,
-        below: bytes,
-        written: int,
-        attributes: Attributes,
+        self, root: str, content: bytes, *, below: str, written: int, attributes: Attributes
     ) -> None:
         self._root = f"{root.rstrip('/')}/"
         self._content = content
-        self._starts = _starts(content)
+        self._children = _children(*_entries(content))
         self._below = below
         self._written = written
         self._attributes = attributes
-
-    @classmethod
-    def of(cls, root: Path, environ: Mapping[str, str]) -> "Index | None":
-        """Read the index of the working tree that a directory is in, None where there is none.
-
-        None, too, for one that is not believed.
-        """
-        with suppress(OSError, ValueError, LookupError, struct.error):
-            tree = _Tree.around(root)
-            path = tree.git / "index"
-            about = path.lstat()
-            content = reading.own(path)
-            tree.check()
-            return cls(
-                os.fspath(root),
-                content,
-                below=tree.below(root),
-                written=min(about.st_mtime_ns, about.st_ctime_ns),
-                attributes=tree.attributes(root, environ),
-            )
-        return None
 
     def blob(self, path: str, stat: os.stat_result) -> bytes | None:
         """Return the ID of the content of a file with this `lstat`, None if git does not know it.
@@ -103,9 +157,12 @@ class Index:
         if not path.startswith(self._root):
             return None
         name = path[len(self._root) :]
-        at = self._starts.get(self._below + os.fsencode(name))
-        if at is None:
-            return None
+        directory, _, last = (self._below + name).rpartition("/")
+        at = self._children.get(directory, {}).get(last)
+        found = self._blob(at, stat) if at else None
+        return None if found is None or self._attributes.may_change(name) else found
+
+    def _blob(self, at: int, stat: os.stat_result) -> bytes | None:
         ctime, ctime_ns, mtime, mtime_ns, inode, mode, uid, gid, size, blob, flags = _unpacked(
             self._content, at
         )
@@ -122,82 +179,66 @@ class Index:
         )
         newest = max(modified, changed)
         is_racy = newest + (_TICK_NS if ctime_ns and mtime_ns else _COARSE_NS) >= self._written
-        if not is_same or is_racy or self._attributes.may_change(name):
+        return blob if is_same and not is_racy else None
+
+    def tree(self, path: str, strange: AbstractSet[str]) -> Tree | None:
+        """Return all that is in a directory, in no order; None if git does not know of just that.
+
+        `path` is absolute. None, too, where something is a link, or has a name that is `strange`.
+        Raises OSError.
+        """
+        if not f"{path}/".startswith(self._root):
             return None
-        found: bytes = blob
+        found: Tree = []
+        waiting = [(path, path[len(self._root) :], "")]
+        while waiting:
+            directory, name, prefix = waiting.pop()
+            known = self._children.get((self._below + name).removesuffix("/"))
+            before = len(found)
+            if not known or not self._add_level(
+                found, directory, known, strange, name=name, prefix=prefix
+            ):
+                return None
+            for below, _, blob in found[before:]:
+                if not blob:
+                    last = below.removeprefix(prefix)
+                    inner = f"{name}/{last}" if name else last
+                    waiting.append((f"{directory}/{last}", inner, f"{below}/"))
         return found
 
-
-# --- where it is -----------------------------------------------------------------------------
-
-
-class _Tree:
-    """A working tree: its `top`, its own part of the repository, and what all trees of it share."""
-
-    def __init__(self, top: Path, git: Path, common: Path) -> None:
-        self.top = top
-        self.git = git
-        self.common = common
-
-    @classmethod
-    def around(cls, directory: Path) -> "_Tree":
-        """Return the tree that a directory is in (gitrepository-layout(5)). Raises OSError."""
-        real = directory.resolve()
-        for top in (real, *real.parents):
-            git = top / ".git"
-            if git.is_dir():
-                return cls(top, git, _named(git / "commondir", git) or git)
-            if os.path.lexists(git):
-                own = _named(git, top, before="gitdir: ")
-                if own is None:
-                    break
-                return cls(top, own, _named(own / "commondir", own) or own)
-        raise FileNotFoundError(directory)
-
-    def check(self) -> None:
-        """Refuse a repository of another kind. Raises ValueError, OSError."""
-        if _OTHER.search(text_of(self.common / "config")):
-            raise ValueError(self.common)
-
-    def attributes(self, root: Path, environ: Mapping[str, str]) -> Attributes:
-        """Return what may be changed below a directory. Raises ValueError, OSError."""
-        home = Path(environ.get("HOME") or os.sep)
-        own = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
-        shared = Path(os.sep, "etc")
-        for config in (
-            self.common / "config",
-            self.git / "config.worktree",
-            own / "config",
-            home / ".gitconfig",
-            shared / "gitconfig",
-        ):
-            if names_another(config, home):
-                raise ValueError(config)
-        real = root.resolve()
-        above = [real, *itertools.takewhile(lambda each: each != self.top.parent, real.parents)]
-        files = self.common / "info/attributes", own / "attributes", shared / "gitattributes"
-        return Attributes(above[::-1], files)
-
-    def below(self, root: Path) -> bytes:
-        """Return what the names of files below a directory begin with in the index."""
-        relative = os.fspath(root.resolve().relative_to(self.top))
-        return b"" if relative == "." else os.fsencode(relative) + b"/"
-
-
-def _named(file: Path, above: Path, *, before: str = "") -> Path | None:
-    """Return the directory that a file of git's names, None without one."""
-    try:
-        text = reading.regular(file, limit=_MOST).decode()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return above / text.removeprefix(before).rstrip("\n") if text.startswith(before) else None
+    def _add_level(
+        self,
+        found: Tree,
+        directory: str,
+        known: Mapping[str, int],
+        strange: AbstractSet[str],
+        *,
+        name: str,
+        prefix: str,
+    ) -> bool:
+        """Add what is in one directory, in which git knows of so much, if that is all."""
+        listed = os.listdir(directory)  # noqa: PTH208 - a Path of each costs ten times as much
+        changed = self._attributes.changed(name, has_own=ATTRIBUTES in listed)
+        if changed is None or known.keys() != {*listed} or not strange.isdisjoint(listed):
+            return False
+        if changed and any(each.lower().endswith(changed) for each in listed):
+            return False
+        lstat, blob_of = os.lstat, self._blob
+        for each in listed:  # tens of thousands
+            at = known[each]
+            stat = lstat(f"{directory}/{each}")
+            blob = blob_of(at, stat) if at else b"" if filemode.S_ISDIR(stat.st_mode) else None
+            if blob is None:
+                return False
+            found.append((prefix + each, stat, blob))
+        return True
 
 
 # --- what it says ----------------------------------------------------------------------------
 
 
-def _starts(content: bytes) -> dict[bytes, int]:
-    """Return where the entries of an index begin, by name.
+def _entries(content: bytes) -> tuple[list[bytes], list[int]]:
+    """Return the names of all entries of an index, and where each begins.
 
     Raises ValueError, LookupError, struct.error for what is no index that is understood.
     """
@@ -208,7 +249,7 @@ def _starts(content: bytes) -> dict[bytes, int]:
     total = sha1(content[:end], usedforsecurity=False).digest()
     if content[end:] not in {total, bytes(_SUM)}:  # git may be told to leave it out
         raise ValueError(end)
-    starts: dict[bytes, int] = {}
+    names, starts = [], []
     at, name = _HEADER.size, b""
     for _ in range(count):  # tens of thousands
         flags = content[at + 60] << 8 | content[at + 61]
@@ -220,10 +261,11 @@ def _starts(content: bytes) -> dict[bytes, int]:
             stop = start + length if length < _LENGTH else content.index(b"\0", start)
             name = content[start:stop]
             following = at + ((stop - at + 8) & ~7)  # at least one zero byte
-        starts[name] = at
+        names.append(name)
+        starts.append(at)
         at = following
     _check_extensions(content[at:end])
-    return starts
+    return names, starts
 
 
 def _compressed(content: bytes, at: int, before: bytes) -> tuple[bytes, int]:
@@ -246,3 +288,27 @@ def _check_extensions(rest: bytes) -> None:
         if name[:1].islower() and name not in _KNOWN:
             raise ValueError(name)
         at += _EXTENSION.size + length
+
+
+def _children(names: list[bytes], starts: list[int]) -> dict[str, dict[str, int]]:
+    """Return where the entry of everything in each directory begins; directories have none: 0."""
+    found: dict[str, dict[str, int]] = {}
+    before, level = None, {}
+    for name, at in zip(os.fsdecode(b"\0".join(names)).split("\0"), starts, strict=bool(names)):
+        directory, _, last = name.rpartition("/")
+        if directory != before:
+            if directory not in found:
+                _begin(found, directory)
+            before, level = directory, found[directory]
+        level[last] = at
+    return found
+
+
+def _begin(found: dict[str, dict[str, int]], directory: str) -> None:
+    """Add a directory, and it and all that lead to it to the ones that they are in."""
+    found[directory] = {}
+    while directory:
+        above, _, last = directory.rpartition("/")
+        is_there = above in found
+        found.setdefault(above, {})[last] = 0
+        directory = "" if is_there else above

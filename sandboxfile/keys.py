@@ -312,6 +312,14 @@ def content_of(selection: Selection, texts: Iterable[str]) -> Content:
     return Content(_items(files), selection.single)
 
 
+def content_of_directory(files: Iterable[tuple[str, Kind, bool, str]]) -> Content:
+    """Return the content of a directory, of which all is given, sorted, as a selection has it.
+
+    That are name, kind, executable bit and content.
+    """
+    return Content(_items(files), single=False)
+
+
 def in_short(content: Content) -> Content:
     """Return a digest in place of all files, for who compares only."""
     return Content(_quoted(sha256(content.files.encode("ascii")).hexdigest()), content.single)

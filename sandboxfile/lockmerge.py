@@ -235,6 +235,7 @@ def _joined(old: Entry | None, entries: Sequence[Entry]) -> Entry:
     moved = [each.moved for each in same]
     return replace(
         best,
+        git_key=max(each.git_key for each in same),
         image=max(each.image for each in same),
         tags=tuple(sorted(_union(had, tags))) if tags else None,
         moved=_maps(before.moved if before else {}, moved),

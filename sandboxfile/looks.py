@@ -63,6 +63,11 @@ def of(seen: Iterable[Seen], looked_at: Iterable[str], tops: Tops) -> Looked:
     found = {  # thousands, nearly all below the first top
         path[length:] if path.startswith(top) else tops.below(path): mark for path, mark in seen
     }
+    return below(found, looked_at, tops)
+
+
+def below(found: dict[str, bytes], looked_at: Iterable[str], tops: Tops) -> Looked:
+    """Return the same, of what was `found` by its path from the root."""
     return _with(found, [(tops.below(each), each) for each in looked_at], tops.absent)
 
 

@@ -255,6 +255,7 @@ class Pipeline:
         """
         release = self.release(decision)
         surveyed = self.survey[decision.template]
+        git_key = surveyed.git_key()  # before there is an ID
         adopted = _adopted(decision)
         if adopted is not None and decision.found is not None:
             done, image = adopted, decision.found.image
@@ -271,7 +272,7 @@ class Pipeline:
         entry = Entry(
             template_id=done.template_id,
             build_id=done.build_id,
-            git_key=surveyed.git_key(),
+            git_key=git_key,
             image=image or "",
             image_key=release.image_key,
             template_key=release.template_key,

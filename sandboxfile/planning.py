@@ -90,7 +90,7 @@ def make(
     try:
         return plan_once(settled=settled)
     except Changed:  # what was kept of it is dropped by now
-        return plan_once(settled=None)
+        return plan_once(settled=None, trusting=False)
 
 
 def _made(
@@ -102,10 +102,13 @@ def _made(
     ask: bool,
     building: bool,
     settled: Settled | None,
+    trusting: bool = True,
 ) -> Planned:
     lock, resolved = session.locks(settled.locks if settled else ())
     names = settled.among(asked) if settled else asked
-    committed = None if force else Committed(lock.entries(session.target.name), session.blobs)
+    committed = None
+    if trusting and not force:
+        committed = Committed(lock.entries(session.target.name), session.blobs)
     look = partial(_survey, session, names, committed=committed, recalling=settled is None)
     surveyed = look(resolved)
     pins: dict[str, str] = {}
@@ -263,10 +266,8 @@ def _with_resolved(found: Mapping[str, str], lock: lockfile.Lock) -> lockfile.Lo
 def _check_recalled(found: Survey, decisions: Iterable[Decision]) -> None:
     """Look at what is about to be built. Raises Changed if it is not what is known of it."""
     for each in decisions:
-        surveyed = found[each.template]
-        is_known = surveyed.recalled or surveyed.is_committed
-        if each.action in {"build", "snapshot"} and is_known:
-            surveyed.take()
+        if each.action in {"build", "snapshot"} and found[each.template].recalled:
+            found[each.template].take()
 
 
 def _survey(

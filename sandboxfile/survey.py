@@ -344,6 +344,8 @@ class _Surveyor:
         """Survey a template by what git says of its files, if the lock knows of just that."""
         if self.committed is None or not self.committed.has(template.name) or self._is_read():
             return None
+        if not self.committed.blobs.are_there:
+            return None
         try:
             taken = take(digests=self.committed.blobs)
         except UnknownError:
@@ -423,8 +425,6 @@ class _Surveyor:
         if self._identity(template, taken, _contents(taken))[0] != known:
             if self.recall:
                 self.recall.forget(template.name)
-            if self.committed:
-                self.committed.blobs.distrust()
             text = f"the files of `{template.name}` changed while they were being read"
             raise Changed(text, hint="run again when nothing writes to them")
         return taken
@@ -504,8 +504,11 @@ class _Later:
         return self._found
 
     def git_key(self) -> str:
-        """Return what stands for its keys where git tells the content. Raises as `taken`."""
-        return self._surveyor.git_key(self._template, self.taken(), self._known)
+        """Return what stands for its keys where git tells the content, as `git_key` above."""
+        try:
+            return self._surveyor.git_key(self._template, self.taken(), self._known)
+        except (Changed, ConfigError):
+            return ""
 
 
 def _parent_key(template: Template, done: Mapping[str, Surveyed]) -> str:

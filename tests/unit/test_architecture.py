@@ -13,7 +13,7 @@ LAYERS = (
     ("frozen", "counts", "patterns"),
     ("collector", "several", "places", "fresh", "reading", "writing", "schedule", "ahead"),
     ("errors", "events", "flock", "loopback", "model", "settled", "looks", "gitattributes"),
-    ("gitindex", "cancel", "redact", "drawing", "proxies", "commandline"),
+    ("cancel", "redact", "drawing", "proxies", "commandline"),
     (
         "logs",
         "process",
@@ -30,11 +30,11 @@ LAYERS = (
     ),
     ("headstart",),
     ("answers", "completing", "contents", "moves", "journal", "timeline", "records"),
-    ("blobs", "listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
+    ("listing", "imageconfig", "inherit", "distribution", "declined", "triggers"),
     ("buildstatus",),
     ("ignore", "credentials", "git", "pulling", "scripts", "entries", "buildcache"),
-    ("lockcheck",),
-    ("locktext", "lockmerge", "leftovers", "gathering"),
+    ("lockcheck", "gitindex"),
+    ("locktext", "lockmerge", "leftovers", "gathering", "blobs"),
     ("config", "context", "console", "environment"),
     (
         "archive",

@@ -2,17 +2,28 @@
 
 import os
 import random
+import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
 
 import pytest
 
+from sandboxfile import gitindex
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.gitindex import Index
 
 OLD = time.time_ns() - 60_000_000_000
+
+
+def index_of(root: Path, environ: Mapping[str, str]) -> Index | None:
+    """Return the index that is believed, as `blobs` does."""
+    with suppress(OSError, ValueError, LookupError, struct.error, SandboxfileError):
+        return gitindex.Repository(root).index(environ)
+    return None
 
 
 class Repository:
@@ -55,7 +66,7 @@ class Repository:
         self.git("add", "settled")
 
     def index(self, directory: str = ".") -> Index | None:
-        return Index.of((self.root / directory).resolve(), self.environ)
+        return index_of((self.root / directory).resolve(), self.environ)
 
     def blob(self, name: str, directory: str = ".") -> str | None:
         index = self.index(directory)
@@ -146,7 +157,8 @@ def test_working_trees_of_one_repository(repository: Repository, tmp_path: Path)
 
 
 def test_nothing_is_known_outside_of_a_repository(tmp_path: Path) -> None:
-    assert Index.of(tmp_path, {}) is None
+    with pytest.raises(FileNotFoundError):
+        gitindex.Repository(tmp_path)
 
 
 def test_a_clone_knows_nearly_all(repository: Repository, tmp_path: Path) -> None:
@@ -164,7 +176,7 @@ def test_a_clone_knows_nearly_all(repository: Repository, tmp_path: Path) -> Non
     known = {name: blob.hex() for name, blob in found.items() if blob}
     assert known == {name: id_of(name.encode()) for name in known}
     clone.settle()
-    assert all(clone.blob(name) for name in names[::50])
+    assert all(clone.blob(name) for name in names)
 
 
 # --- what is not ---------------------------------------------------------------------------------
@@ -263,10 +275,6 @@ def no_index(repository: Repository) -> None:
     (repository.root / ".git/index").write_bytes(b"")
 
 
-def of_sha256(repository: Repository) -> None:
-    repository.git("config", "extensions.objectFormat", "sha256")
-
-
 def filtered(repository: Repository) -> None:
     repository.write(".gitattributes", b"file filter=upper\n")
 
@@ -296,12 +304,40 @@ def filtered_elsewhere(repository: Repository) -> None:
 
 def filtered_elsewhere_for_the_user(repository: Repository) -> None:
     (repository.home / ".gitconfig").write_text("[include]\n\tpath = more\n")
-    (repository.home / "more").write_text('[includeIf "gitdir:x"]\n\tpath = ~/most\n')
-    (repository.home / "most").write_text("[core]\n\tattributesFile = /somewhere\n")
+    (repository.home / "more").write_text("[include] path = ~/most\n")
+    (repository.home / "most").write_text("[core] attributesFile = /somewhere\n")
 
 
-def filtered_nobody_knows_where(repository: Repository) -> None:
-    (repository.home / ".gitconfig").write_text("[include]\n\tpath = ~other/more\n")
+def filtered_by_the_environment(repository: Repository) -> None:
+    repository.environ |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "filter.upper.smudge",
+        "GIT_CONFIG_VALUE_0": "tr a-z A-Z",
+    }
+
+
+def attributes_of_another_tree(repository: Repository) -> None:
+    repository.environ["GIT_ATTR_SOURCE"] = "HEAD"
+
+
+def index_elsewhere(repository: Repository) -> None:
+    repository.environ["GIT_INDEX_FILE"] = "/somewhere"
+
+
+def with_a_filter_that_no_attribute_names_any_more(repository: Repository) -> None:
+    repository.git("config", "filter.upper.smudge", "tr a-z A-Z")
+
+
+def with_an_identity(repository: Repository) -> None:
+    repository.write(".gitattributes", b"* ident\n")
+
+
+def broken_configuration(repository: Repository) -> None:
+    (repository.home / ".gitconfig").write_text("[core\n")
+
+
+def no_git(repository: Repository) -> None:
+    repository.environ["PATH"] = "/nowhere"
 
 
 def unreadable_attributes(repository: Repository) -> None:
@@ -326,7 +362,6 @@ UNKNOWN: tuple[Callable[[Repository], None], ...] = (
     of_the_future,
     with_what_must_be_understood,
     no_index,
-    of_sha256,
     filtered,
     filtered_by_ending,
     recoded,
@@ -334,7 +369,13 @@ UNKNOWN: tuple[Callable[[Repository], None], ...] = (
     filtered_for_the_user,
     filtered_elsewhere,
     filtered_elsewhere_for_the_user,
-    filtered_nobody_knows_where,
+    filtered_by_the_environment,
+    attributes_of_another_tree,
+    index_elsewhere,
+    with_a_filter_that_no_attribute_names_any_more,
+    with_an_identity,
+    broken_configuration,
+    no_git,
     unreadable_attributes,
 )
 
@@ -395,6 +436,24 @@ def test_times_in_whole_seconds_are_coarse(repository: Repository) -> None:
     assert repository.blob("file") is None
 
 
+def test_directories_may_be_deep(repository: Repository) -> None:
+    name = "d/" * 1_200 + "file"
+    handle = os.open(repository.root, os.O_RDONLY)
+    for _ in range(1_200):
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=handle))
+    os.close(handle)
+    try:
+        repository.add()
+        assert repository.blob(name) == id_of(b"")
+        assert len(tree(repository, "d") or ()) == 1_200
+    finally:  # deeper than Python's own ways go
+        subprocess.run(["rm", "-r", repository.root / "d"], check=True)
+
+
 # --- attributes ----------------------------------------------------------------------------------
 
 
@@ -403,7 +462,7 @@ def test_a_filter_of_some_files_leaves_the_others_known(repository: Repository) 
     repository.write("deep/.gitattributes", b"*.dat filter=lfs\n")
     for name in ("a.bin", "A.BIN", "a.dat", "a.txt", "run.sh", "deep/a.dat", "deep/a.txt"):
         repository.write(name)
-    repository.git("config", "filter.lfs.clean", "cat")
+    repository.git("config", "filter.lfs.clean", "cat")  # as `git lfs install` does
     repository.add()
     known = {
         name: repository.blob(name) is not None
@@ -420,13 +479,73 @@ def test_a_filter_of_some_files_leaves_the_others_known(repository: Repository) 
     }
 
 
-def test_where_line_ends_are_converted_the_size_tells(repository: Repository) -> None:
-    repository.write(".gitattributes", b"*.txt text eol=crlf\n")
-    path = repository.write("a.txt", b"one\r\ntwo\r\n")
+# --- whole directories ---------------------------------------------------------------------------
+
+
+def tree(repository: Repository, name: str, *strange: str) -> dict[str, str] | None:
+    """Return the names in a directory of which git knows all, each with the ID of its content."""
+    index = repository.index()
+    assert index is not None
+    found = index.tree(str(repository.root / name).rstrip("/"), frozenset(strange))
+    return None if found is None else {each: blob.hex() for each, _, blob in found}
+
+
+@pytest.fixture
+def grown(repository: Repository) -> Repository:
+    for name in ("d/a", "d/e/b", "d/e/f/c", "d2/a", "z"):
+        repository.write(name, name.encode())
     repository.add()
-    known = repository.blob("a.txt")
-    assert known == id_of(b"one\ntwo\n"), "as it is committed"
-    assert path.stat().st_size != len(b"one\ntwo\n")
+    return repository
+
+
+def test_all_that_is_in_a_directory(grown: Repository) -> None:
+    expected = {
+        "a": id_of(b"d/a"),
+        "e": "",
+        "e/b": id_of(b"d/e/b"),
+        "e/f": "",
+        "e/f/c": id_of(b"d/e/f/c"),
+    }
+    assert tree(grown, "d") == expected
+    assert tree(grown, "d/e/f") == {"c": id_of(b"d/e/f/c")}
+    assert tree(grown, "d", "b", "novita.yaml") is None, "a name that counts otherwise"
+
+
+def test_the_root_of_the_tree_has_what_is_not_in_git(grown: Repository) -> None:
+    assert tree(grown, "") is None
+    assert tree(grown, ".git") is None
+    assert tree(grown, "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "d/new").write_text("x"),
+        lambda root: (root / "d/e/f/new").mkdir(),
+        lambda root: (root / "d/e/b").unlink(),
+        lambda root: (root / "d/e/b").write_text("x"),
+        lambda root: os.utime(root / "d/e/f/c"),
+        lambda root: ((root / "d/a").unlink(), (root / "d/a").symlink_to("e/b")),
+        lambda root: ((root / "d/e/f").rename(root / "f"), (root / "d/e/f").symlink_to(root / "f")),
+        lambda root: (root / "d/.gitattributes").write_text("* filter=x\n"),
+        lambda root: (root / "d/e/.gitattributes").write_text("b ident\n"),
+    ],
+)
+def test_of_a_directory_that_is_otherwise_nothing_is_known(
+    grown: Repository, change: Callable[[Path], object]
+) -> None:
+    change(grown.root)
+    assert tree(grown, "d") is None
+    assert tree(grown, "d2") == {"a": id_of(b"d2/a")}
+
+
+def test_a_filter_by_ending_counts_for_directories(grown: Repository) -> None:
+    grown.write("d/.gitattributes", b"*.bin filter=lfs\n")
+    grown.add()
+    assert tree(grown, "d") is not None
+    grown.write("d/e/f/large.BIN")
+    grown.add()
+    assert tree(grown, "d") is None
 
 
 # --- whatever is done ----------------------------------------------------------------------------
