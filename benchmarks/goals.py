@@ -7,7 +7,7 @@ from typing import Any
 
 Found = Mapping[str, Any]
 ALL_AT_ONCE = 1 / 150  # of what asking the engine takes
-OURS = ("sandboxfile", "second_stage", "fresh_clone")
+OURS = ("sandboxfile", "second_stage", "fresh_clone", "fresh_clone_reading")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ def measure(setting: Setting, sizes: Sequence[int]) -> dict[str, object]:
 
 
 def _of_size(setting: Setting, size: int) -> Mapping[str, object]:
-    made, cloned = setting.tree(size), setting.cloned(size)
+    made, cloned = setting.tree(size), setting.untold(size)
     others = peers.of(made, setting, f"keys-{size}-peers")
     found = interleaved(
         [

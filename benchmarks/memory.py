@@ -37,6 +37,7 @@ def measure(setting: Setting, sizes: Sequence[int]) -> Mapping[str, object]:
         setting,
         [
             fresh(setting, cloned, "fresh_clone", "build", says=SAYS),
+            fresh(setting, setting.untold(size), "fresh_clone_reading", "build", says=SAYS),
             *reversed(ours(setting, made)),
             status(setting, made),
             *others.sdk(),

@@ -34,6 +34,7 @@ def _of_size(setting: Setting, size: int) -> dict[str, object]:
         ours(setting, made)[0],
         status(setting, made),
         fresh(setting, cloned, "fresh_clone", "build", says=SAYS),
+        fresh(setting, setting.untold(size), "fresh_clone_reading", "build", says=SAYS),
         hash_object(setting, cloned),
         *others.sdk(),
     ]
@@ -78,7 +79,7 @@ def told(groups: Iterable[Samples]) -> dict[str, object]:
         for name, taken in samples.items():
             if name != "sandboxfile":
                 ratios.setdefault(f"vs_{name}", ratio(samples["sandboxfile"], taken))
-        for other in ("second_stage", "fresh_clone"):
+        for other in ("second_stage", "fresh_clone", "fresh_clone_reading"):
             if other in samples:
                 ratios |= {
                     f"{other}_vs_{name}": ratio(samples[other], taken)

@@ -20,7 +20,9 @@ _ABOUT = {
 
 Templates of twenty files each, all built; the lock is in git. `sandboxfile` is `sandboxfile
 build` after another one, `second_stage` is without the record that the other one left,
-`fresh_clone` has nothing but what git knows. `git_status`, `make`, `ninja` and `doit` look at
+`fresh_clone` has nothing but what git knows, and takes git's word for the content of files that it
+has just checked out; `fresh_clone_reading` reads all of them, as where git filters or the lock is
+from before that. `git_status`, `make`, `ninja` and `doit` look at
 the same files; `sdk` is Novita's SDK hashing them (`to_json`), as it does before every build.
 `docker_build_serial` and the best of `docker build` with 2, 4 and 8 at once, and Docker
 Compose, ask an engine that has everything cached.
@@ -47,9 +49,10 @@ registry, beside `docker push` of it.
 """,
     "keys": """## Keys
 
-`fresh` is `sandboxfile plan` in a fresh clone, which reads the configuration and hashes every
-file; `cached` is the same with the stat cache of an earlier run. The others hash the files
-alone, or, as `git ls-files --stage` does, print hashes that were computed before.
+`fresh` is `sandboxfile plan` in a fresh clone whose lock says nothing of git's terms, which reads
+the configuration and hashes every file; `cached` is the same with what an earlier run has kept.
+The others hash the files alone, or, as `git ls-files --stage` does, print hashes that were computed
+before.
 """,
     "memory": """## Memory
 

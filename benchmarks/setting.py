@@ -66,6 +66,14 @@ class Setting:
             self.trees[root] = tree.clone(self.tree(size), root, self.environ)
         return self.trees[root]
 
+    def untold(self, size: int) -> Tree:
+        """Return a fresh clone in which nobody says what git's word for a file stands for."""
+        root = self.directory / f"untold-{size}"
+        if root not in self.trees:
+            self.trees[root] = tree.clone(self.tree(size), root, self.environ)
+            tree.untold(self.trees[root])
+        return self.trees[root]
+
     def room(self, name: str) -> Path:
         """Return a new directory."""
         path = self.directory / name

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sandboxfile import app, environment, lockfile
 from sandboxfile.config import load
+from sandboxfile.frozen import replace
 from sandboxfile.lockfile import ENGINE_PREFIX, Entry, Lock
 from sandboxfile.pins import pin_name
 from sandboxfile.statcache import NoCache
@@ -173,6 +174,16 @@ def clone(tree: Tree, root: Path, environ: Mapping[str, str]) -> Tree:
     """Return a fresh clone."""
     _git(tree.root, environ, "clone", "--quiet", "--local", ".", str(root))
     return Tree(root=root, names=tree.names)
+
+
+def untold(tree: Tree) -> None:
+    """Have the lock say nothing of what git calls the content of files: all are to be read."""
+    path = tree.root / app.LOCK
+    entries = {
+        target: {name: replace(entry, git_key="") for name, entry in found.items()}
+        for target, found in lockfile.read(path).targets.items()
+    }
+    lockfile.update(path, lambda old: Lock(resolved=old.resolved, targets=entries))
 
 
 def _git(directory: Path, environ: Mapping[str, str], *words: str) -> None:

@@ -90,7 +90,7 @@ def make(
     try:
         return plan_once(settled=settled)
     except Changed:  # what was kept of it is dropped by now
-        return plan_once(settled=None, trusting=False)
+        return plan_once(settled=None)
 
 
 def _made(
@@ -102,13 +102,10 @@ def _made(
     ask: bool,
     building: bool,
     settled: Settled | None,
-    trusting: bool = True,
 ) -> Planned:
     lock, resolved = session.locks(settled.locks if settled else ())
     names = settled.among(asked) if settled else asked
-    committed = None
-    if trusting and not force:
-        committed = Committed(lock.entries(session.target.name), session.blobs)
+    committed = None if force else Committed(lock.entries(session.target.name), session.blobs)
     look = partial(_survey, session, names, committed=committed, recalling=settled is None)
     surveyed = look(resolved)
     pins: dict[str, str] = {}

@@ -31,7 +31,7 @@ _SOURCE = re.compile(
     r"""(?<![^\s"'\[\]{},])([^\s\0"'\[\]{},]+)[ ]->[ ]"""
     r"""|\b(?:from|context):[ ]+["']?([^\s\0"'\[\]{},]+)"""
 )
-_GIT_KEY = "\n      git_key: "  # as a lock is written
+_GIT_KEY = b"\n      git_key: "  # as a lock is written
 _NOWHERE = Position("", 1, 1)  # nobody is told what is wrong with a guess
 _FILES = re.compile(r"^(?:members|include):[ ]*(.*(?:\n[ -].*)*)", re.MULTILINE)
 _PATH = re.compile(r"""[^\s\0"'\[\]{},]{2,}""")
@@ -46,7 +46,7 @@ def begun(config: Path, root: Path, blobs: Blobs | None) -> Copies | None:
     locks = [root / name for name in OWN if name.endswith(".lock")]
     if sum(map(_size, (config, *locks))) < _MUCH or not is_possible():
         return None
-    asked = blobs if any(_GIT_KEY in _text(lock, root) for lock in locks) else None
+    asked = blobs if any(_GIT_KEY in _bytes(lock, root) for lock in locks) else None
     with suppress(OSError):  # there may be too many processes
         return Copies(Ahead(_told(config, root, asked)), asked)
     return None
@@ -89,7 +89,11 @@ def _copies(text: str, directory: Path) -> Iterator[Copy]:
 
 def _text(file: Path, root: Path) -> str:
     """Return the text of a configuration, an empty one for what is none."""
+    return _bytes(file, root).decode("utf-8", "replace")
+
+
+def _bytes(file: Path, root: Path) -> bytes:
     with suppress(OSError):
         if file.stat().st_size <= LIMIT:
-            return reading.read(file, root).decode("utf-8", "replace")
-    return ""
+            return reading.read(file, root)
+    return b""

@@ -108,6 +108,12 @@ def test_a_template_that_was_deleted_stays_so_unless_it_was_built_anew() -> None
     assert merged(lock(a=entry("1", "old")), Lock(), Lock(), files=now(a="1")).lock == Lock()
 
 
+def test_what_only_one_side_says_in_gits_terms_is_kept() -> None:
+    said, unsaid = (lock(a=entry("1", "x", git_key=key)) for key in (f"sf1:{'9' * 64}", ""))
+    found = merged(Lock(), said, unsaid, files=None).lock.entry("prod", "a")
+    assert found == said.entry("prod", "a")
+
+
 def test_tags_of_one_build_are_joined() -> None:
     def tagged(*tags: str, **moved: str) -> Lock:
         return lock(a=entry("1", "x", tags=tags, moved=moved))
@@ -195,6 +201,7 @@ ENTRIES = st.builds(
     st.sampled_from("123"),
     st.sampled_from("xyz"),
     tags=st.sampled_from([None, (), ("a",), ("a", "b")]),
+    git_key=st.sampled_from(["", f"sf1:{'9' * 64}"]),
     moved=st.dictionaries(st.sampled_from("pq"), st.sampled_from("xyz"), max_size=2),
 )
 LOCKS = st.builds(

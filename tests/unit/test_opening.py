@@ -225,3 +225,24 @@ def test_who_forces_a_build_takes_nobodys_word(
     assert clone.run("plan", "--offline", "--force", "--json").code == 0
 
     assert (clone.root / ".sandboxfile/stat-cache").exists()
+
+
+def test_of_a_clone_that_git_has_just_made_next_to_nothing_is_read(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone.root / "novita.local.lock").rename(clone.root / "kept")
+    committed(clone, monkeypatch)
+    environ = {"HOME": str(clone.home), "PATH": os.environ["PATH"]}
+    for words in (
+        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "all"),
+        ("clone", "--quiet", ".", str(clone.home / "fresh")),
+    ):
+        subprocess.run(["git", *words], cwd=clone.root, env=environ, check=True)
+    fresh = clone.at(clone.home / "fresh")
+    (fresh.root / "kept").rename(fresh.root / "novita.local.lock")
+    grown_old()
+
+    ran = fresh.run(*BUILD)
+
+    assert (ran.code, ran.data["summary"]["counts"]) == (0, {"up to date": TEMPLATES})
+    assert not (fresh.root / ".sandboxfile/stat-cache").exists(), "none is read for its SHA-256"
