@@ -220,8 +220,10 @@ def _contents(session: Session, surveyed: Surveyed) -> dict[str, str]:
     """Return the SHA-256 of files that are too young to be known by their times, as read.
 
     What decides which files are taken, such as an ignore file, was read at another time, too: it
-    may have said something else then.
+    may have said something else then. Of what was not read nothing is known: the next run reads it.
     """
+    if surveyed.is_committed:
+        return {}
     found, digests = {}, session.digests()
     marks = dict(surveyed.seen)
     with suppress(OSError, SandboxfileError):  # changed since

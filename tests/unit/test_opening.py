@@ -246,3 +246,20 @@ def test_of_a_clone_that_git_has_just_made_next_to_nothing_is_read(
 
     assert (ran.code, ran.data["summary"]["counts"]) == (0, {"up to date": TEMPLATES})
     assert not (fresh.root / ".sandboxfile/stat-cache").exists(), "none is read for its SHA-256"
+
+
+def test_what_was_checked_out_just_now_is_read_by_the_next_run(
+    clone: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(clone, monkeypatch)
+
+    first = clone.run(*BUILD)
+
+    assert (first.code, first.data["summary"]["counts"]) == (0, {"up to date": TEMPLATES})
+    assert not (clone.root / ".sandboxfile/stat-cache").exists()
+    second = clone.command(*BUILD)
+    assert (second.code, second.data["summary"]["counts"]) == (0, {"up to date": TEMPLATES})
+    clone.write("d007/one", "8")  # as long as before
+    third = clone.command("plan", "--offline", "--json")
+    stale = [each["name"] for each in third.data["templates"] if each["action"] != "up to date"]
+    assert stale == ["t007"]
