@@ -30,7 +30,7 @@ _A_FILE, _A_BYTE, _A_BYTE_OF_AN_INDEX = 30_000, 1, 7
 
 
 class UnknownError(Exception):
-    """Nobody can tell the content of a file: it cannot be read, or changes."""
+    """Nobody tells the content of a file in git's terms: it cannot be read, or changes."""
 
 
 class _Repository(Protocol):
@@ -61,7 +61,7 @@ class Blobs:
 
     @property
     def are_there(self) -> bool:
-        """Whether there is an index, which may be none that is believed."""
+        """Whether there is an index, which may be none that is believed; to be asked first."""
         if not self._is_looked_for:
             self._is_looked_for = True
             from sandboxfile.gitindex import Repository
@@ -76,12 +76,14 @@ class Blobs:
         """Return the ID of a file's content, and its size; `stat` is its lstat.
 
         What git does not know is read, and so are few small files in a large repository. Raises
-        UnknownError.
+        UnknownError, also where git is not believed: to read all for this is not worth it.
         """
         blob = None
-        if self.are_there and (self._left <= 0 or self._is_read):
+        if self._left <= 0 or self._is_read:
             index = self._opened()
-            blob = index.blob(path, stat) if index else None
+            if index is None:
+                raise UnknownError(path)
+            blob = index.blob(path, stat)
         if blob is None:
             self._left -= _A_FILE + stat.st_size * _A_BYTE
             blob = _read(path, stat)
@@ -153,15 +155,18 @@ def _read(path: str, stat: os.stat_result, *others: _Hash) -> bytes:
     """Return the ID of a file as it is with this `lstat`. Raises UnknownError."""
     blob = sha1(b"blob %d\0" % stat.st_size, usedforsecurity=False)
     mark = signature(stat)
+    left = stat.st_size + 1  # and no more: it may be growing
     try:
-        with os.fdopen(os.open(path, _READING), "rb", buffering=0) as file:
-            before = os.fstat(file.fileno())
-            left = stat.st_size + 1  # and no more: it may be growing
-            while data := file.read(min(left, _CHUNK)):
+        descriptor = os.open(path, _READING)
+        try:
+            before = os.fstat(descriptor)
+            while data := os.read(descriptor, min(left, _CHUNK)):
                 left -= len(data)
                 for each in (blob, *others):
                     each.update(data)
-            after = os.fstat(file.fileno())
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UnknownError(path) from error
     if left != 1 or signature(before) != mark or signature(after) != mark:

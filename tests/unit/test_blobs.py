@@ -190,6 +190,7 @@ def test_who_asks_for_little_of_a_large_repository_has_it_read(tree: User) -> No
     time.sleep(0.05)
     git(tree, "add", "--all")
     of_git = Blobs(tree.root, {"HOME": str(tree.home)})
+    assert of_git.are_there
     paths = [tree.root / f"many/{number}" for number in range(3_000)]
     count = 0
     while not of_git._is_read:
@@ -199,9 +200,18 @@ def test_who_asks_for_little_of_a_large_repository_has_it_read(tree: User) -> No
     large = tree.root / "large"
     large.write_bytes(bytes(8 << 20))
     of_git = Blobs(tree.root, {"HOME": str(tree.home)})
+    assert of_git.are_there
     for path in (large, large):
         of_git.digest(str(path), path.lstat())
     assert of_git._is_read, "what takes long to read is worth it"
+
+
+def test_where_git_is_not_believed_nothing_is_read_for_it(tree: User) -> None:
+    git(tree, "config", "filter.upper.clean", "tr a-z A-Z")
+    of_git = Blobs(tree.root, {"HOME": str(tree.home)})
+    with pytest.raises(UnknownError):
+        of_git.digest(str(tree.root / "top"), (tree.root / "top").lstat())
+    assert not find(tree, "app/").is_committed
 
 
 # --- reading -------------------------------------------------------------------------------------
