@@ -11,7 +11,8 @@ from benchmarks.timing import Rounds, Samples, figures, interleaved, ratio, run
 from benchmarks.tree import Tree
 
 QUICK = Rounds(least=5, most=25, budget_s=6, warm=3)
-SLOW = Rounds(least=3, most=9, budget_s=6)
+SLOW = Rounds(least=5, most=15, budget_s=15)
+SLOWEST = Rounds(least=3, most=9, budget_s=6)
 ENGINE = Rounds(least=2, most=5, budget_s=8, warm=0)
 ONCE = Rounds(least=1, most=1, budget_s=0, warm=0)
 MOST_BUILDS = 100  # templates of which an engine is asked: a thousand take it minutes a round
@@ -36,9 +37,9 @@ def _of_size(setting: Setting, size: int) -> dict[str, object]:
         fresh(setting, cloned, "fresh_clone", "build", says=SAYS),
         fresh(setting, setting.untold(size), "fresh_clone_reading", "build", says=SAYS),
         hash_object(setting, cloned),
-        *others.sdk(),
     ]
     found.append(interleaved(slow, SLOW))
+    found.append(interleaved([slow[0], slow[2], slow[3], *others.sdk()], SLOWEST))
     if setting.docker:
         found += _engine(setting, made, others)
     return told(found)

@@ -4,6 +4,7 @@ A copy of one source, all of it, is found by its text and where that is written:
 it is what `context` and `keys` find here. How the files arrive decides nothing about that.
 """
 
+import itertools
 import marshal
 import os
 import struct
@@ -23,6 +24,8 @@ from sandboxfile.keys import Content
 from sandboxfile.looks import Looked, Tops, slashed
 from sandboxfile.model import Copy
 from sandboxfile.statcache import SIZE, Hashes, Read, Reader, Told
+
+_TOGETHER = 8  # copies: each answer takes a call of the system
 
 
 class Copied(NamedTuple):
@@ -54,16 +57,15 @@ def _files(looked: Looked, digests: bytes, top: str = "") -> list[Read]:
 
 
 def told(copies: Iterator[Copy], finder: "Finder") -> Iterator[bytes]:
-    """Yield what copies of one source bring, in plain data, and an empty text at the end.
+    """Yield what copies of one source bring, in plain data, several at once; at the end nothing.
 
     The first is what is never taken on this ground. Of a copy with a problem nothing is told:
     who asks for it finds the problem.
     """
     yield marshal.dumps(finder.ground.left_out)
-    for copy in copies:
-        copied = finder.find(copy)
-        if copied is not None:
-            yield marshal.dumps(_plain(copied))
+    found = filter(None, map(finder.find, copies))
+    while together := [_plain(copied) for copied in itertools.islice(found, _TOGETHER)]:
+        yield marshal.dumps(together)
     yield b""
 
 
@@ -192,11 +194,12 @@ class Copies:
             elif self._left_out is None:
                 self._left_out = marshal.loads(answer)  # of our own process  # noqa: S302
             else:
-                root, source, content, looked, *read = marshal.loads(answer)  # noqa: S302
-                self._found[root, source] = copied = Copied(
-                    root, source, Content(*content), Looked(*looked), *read
-                )
-                self._hashes.append(copied.hashes)
+                for root, source, content, looked, *read in marshal.loads(answer):  # noqa: S302
+                    self._found[root, source] = copied = Copied(
+                        root, source, Content(*content), Looked(*looked), *read
+                    )
+                    if copied.digests:
+                        self._hashes.append(copied.hashes)
 
     def look(self, copy: Copy, ground: Ground) -> Copied | None:
         """Find in this process what such a copy brings, as long as the other one is at work."""

@@ -71,7 +71,8 @@ def test_nothing_to_do_is_measured_without_an_engine_too(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     monkeypatch.setattr(noop, "QUICK", Rounds(least=1, most=1, budget_s=0))
-    monkeypatch.setattr(noop, "SLOW", Rounds(least=1, most=1, budget_s=0, warm=0))
+    for rounds in ("SLOW", "SLOWEST"):
+        monkeypatch.setattr(noop, rounds, Rounds(least=1, most=1, budget_s=0, warm=0))
 
     assert benchmarks.main(["--only", "noop", "--sizes", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
