@@ -131,6 +131,7 @@ class _Told(NamedTuple):
     image_key: str
     template_key: str
     parts: dict[str, str]
+    is_committed: bool
     kept: tuple[Any, ...] | None
     looked: tuple[Any, ...]
     hashes: tuple[Any, ...]
@@ -233,10 +234,14 @@ class _Surveyor:
             builder=self.builder,
         )
         name, parent = template.name, _parent_key(template, self.done)
-        told = self._known(name, parent)
-        known = told or (self.recall.find(name, parent=parent) if self.recall and parent else None)
-        if known is not None:
-            return self._later(template, known.keys, take, known=known, recalled=not told)
+        told = self._told(name, parent)
+        if told is not None:
+            known = self._known(told)
+            is_committed = told.is_committed
+            return self._later(template, known.keys, take, known=known, is_committed=is_committed)
+        recalled = self.recall.find(name, parent=parent) if self.recall and parent else None
+        if recalled is not None:
+            return self._later(template, recalled.keys, take, known=recalled, recalled=True)
         if copied is None:
             copied = self._copied(template, here=True)
         if copied is not None:
@@ -255,8 +260,8 @@ class _Surveyor:
             unresolved=missing,
             git_key=partial(self.git_key, template, taken, found),
         )
-        known = self._kept(made, parent)
-        return replace(made, known=known) if known else made
+        kept = self._kept(made, parent)
+        return replace(made, known=kept) if kept else made
 
     def _later(
         self,
@@ -460,6 +465,7 @@ class _Surveyor:
             image_key=keys.image_key,
             template_key=keys.template_key,
             parts=dict(keys.parts),
+            is_committed=made.is_committed,
             kept=kept,
             looked=tuple(looked),
             hashes=tuple(self.digests.noted()),
@@ -471,15 +477,17 @@ class _Surveyor:
             told = _Told(*marshal.loads(answer))  # of our own process  # noqa: S302
             self.told[told.name] = told
 
-    def _known(self, name: str, parent: str) -> Known | None:
+    def _told(self, name: str, parent: str) -> _Told | None:
         """Return what the second process found of a template, if it was based on the same."""
         told = self.told.pop(name, None)
-        if told is None or told.parent != parent:
-            return None
+        return told if told is not None and told.parent == parent else None
+
+    def _known(self, told: _Told) -> Known:
+        """Take what the second process found of a template."""
         assert isinstance(self.digests, StatCache)
         self.digests.learn(partial(Hashes, *told.hashes))
         if told.kept is not None and self.recall:
-            return self.recall.learn(name, told.kept)
+            return self.recall.learn(told.name, told.kept)
         return told.known(self.tops.first)
 
 

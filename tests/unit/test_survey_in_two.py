@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,13 +10,15 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from sandboxfile import survey as surveying
+from sandboxfile.blobs import Blobs
+from sandboxfile.committed import Committed
 from sandboxfile.config import load
 from sandboxfile.errors import ConfigError
 from sandboxfile.recall import Recall
 from sandboxfile.statcache import StatCache
 from sandboxfile.survey import _Later, survey
 from sandboxfile.surveyed import Survey
-from tests.fakes.built import PINS
+from tests.fakes.built import PINS, pretend
 from tests.fakes.shell import User
 
 TEMPLATES = 12
@@ -47,7 +50,9 @@ class Look:
         self.home = user.home
         self.later_s = later_s
 
-    def __call__(self, *, second: Callable[[], object] | None) -> Survey:
+    def __call__(
+        self, *, second: Callable[[], object] | None, committed: Committed | None = None
+    ) -> Survey:
         """Survey; `second` is called at each file by the second process, if there is to be one."""
         first = os.getpid()
 
@@ -71,6 +76,7 @@ class Look:
             resolved=PINS,
             digests=digests if second is not None else _Alone(digests),
             recall=recall,
+            committed=committed,
         )
         digests.save(whole=True)
         if recall is not None:
@@ -129,6 +135,23 @@ def test_the_next_run_recalls_what_both_have_found(many: User) -> None:
     again = look(second=lambda: None)
 
     assert all(each.recalled for each in again.templates.values())
+
+
+def test_it_is_known_of_what_git_has_told_the_second_process(many: User) -> None:
+    entries = pretend(many.root)
+    time.sleep(0.05)
+    for words in (("init", "--quiet"), ("add", "--all")):
+        environ = {"HOME": str(many.home), "PATH": os.environ["PATH"]}
+        subprocess.run(["git", *words], cwd=many.root, env=environ, check=True)
+    known = {name: entry for name, entry in entries.items() if name > "t05"}
+    committed = Committed(known, Blobs(many.root, {"HOME": str(many.home)}))
+
+    found = Look(many)(second=lambda: None, committed=committed)
+
+    assert {name for name, each in found.templates.items() if each.is_committed} == {*known}
+    assert {
+        name: each.keys and each.keys.template_key for name, each in found.templates.items()
+    } == {name: entry.template_key for name, entry in entries.items()}
 
 
 def _die() -> None:
