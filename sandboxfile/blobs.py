@@ -27,6 +27,7 @@ _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20  # bytes read at a time
 # What it takes to read files here, and to take an index apart, for comparison (ns).
 _A_FILE, _A_BYTE, _A_BYTE_OF_AN_INDEX = 30_000, 1, 7
+_MOST = 1_000_000_000  # ns that reading what git does not know may take
 
 
 class UnknownError(Exception):
@@ -57,7 +58,8 @@ class Blobs:
         self._repository: _Repository | None = None
         self._index: _Index | None = None
         self._is_looked_for = self._is_read = False
-        self._left = 0  # ns that reading may take before git is asked
+        self._left = 0  # ns that reading may take without asking git, and
+        self._most = _MOST  # in all
 
     @property
     def are_there(self) -> bool:
@@ -76,16 +78,21 @@ class Blobs:
         """Return the ID of a file's content, and its size; `stat` is its lstat.
 
         What git does not know is read, and so are few small files in a large repository. Raises
-        UnknownError, also where git is not believed: to read all for this is not worth it.
+        UnknownError, also where git is not believed or does not know much: what is read here may
+        have to be read once more.
         """
+        cost = _A_FILE + stat.st_size * _A_BYTE
         blob = None
-        if self._left <= 0 or self._is_read:
+        if cost > self._left or self._is_read:
             index = self._opened()
             if index is None:
                 raise UnknownError(path)
             blob = index.blob(path, stat)
         if blob is None:
-            self._left -= _A_FILE + stat.st_size * _A_BYTE
+            self._left -= cost
+            self._most -= cost
+            if self._most < 0:
+                raise UnknownError(path)
             blob = _read(path, stat)
         return text(blob, stat.st_size)
 

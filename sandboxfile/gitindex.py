@@ -10,8 +10,8 @@ Nothing is believed where git's configuration names a filter (but for Git LFS), 
 attributes say that they are changed; of what was changed by settings that are gone since, the size
 tells, so who uses an ID has to look at that, too. Racy files (git's rule) are not believed: those
 that had changed so shortly before the index was written that they may have changed once more
-without another time. Nor is an index that is somebody else's, is split, or of a kind not known
-here, nor one that the environment says something of.
+without another time. Nor is an index that is split, of a kind not known here, or in a tree that is
+somebody else's, nor where the environment tells git of another one.
 """
 
 import os
@@ -45,8 +45,20 @@ _COARSE_NS = 2_000_000_000  # the same where times are whole seconds
 _SECOND_NS = 1_000_000_000
 _LIMIT = 1 << 16  # bytes of a file that names a directory of git's
 
-_ELSEWHERE = ("GIT_ATTR_SOURCE", "GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
-_DECISIVE = r"^(filter\..*|core\.attributesfile|attr\.tree|extensions\.objectformat)$"
+_ELSEWHERE = (
+    "GIT_ATTR_SOURCE",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_WORK_TREE",
+)
+_EVERY = "core.repositoryformatversion"  # is in every repository's configuration, if git reads it
+_DECISIVE = (
+    r"^(filter\..*|core\.attributesfile|attr\.tree|extensions\.objectformat"
+    r"|core\.repositoryformatversion)$"
+)
 _LFS = "filter.lfs."  # what it has in place of a large file is not as large
 
 
@@ -76,22 +88,29 @@ class Repository:
         about = path.lstat()
         content = reading.own(path)
         self._check(environ)
-        return Index(
+        index = Index(
             os.fspath(self._root),
             content,
             below=self._below(),
             written=min(about.st_mtime_ns, about.st_ctime_ns),
             attributes=self._attributes(environ),
         )
+        for directory in index.having(ATTRIBUTES):
+            if not os.path.lexists(self._top / directory / ATTRIBUTES):  # git has these in mind
+                raise ValueError(directory)
+        return index
 
     def _check(self, environ: Mapping[str, str]) -> None:
-        """Ask git for what makes files in the tree others than committed."""
+        """Ask git for what makes files in the tree others than committed. Raises ValueError.
+
+        Git does not read the configuration of a tree that is somebody else's.
+        """
         if not environ.keys().isdisjoint(_ELSEWHERE):
             raise ValueError(_ELSEWHERE)
         words = ("config", "--null", "--name-only", "--get-regexp", _DECISIVE)
         done = process.run(git.command(self._real, *words, env=environ))
-        named = [name for name in done.stdout.split("\0") if not name.startswith(_LFS)]
-        if done.status not in {0, 1} or [*filter(None, named)]:  # 1: there is nothing like that
+        named = {name for name in done.stdout.split("\0") if name and not name.startswith(_LFS)}
+        if done.status != 0 or named != {_EVERY}:
             raise ValueError(named)
 
     def _below(self) -> str:
@@ -147,6 +166,10 @@ class Index:
         self._below = below
         self._written = written
         self._attributes = attributes
+
+    def having(self, name: str) -> list[str]:
+        """Return the directories, from the top of the tree, in which git knows such a name."""
+        return [directory for directory, known in self._children.items() if name in known]
 
     def blob(self, path: str, stat: os.stat_result) -> bytes | None:
         """Return the ID of the content of a file with this `lstat`, None if git does not know it.

@@ -329,10 +329,10 @@ class _Surveyor:
         is_committed = any(each.is_committed for each in copied.values())
         if is_committed:
             found = self._as_locked(template, Taken(), contents)
+            if found is None:
+                return None
         else:
             found, missing = self._identity(template, Taken(), contents)
-        if found is None and is_committed:
-            return None
         if found is None:
             return Surveyed(template=template, keys=None, take=cache(take), unresolved=missing)
         looked = looks.together(each.looked for each in copied.values())

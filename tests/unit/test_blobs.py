@@ -5,14 +5,18 @@ import subprocess
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from sandboxfile import blobs, context, keys, looks
 from sandboxfile.blobs import Blobs, UnknownError
+from sandboxfile.contents import Tree
 from sandboxfile.copied import Copied, Finder
+from sandboxfile.errors import ConfigError
 from sandboxfile.frozen import replace
 from sandboxfile.gathering import Ground
 from sandboxfile.model import Copy
@@ -166,6 +170,68 @@ def test_whole_directories_are_told_of_without_reading(tree: User) -> None:
     ]
 
 
+class Telling(Blobs):
+    """Notes of which directories git has told."""
+
+    told: ClassVar[list[tuple[str, bool]]] = []
+
+    def tree(self, path: str, strange: AbstractSet[str]) -> Tree | None:
+        found = super().tree(path, strange)
+        self.told.append((Path(path).name, found is not None))
+        return found
+
+
+def test_git_is_asked_for_directories_without_rules(tree: User) -> None:
+    Telling.told.clear()
+    for source in ("app/", "app/lib", "app/**", "top", "."):
+        find(tree, source, Telling)
+    assert Telling.told == [("app", True), ("lib", True), (tree.root.name, False)]
+    tree.write(".dockerignore", "app/lib/Z\n")
+    find(tree, "app/", Telling)
+    assert len(Telling.told) == 3
+
+
+def test_our_own_directory_is_nobodys_to_tell(tree: User) -> None:
+    tree.write(".sandboxfile/x", "x")
+    git(tree, "add", "--all", "--force")
+    copy = Copy(sources=(".sandboxfile/",), to="/", root=tree.root, at=Position("", 1, 1))
+    with suppress(ConfigError):
+        assert context.whole(copy, Ground(tree.root)) is None
+
+
+def test_names_are_in_the_order_of_their_bytes(tree: User) -> None:
+    for name in (b"\xff", "\N{GRINNING FACE}".encode(), b"z", "é".encode()):
+        (tree.root / "app/lib" / os.fsdecode(name)).write_bytes(name)
+    time.sleep(0.05)
+    git(tree, "add", "--all")
+    known = Blobs(tree.root, {"HOME": str(tree.home)}).tree(str(tree.root / "app/lib"), frozenset())
+    assert known is not None
+    names = [os.fsencode(name) for name, _, _ in known]
+    assert names == sorted(names)
+    assert find(tree, "app/").content == expected(tree, "app/")
+
+
+def test_what_is_large_is_not_read_before_git_is_asked(tree: User) -> None:
+    large = tree.root / "app/large"
+    large.write_bytes(bytes(8 << 20))
+    time.sleep(0.05)
+    git(tree, "add", "--all")
+    of_git = Blobs(tree.root, {"HOME": str(tree.home)})
+    assert of_git.are_there
+    of_git.digest(str(large), large.lstat())
+    assert of_git._most == blobs._MOST, "nothing was read"
+
+
+def test_who_would_have_to_read_much_asks_somebody_else(
+    tree: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "_MOST", 10 * blobs._A_FILE)
+    for number in range(12):
+        tree.write(f"app/new-{number}", "")
+    assert not find(tree, "app/").is_committed
+    assert find(tree, "app/lib").is_committed
+
+
 def test_names_that_would_delete_files_are_refused_as_ever(tree: User) -> None:
     tree.write("app/.wh.a", "x")
     time.sleep(0.05)
@@ -197,13 +263,6 @@ def test_who_asks_for_little_of_a_large_repository_has_it_read(tree: User) -> No
         of_git.digest(str(paths[count]), paths[count].lstat())
         count += 1
     assert 5 < count < 300
-    large = tree.root / "large"
-    large.write_bytes(bytes(8 << 20))
-    of_git = Blobs(tree.root, {"HOME": str(tree.home)})
-    assert of_git.are_there
-    for path in (large, large):
-        of_git.digest(str(path), path.lstat())
-    assert of_git._is_read, "what takes long to read is worth it"
 
 
 def test_where_git_is_not_believed_nothing_is_read_for_it(tree: User) -> None:

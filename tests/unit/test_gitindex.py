@@ -320,8 +320,21 @@ def attributes_of_another_tree(repository: Repository) -> None:
     repository.environ["GIT_ATTR_SOURCE"] = "HEAD"
 
 
-def index_elsewhere(repository: Repository) -> None:
-    repository.environ["GIT_INDEX_FILE"] = "/somewhere"
+def attributes_of_the_user_elsewhere(repository: Repository) -> None:
+    repository.environ["XDG_CONFIG_HOME"] = str(repository.home / "xdg")
+    (repository.home / "xdg/git").mkdir(parents=True)
+    (repository.home / "xdg/git/attributes").write_text("file ident\n")
+
+
+def attributes_that_only_git_has(repository: Repository) -> None:
+    repository.write("deep/.gitattributes", b"# nothing\n")
+    repository.add()
+    assert repository.blob("file")
+    (repository.root / "deep/.gitattributes").unlink()
+
+
+def without_a_format(repository: Repository) -> None:
+    repository.git("config", "--unset", "core.repositoryFormatVersion")
 
 
 def with_a_filter_that_no_attribute_names_any_more(repository: Repository) -> None:
@@ -371,7 +384,9 @@ UNKNOWN: tuple[Callable[[Repository], None], ...] = (
     filtered_elsewhere_for_the_user,
     filtered_by_the_environment,
     attributes_of_another_tree,
-    index_elsewhere,
+    attributes_of_the_user_elsewhere,
+    attributes_that_only_git_has,
+    without_a_format,
     with_a_filter_that_no_attribute_names_any_more,
     with_an_identity,
     broken_configuration,
@@ -407,6 +422,86 @@ def test_an_index_of_somebody_else_is_not_believed(repository: Repository) -> No
     repository.add()
     os.chown(repository.root / ".git/index", 12345, 12345)
     assert repository.blob("file") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_tree_of_somebody_else_is_not_believed(repository: Repository) -> None:
+    """Git says that its ownership is dubious, and does not read its configuration."""
+    repository.write("file")
+    repository.add()
+    repository.git("config", "filter.upper.smudge", "tr a-z A-Z")
+    os.chown(repository.root, 12345, 12345)
+    assert repository.blob("file") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GIT_CEILING_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CONFIG",
+        "GIT_DIR",
+        "GIT_INDEX_FILE",
+        "GIT_WORK_TREE",
+    ],
+)
+def test_who_tells_git_of_another_place_is_told_nothing(repository: Repository, name: str) -> None:
+    repository.write("file")
+    repository.add()
+    index = gitindex.Repository(repository.root)
+    index.index(repository.environ)
+    with pytest.raises(ValueError, match=name):
+        index.index({**repository.environ, name: str(repository.root / ".git")})
+
+
+def rewritten(repository: Repository, change: Callable[[bytearray], None], total: bytes) -> None:
+    """Change the bytes of an index; without a `total` at its end it gets the right one."""
+    index = repository.root / ".git/index"
+    content = bytearray(index.read_bytes()[:-20])
+    change(content)
+    end = total or sha1(content, usedforsecurity=False).digest()
+    index.write_bytes(bytes(content) + end)
+
+
+@pytest.mark.parametrize(
+    ("field", "at", "counts"),
+    [
+        ("device", 16, False),
+        ("inode", 20, True),
+        ("owner", 28, True),
+        ("group", 32, True),
+        ("size", 36, True),
+    ],
+)
+def test_each_number_counts(repository: Repository, field: str, at: int, *, counts: bool) -> None:
+    """The times are there for most that happens to a file, but may have been set."""
+    repository.write("file")
+    repository.add()
+
+    def change(content: bytearray) -> None:
+        content[content.index(b"file\0") - 62 + at + 3] ^= 1
+
+    rewritten(repository, change, b"")
+    assert (repository.blob("file") is None) == counts, field
+
+
+def test_git_may_be_told_to_leave_the_checksum_out(repository: Repository) -> None:
+    repository.write("file")
+    repository.add()
+    rewritten(repository, lambda _: None, bytes(20))
+    assert repository.blob("file") == id_of(b"content\n")
+
+
+def test_an_index_may_have_directories_in_place_of_files(repository: Repository) -> None:
+    for name in ("here/file", "there/file", "top"):
+        repository.write(name)
+    repository.git("add", "--all")
+    repository.git("commit", "--quiet", "--message", "all")
+    repository.git("sparse-checkout", "set", "--cone", "--sparse-index", "here")
+    repository.settle()
+    assert b"sdir" in (repository.root / ".git/index").read_bytes()
+    assert repository.blob("here/file") == id_of(b"content\n")
+    assert repository.blob("top") == id_of(b"content\n")
 
 
 def test_racy_files_are_not_known(repository: Repository) -> None:
