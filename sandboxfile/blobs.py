@@ -25,8 +25,8 @@ from sandboxfile.statcache import signature
 
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20  # bytes read at a time
-# What it takes to read files here, and to take an index apart, for comparison (ns).
-_A_FILE, _A_BYTE, _A_BYTE_OF_AN_INDEX = 30_000, 1, 7
+# What it takes to read files here, to ask git, and to take an index apart, for comparison (ns).
+_A_FILE, _A_BYTE, _ASKING, _A_BYTE_OF_AN_INDEX = 30_000, 1, 25_000_000, 7
 _MOST = 1_000_000_000  # ns that reading what git does not know may take
 
 
@@ -70,7 +70,7 @@ class Blobs:
 
             with suppress(OSError):
                 repository = Repository(self._root)
-                self._left = repository.size * _A_BYTE_OF_AN_INDEX
+                self._left = _ASKING + repository.size * _A_BYTE_OF_AN_INDEX
                 self._repository = repository
         return self._repository is not None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile import blobs
 from sandboxfile.blobs import Blobs
 from sandboxfile.committed import Committed
 from sandboxfile.config import load
@@ -59,6 +60,12 @@ class Unreadable(StatCache):
 
     def digest(self, path: str, stat: os.stat_result) -> str:  # noqa: ARG002 - as it is called
         raise AssertionError(f"{path} was read")
+
+
+@pytest.fixture(autouse=True)
+def _asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have git asked about few small files, too."""
+    monkeypatch.setattr(blobs, "_ASKING", -1_000_000_000)
 
 
 @pytest.fixture
