@@ -191,6 +191,17 @@ def test_git_is_asked_for_directories_without_rules(tree: User) -> None:
     assert len(Telling.told) == 3
 
 
+@pytest.mark.parametrize(
+    ("sources", "ignore"), [(("app/", "top"), ()), (("app/",), ("*.py",)), (("app/**",), ())]
+)
+def test_a_copy_with_rules_of_its_own_is_no_whole_directory(
+    tree: User, sources: tuple[str, ...], ignore: tuple[str, ...]
+) -> None:
+    at = Position("", 1, 1)
+    copy = Copy(sources=sources, to="/", root=tree.root, at=at, ignore=ignore)
+    assert context.whole(copy, Ground(tree.root)) is None
+
+
 def test_our_own_directory_is_nobodys_to_tell(tree: User) -> None:
     tree.write(".sandboxfile/x", "x")
     git(tree, "add", "--all", "--force")
