@@ -336,12 +336,15 @@ class _Surveyor:
         if found is None:
             return Surveyed(template=template, keys=None, take=cache(take), unresolved=missing)
         looked = looks.together(each.looked for each in copied.values())
-        known = None
-        if self.recall and parent:
-            known = self.recall.add(template.name, found, parent=parent, looked=looked)
-        if known is None:
-            known = Known(keys=found, looked=looked, top=self.tops.first)
+        known = self._shown(template.name, found, parent, looked)
         return self._later(template, found, take, known=known, is_committed=is_committed)
+
+    def _shown(self, name: str, found: Keys, parent: str, looked: Looked) -> Known:
+        """Return keys with what shows that they are true, and keep that if it can be."""
+        kept = None
+        if self.recall and parent:
+            kept = self.recall.add(name, found, parent=parent, looked=looked)
+        return kept or Known(keys=found, looked=looked, top=self.tops.first)
 
     def _of_committed(
         self, template: Template, parent: str, take: Callable[..., Taken]
@@ -360,12 +363,12 @@ class _Surveyor:
         if found is None:
             return None
         made = Surveyed(template=template, keys=found, take=lambda: taken)
-        known = self._kept(made, parent)
-        if known is None:
-            with suppress(OSError, ValueError, struct.error):
-                looked = looks.of(made.seen, made.looked_at, self.tops)
-                known = Known(keys=found, looked=looked, top=self.tops.first)
-        return self._later(template, found, take, known=known, is_committed=True) if known else None
+        try:
+            looked = looks.of(made.seen, made.looked_at, self.tops)
+        except (OSError, ValueError, struct.error):  # a file of the year 2300 has no mark
+            return None
+        known = self._shown(template.name, found, parent, looked)
+        return self._later(template, found, take, known=known, is_committed=True)
 
     def _is_read(self) -> bool:
         """Say whether all files were read once, so that little has to be read now."""
