@@ -123,10 +123,11 @@ class Finder:
                 for name, stat, blob in tree
             ]
         )
-        prefix = slashed(self._tops.below(whole.path)).removeprefix("./")
-        marks = fresh.marks([stat for _, stat, _ in tree])
-        found = dict(zip([prefix + name for name, _, _ in tree], marks, strict=True))
-        return content, looks.below(found, {*whole.looked_at, whole.path}, self._tops)
+        top = self._tops.below(whole.path)
+        prefix = slashed(top).removeprefix("./")
+        marks = fresh.marks([whole.stat, *[stat for _, stat, _ in tree]])
+        found = dict(zip([top, *[prefix + name for name, _, _ in tree]], marks, strict=True))
+        return content, looks.below(found, whole.looked_at, self._tops)
 
     def _read(self, copy: Copy) -> Copied:
         selection = context.select(copy, self._reading)

@@ -2,7 +2,8 @@
 
 The standard library compiles the methods of every class from text, up to Python 3.12 one by one:
 about a millisecond a class, which was half of all that a run took before it did anything. Here
-methods are closures over the names of the fields. Creating an object takes as long as there.
+methods are closures over the names of the fields. Creating an object takes as long as there, and
+half as long where there are hundreds of a class: then one function is compiled after all.
 
 It is a part of `dataclasses`, with the meaning that it has there: always with slots, no fields
 inherited from another dataclass. Its functions (`fields`, `asdict`, `is_dataclass`, `replace`)
@@ -10,12 +11,13 @@ take these classes too; what they look for is made when they do. `replace` and `
 the library, which loads `inspect`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any, Literal, NoReturn, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
+_MANY = 300  # objects of a class, from which on compiling a function saves more than it takes
 _COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__")
 
 
@@ -120,8 +122,13 @@ def _init(
     defaults = _defaults(cls, setters, options)
     count = len(names)
     is_finished_by_itself = hasattr(cls, "__post_init__")
+    left = _MANY
 
     def __init__(self: Any, /, *args: Any, **given: Any) -> None:  # noqa: N807
+        nonlocal left
+        left -= 1
+        if left == 0:
+            setattr(cls, "__init__", _compiled(cls, setters, options, positions))  # noqa: B010
         if args:
             _check_positions(cls, positions, len(args), given)
             for setter, value in zip(by_position, args):  # noqa: B905 - `strict` takes as long again
@@ -132,13 +139,46 @@ def _init(
         except KeyError as error:
             raise TypeError(f"{cls.__qualname__} has no field {error}") from None
         if len(args) + len(given) != count:
-            for name, setter, default in defaults[len(args) :]:
-                if name not in given:
-                    setter(self, default())
+            _fill(self, defaults[len(args) :], given)
         if is_finished_by_itself:
             self.__post_init__()
 
     return __init__
+
+
+def _compiled(
+    cls: type, setters: Mapping[str, Any], options: Mapping[str, Any], positions: tuple[str, ...]
+) -> Callable[..., None]:
+    """Return the same as one function with a parameter for each field."""
+    known: dict[str, Any] = {"_missing": object()}
+    parameters, lines = ["self", "/"], [" pass"]
+    if setters and not positions:
+        parameters.append("*")
+    for name, setter in setters.items():
+        known[f"_set_{name}"] = setter
+        found = options.get(name, {})
+        if "default_factory" in found:
+            known[f"_make_{name}"] = found["default_factory"]
+            parameters.append(f"{name}=_missing")
+            value = f"_make_{name}() if {name} is _missing else {name}"
+        else:
+            known[f"_default_{name}"] = found.get("default")
+            parameters.append(f"{name}=_default_{name}" if "default" in found else name)
+            value = name
+        lines.append(f" _set_{name}(self, {value})")
+    if hasattr(cls, "__post_init__"):
+        lines.append(" self.__post_init__()")
+    text = f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines)
+    exec(text, known)  # noqa: S102 - of names of fields alone
+    return known["__init__"]  # type: ignore[no-any-return]
+
+
+def _fill(
+    value: Any, defaults: Iterable[tuple[str, Any, Callable[[], Any]]], given: Mapping[str, Any]
+) -> None:
+    for name, setter, default in defaults:
+        if name not in given:
+            setter(value, default())
 
 
 def _check_positions(

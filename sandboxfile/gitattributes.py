@@ -41,22 +41,16 @@ class Attributes:
     def changed(self, directory: str, *, has_own: bool = True) -> Endings:
         """Return how the names of files in a directory end that may be changed, in small letters.
 
-        None stands for all of them. Where a directory's parent was asked about, and it is known to
-        have no attributes of its own, nobody looks for them.
+        None stands for all of them. Where it is known to have no attributes of its own, nobody
+        looks for them.
         """
-        if directory in self._found:
-            return self._found[directory]
-        above = directory.rpartition("/")[0]
-        if not has_own and above in self._found:
-            self._found[directory] = self._found[above]
-            return self._found[above]
         at, below = directory, []
         while at not in self._found:
             below.append(at)
             at = at.rpartition("/")[0]
         endings = self._found[at]
         for each in reversed(below):
-            own = self._own(each)
+            own = () if each == directory and not has_own else self._own(each)
             endings = None if endings is None or own is None else endings + own
             self._found[each] = endings
         return endings

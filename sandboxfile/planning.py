@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
-from sandboxfile import app, estimate, lockfile, plan, sharding, tags
+from sandboxfile import app, estimate, fresh, lockfile, plan, reading, sharding, tags
 from sandboxfile.app import Session
 from sandboxfile.committed import Committed
 from sandboxfile.errors import ConfigError, LockStale
@@ -114,9 +114,10 @@ def _made(
 
         pins |= asking.pins(session, surveyed)
         surveyed = look({**resolved, **pins})
-    save = partial(_save, session, recalling=settled is None)
-    save(surveyed, {**resolved, **pins})  # others may do it while this one goes on
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
+    save = partial(_save, session, recalling=settled is None)
+    if not _is_all_in_git(session, surveyed, decisions):
+        save(surveyed, {**resolved, **pins})  # others may do it while this one goes on
     if resolve:
         _check_sent(session, surveyed, decisions)
     if resolve and ask and any(decision.stale for decision in decisions):
@@ -286,6 +287,17 @@ def _survey(
         copies=session.copies,
         committed=committed,
     )
+
+
+def _is_all_in_git(session: Session, surveyed: Survey, decisions: Iterable[Decision]) -> bool:
+    """Say whether it is a fresh clone in which git and the lock told that nothing is to be done.
+
+    What a run keeps for later ones would then be for those that mostly never come, on a CI machine.
+    The next one that comes, and finds more than the record of this one, keeps what it needs.
+    """
+    is_told = all(each.is_committed for each in surveyed.templates.values())
+    is_left = reading.exists(session.workspace.root / fresh.DIRECTORY)
+    return is_told and not is_left and not any(decision.stale for decision in decisions)
 
 
 def _save(

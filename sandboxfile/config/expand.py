@@ -219,6 +219,9 @@ def interpolate(node: Node, known: Known, problems: Problems, *, in_tags: bool =
     if type(content) is dict:
         changed = {}
         for key, each in content.items():
+            inner = each.content
+            if type(inner) is str and "$" not in inner:  # nearly all
+                continue
             if key.startswith("x-"):
                 continue
             new = interpolate(each, known, problems, in_tags=in_tags or key == "tags")

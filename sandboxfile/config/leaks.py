@@ -50,6 +50,8 @@ _VALUE = regex(r"(?:=|: ?)[\"']?((?![./])[A-Za-z0-9+/_-]{20,}={0,2})")
 _NAMED = regex(
     r"(?i)\b\w*(?:password|passwd|token|secret|api_?key|credentials)[\"']?[:=] *([^\s,{}]+)"
 )
+# Every one of `_KNOWN` and `_ASSIGNED` has so many characters in a row, and few other texts have.
+_LONG = regex(r"[A-Za-z0-9+_-]{10}")
 _BITS = 4.0  # per character, over at least 20 characters: hexadecimal digests stay below
 
 
@@ -63,10 +65,13 @@ class Leak:
 
 def find(text: str) -> Leak | None:
     """Return what looks like a secret in a command or another free text."""
-    if match := _KNOWN.search(text):
+    is_long = _LONG.search(text)
+    if is_long and (match := _KNOWN.search(text)):
         return Leak(match.group(), _KINDS[str(match.lastgroup)])
-    if match := _USERINFO.search(text):
+    if "://" in text and (match := _USERINFO.search(text)):
         return Leak(match.group(1), "a password in a URL")
+    if not is_long:
+        return None
     for match in _ASSIGNED.finditer(text):
         if _is_random(match.group(1)):
             return Leak(match.group(1), "a secret")

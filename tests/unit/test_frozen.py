@@ -14,6 +14,7 @@ T = TypeVar("T")
 NAMES = ("a", "b", "c", "d")
 Fields = Mapping[str, str]  # what is said of each: nothing, a default, ...
 KINDS = st.sampled_from(["plain", "default", "factory", "unseen", "beside"])
+OBJECTS = st.sampled_from([1, 400])  # of a class: hundreds are made in another way
 OPTIONS = st.fixed_dictionaries(
     {"frozen": st.booleans(), "kw_only": st.booleans(), "eq": st.booleans()}
 )
@@ -35,7 +36,8 @@ def described(field: Callable[..., Any], kind: str) -> Any:
             return None
 
 
-def made(library: Any, fields: Fields, options: Mapping[str, bool]) -> Any:
+def made(library: Any, fields: Fields, options: Mapping[str, bool], objects: int = 1) -> Any:
+    """Return such a class, of which there are so many objects already."""
     # One with a default may not come before one without where places count.
     ordered = sorted(fields, key=lambda name: (fields[name] != "plain", name))
     body: dict[str, Any] = {
@@ -47,7 +49,10 @@ def made(library: Any, fields: Fields, options: Mapping[str, bool]) -> Any:
     for name in ordered:
         if (said := described(library.field, fields[name])) is not None:
             body[name] = said
-    return library.dataclass(slots=True, **options)(type("Example", (), body))
+    kind = library.dataclass(slots=True, **options)(type("Example", (), body))
+    for _ in range(objects):
+        kind(**dict.fromkeys(fields, 1))
+    return kind
 
 
 def outcome(work: Callable[..., object], *args: object, **given: object) -> object:
@@ -58,9 +63,11 @@ def outcome(work: Callable[..., object], *args: object, **given: object) -> obje
         return type(error)
 
 
-def behaviour(library: Any, fields: Fields, options: Mapping[str, bool], **values: int) -> Any:
+def behaviour(
+    library: Any, fields: Fields, options: Mapping[str, bool], objects: int, **values: int
+) -> Any:
     """Return all that can be seen of a class and of an object of it."""
-    kind = made(library, fields, options)
+    kind = made(library, fields, options, objects)
     value = outcome(kind, **values)
     if value is TypeError:
         return value
@@ -79,19 +86,25 @@ def behaviour(library: Any, fields: Fields, options: Mapping[str, bool], **value
     }
 
 
-@given(FIELDS, OPTIONS, st.dictionaries(st.sampled_from((*NAMES, "other")), st.integers(0, 1)))
+@given(
+    FIELDS,
+    OPTIONS,
+    OBJECTS,
+    st.dictionaries(st.sampled_from((*NAMES, "other")), st.integers(0, 1)),
+)
 def test_a_class_behaves_as_one_of_the_standard_library(
-    fields: Fields, options: Mapping[str, bool], values: Mapping[str, int]
+    fields: Fields, options: Mapping[str, bool], objects: int, values: Mapping[str, int]
 ) -> None:
-    ours = behaviour(frozen, fields, options, **values)
-    assert ours == behaviour(dataclasses, fields, options, **values)
+    ours = behaviour(frozen, fields, options, objects, **values)
+    assert ours == behaviour(dataclasses, fields, options, objects, **values)
 
 
-@given(FIELDS, OPTIONS, st.lists(st.integers(0, 1), max_size=5))
+@given(FIELDS, OPTIONS, OBJECTS, st.lists(st.integers(0, 1), max_size=5))
 def test_values_are_taken_by_position_where_the_standard_library_takes_them(
-    fields: Fields, options: Mapping[str, bool], values: list[int]
+    fields: Fields, options: Mapping[str, bool], objects: int, values: list[int]
 ) -> None:
-    ours, theirs = (outcome(made(each, fields, options), *values) for each in (frozen, dataclasses))
+    kinds = (made(each, fields, options, objects) for each in (frozen, dataclasses))
+    ours, theirs = (outcome(kind, *values) for kind in kinds)
     assert repr(ours) == repr(theirs)
 
 
