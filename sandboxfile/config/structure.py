@@ -45,14 +45,15 @@ class _Schemas:
         self.check = self._of(schema)
 
     def _of(self, schema: Mapping[str, Any]) -> Check:
-        checks = tuple(self._checks(schema))
-        return checks[0] if len(checks) == 1 else partial(_all, checks)
+        checks = _together(self._checks(schema))
+        if "type" not in schema:
+            return checks
+        words = schema["type"]
+        words = [words] if isinstance(words, str) else words
+        types = frozenset(kind for word in words for kind in _TYPES[word])
+        return partial(_is_of, types, None if checks is _anything else checks)
 
     def _checks(self, schema: Mapping[str, Any]) -> Iterator[Check]:
-        if "type" in schema:
-            words = schema["type"]
-            words = [words] if isinstance(words, str) else words
-            yield partial(_is_of, frozenset(kind for word in words for kind in _TYPES[word]))
         if "$ref" in schema:
             yield self._reference(schema["$ref"].removeprefix("#/$defs/"))
         if not _OBJECT.isdisjoint(schema):
@@ -81,16 +82,18 @@ class _Schemas:
         known = {key: tests(key) for key in schema.get("properties", {})}
 
         def check(node: Node) -> bool:
-            for key, child in node.entries.items():
-                for test in known.get(key) or tests(key):
+            content = node.content
+            if type(content) is dict:
+                for key, child in content.items():
+                    test = known.get(key) or tests(key)
                     if not test(child):
                         return False
             return True
 
         return check
 
-    def _tests(self, schema: Mapping[str, Any]) -> Callable[[str], tuple[Check, ...]]:
-        """Return what gives, for a key, the tests that its value has to stand."""
+    def _tests(self, schema: Mapping[str, Any]) -> Callable[[str], Check]:
+        """Return what gives, for a key, the test that its value has to stand."""
         properties = {key: self._of(each) for key, each in schema.get("properties", {}).items()}
         patterns = [
             (_finds(pattern), self._of(each))
@@ -103,15 +106,15 @@ class _Schemas:
             raise ValueError("`propertyNames` knows `pattern` alone")
         is_name = _finds(names.get("pattern", ""))
 
-        def tests(key: str) -> tuple[Check, ...]:
+        def tests(key: str) -> Check:
             if not is_name(key):
-                return (_never,)
+                return _never
             found = [test for finds, test in patterns if finds(key)]
             if key in properties:
                 found.append(properties[key])
             elif not found and other is not None:
                 found.append(other)
-            return tuple(found)
+            return _together(found)
 
         return tests
 
@@ -123,6 +126,17 @@ def _never(_: Node) -> bool:
     return False
 
 
+def _anything(_: Node) -> bool:
+    return True
+
+
+def _together(checks: Iterable[Check]) -> Check:
+    checks = tuple(checks)
+    if len(checks) == 1:
+        return checks[0]
+    return partial(_all, checks) if checks else _anything
+
+
 def _all(checks: Iterable[Check], node: Node) -> bool:
     for check in checks:  # noqa: SIM110 - `all` would make a generator, thousands of times
         if not check(node):
@@ -130,12 +144,13 @@ def _all(checks: Iterable[Check], node: Node) -> bool:
     return True
 
 
-def _is_of(types: frozenset[type], node: Node) -> bool:
-    return type(node.content) in types
+def _is_of(types: frozenset[type], further: Check | None, node: Node) -> bool:
+    return type(node.content) in types and (further is None or further(node))
 
 
 def _items(check: Check, node: Node) -> bool:
-    return all(map(check, node.items))
+    content = node.content
+    return type(content) is not tuple or all(map(check, content))
 
 
 def _implies(condition: Check, then: Check, node: Node) -> bool:
