@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandboxfile.config import document, parser
 from sandboxfile.config.document import Node
@@ -85,6 +88,37 @@ def test_every_value_knows_its_place_and_how_it_was_written() -> None:
     assert root.find(["b c", 1, "d"]).at == Position("f", 4, 9)
     assert root.find(["b c", 1, "e"]).at == Position("f", 4, 16)
     assert root.find(["b c", 1, "e"]).raw == '"q\\n"'
+
+
+WORDS = st.text(st.sampled_from("ab1.-+~ :#'\"\\ü\u200b$\n"), max_size=6)
+SCALARS = st.one_of(WORDS, st.booleans(), st.none(), st.integers(-99, 99), st.floats(-9, 9))
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def outcome(text: str) -> Mapping[str, Node] | list[str]:
+    try:
+        return parse(text, "f").entries
+    except ConfigError as error:
+        return [f"{problem.at}: {problem.message}" for problem in error.problems]
+
+
+@given(
+    st.dictionaries(WORDS, VALUES, min_size=1, max_size=4),
+    st.sampled_from([None, '"', "'", "|"]),
+    st.sampled_from([{}, {"default_flow_style": None}]),
+)
+def test_a_file_is_read_alike_whatever_else_is_in_it(
+    values: Mapping[str, object], style: str | None, flow: Mapping[str, Any]
+) -> None:
+    text = yaml.safe_dump({"k": [values]}, default_style=style, allow_unicode=True, **flow)
+    alone, beside = outcome(text), outcome(f"{text}zz: &anchor z\n")
+    if isinstance(beside, Mapping):
+        beside = {key: node for key, node in beside.items() if key != "zz"}
+    assert alone == beside
 
 
 def test_finding_stops_at_the_last_value_that_exists() -> None:
