@@ -140,8 +140,8 @@ def copies(args: argparse.Namespace) -> Copies | None:
         root = Path(os.path.abspath(path)).parent.resolve()  # noqa: PTH100 - keeps the last link
     except (ConfigError, OSError):  # whoever loads it says so
         return None
-    if os.path.lexists(root / STATE / HASHES):
-        return None
+    if args.look.record is not None or os.path.lexists(root / STATE / HASHES):
+        return None  # little is to be read
     from sandboxfile import prefetch
 
     blobs = None if getattr(args, "force", False) else Blobs(root, args.environ)

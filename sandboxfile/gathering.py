@@ -3,7 +3,6 @@
 import os
 import stat as filemode
 from collections.abc import Callable, Iterable
-from copy import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,8 +67,8 @@ class Ground:
 
     def looking(self, within: _Within) -> "Ground":
         """Return the same ground, on which the `lstat` of what is in directories is found so."""
-        other = copy(self)
-        other.within = within
+        other = object.__new__(Ground)
+        vars(other).update(vars(self), within=within)
         return other
 
     def real(self, path: str) -> str:

@@ -1,5 +1,6 @@
 """A fresh clone of many templates: what is found and kept is the same in one process or several."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sandboxfile import __version__, fresh
 from tests.fakes import built
 from tests.fakes.shell import User
 
@@ -184,12 +186,35 @@ def test_what_git_knows_is_not_read(
 
     assert (ran.code, ran.data["templates"]) == (0, read.data["templates"])
     assert ran.data["summary"]["counts"] == {"up to date": TEMPLATES}
-    assert len(started) == 2, "to find what is copied, to keep what was found"
-    assert not (clone.root / ".sandboxfile/stat-cache").exists()
+    assert len(started) == 1, "to find what is copied"
+    state = clone.root / ".sandboxfile"
+    assert {path.name for path in state.iterdir()} == {".gitignore", "fresh"}
     clone.write("d007/one", "changed")
     again = clone.run("plan", "--offline", "--json")
     stale = [each["name"] for each in again.data["templates"] if each["action"] != "up to date"]
     assert stale == ["t007"]
+    assert {"stat-cache", "survey-docker", "workspace"} <= {path.name for path in state.iterdir()}
+
+
+def test_who_knows_what_has_moved_has_nothing_read_ahead(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(clone, monkeypatch)
+    grown_old()
+    plan = ["plan", "--offline", "--json"]
+    clone.run(*plan)
+    clone.write("d007/one", "changed")
+    with contextlib.chdir(clone.root):
+        environ = {**clone.environ, "HOME": str(clone.home)}
+        look = fresh.look(__version__, plan, environ)
+    assert look.record is not None
+    started = forks(monkeypatch)
+
+    ran = clone.run(*plan, look=look)
+
+    stale = [each["name"] for each in ran.data["templates"] if each["action"] != "up to date"]
+    assert stale == ["t007"]
+    assert not started
 
 
 def test_what_has_changed_since_is_read_and_nothing_else(
