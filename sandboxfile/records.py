@@ -134,7 +134,8 @@ class _Making:
         self._absent: dict[str, None] = {}
         self._ways: dict[str, int] = {}
         self._earlier_ways: frozenset[str] = frozenset()  # none of the paths of that record
-        self._known: dict[str, str] = {}  # what young files have
+        self._known: dict[str, str] = {}  # what young files have, and
+        self._known_before: dict[str, str] = {}  # as an earlier record has it
         self._paths: list[str] = []  # that templates own, and
         self._marks = bytearray()  # their marks, one after the other
         self._earlier = b"", 0  # the first of these paths as an earlier record has them, how many
@@ -189,7 +190,7 @@ class _Making:
             at += 8 * count
         self._open = {*settled.texts(record.open)}
         known = settled.paths(record.contents)
-        self._known = {**dict(zip(known[::2], known[1::2], strict=True)), **self._known}
+        self._known_before = dict(zip(known[::2], known[1::2], strict=True))
 
     def add(self, name: str, part: Part) -> None:
         """Take what was looked at for a template."""
@@ -206,9 +207,9 @@ class _Making:
         if name in self._owned:  # most likely the same as before
             before = settled.unpacked(self._owned[name][1])
             self._numbers |= {self._paths[n]: n for n in before if n < len(self._paths)}
-        if self._known:
+        if self._known_before:
             for path in paths:
-                self._known.pop(path, None)
+                self._known_before.pop(path, None)
         is_open = part.open
         if self._is_young(marks):
             is_open |= not self._are_known(paths, marks, part.contents())
@@ -302,7 +303,7 @@ class _Making:
 
     def _still_young(self) -> Iterator[tuple[str, str]]:
         """Yield the files whose content is to be compared: an earlier run's may have grown old."""
-        for path, digest in self._known.items():
+        for path, digest in {**self._known_before, **self._known}.items():
             number = -1 if path in self._general else self._find(path)
             of_parts = bytes(self._marks[number * _SIZE : (number + 1) * _SIZE])
             known = self._general.get(path, of_parts)
@@ -341,11 +342,16 @@ class _Making:
         return self._directories[path]
 
     def _are_known(self, paths: list[str], marks: bytes, contents: Mapping[str, str]) -> bool:
-        """Say whether of what is too young to be known by its times the content is, and note it."""
+        """Say whether of what is too young to be known by its times the content is, and note it.
+
+        What two have read differently is noted as no content at all: both are to look again.
+        """
         known = dict(zip(self._short.each(contents), contents.values(), strict=True))
         pairs = zip(paths, looks.each(marks), strict=True)
         young = [path for path, mark in pairs if self._is_young(mark)]
-        self._known |= {path: known[path] for path in young if path in known}
+        for path in known.keys() & young:
+            is_same = self._known.setdefault(path, known[path]) == known[path]
+            self._known[path] = known[path] if is_same else ""
         return known.keys() >= {*young}
 
     def _is_young(self, marks: bytes) -> bool:

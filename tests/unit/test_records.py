@@ -52,9 +52,9 @@ def remember(parts: Mapping[str, Part] | None = None, **other: Any) -> None:
         "told": SAID[0],
     }
     parts = {name: part(name) for name in PARENTS} if parts is None else parts
-    contents = other.get("contents", {})
-    of_files = {n: replace(each, contents=lambda: contents) for n, each in parts.items()}
-    records.remember("1", ARGV, {}, **{**usual, "parts": of_files, **other})
+    if contents := other.get("contents"):
+        parts = {n: replace(each, contents=lambda: contents) for n, each in parts.items()}
+    records.remember("1", ARGV, {}, **{**usual, "parts": parts, **other})
 
 
 def look() -> fresh.Look:
@@ -244,6 +244,30 @@ def test_a_young_file_of_a_template_is_known_by_its_content(grown_old: Callable[
     grown_old()
     remember({"other": part("other")}, earlier=look())  # it is old by now
     assert look().said == SAID
+
+
+def young_for_two(one: Mapping[str, str], other: Mapping[str, str]) -> None:
+    """Have two templates look at a young file, of which each knows the content that is said."""
+    since = time.time_ns() + 5_000_000_000
+    os.utime("shared/file", ns=(since + 10, since + 10))
+    parts = {
+        "child": replace(part("child", "shared/file"), contents=lambda: one),
+        "other": replace(part("other", "shared/file"), contents=lambda: other),
+    }
+    remember({"base": part("base"), **parts}, since=since)
+
+
+def test_a_young_file_of_two_templates_is_known_if_one_knows_its_content() -> None:
+    young_for_two(digest("shared/file"), {})
+    assert b"shared/file" in contents()
+    assert opened() == {"other"}
+
+
+def test_a_young_file_that_two_templates_found_different_is_looked_at_by_both() -> None:
+    young_for_two(digest("shared/file"), {whole("shared/file"): "0" * 64})
+    assert opened() == {"child", "other"}
+    young_for_two({whole("shared/file"): "0" * 64}, digest("shared/file"))
+    assert opened() == {"child", "other"}
 
 
 def test_a_young_lock_is_known_by_its_content() -> None:
