@@ -11,7 +11,7 @@ from benchmarks.timing import Rounds, Samples, figures, interleaved, ratio, run
 from benchmarks.tree import Tree
 
 QUICK = Rounds(least=5, most=25, budget_s=6, warm=3)
-SLOW = Rounds(least=5, most=15, budget_s=15)
+SLOW = Rounds(least=5, most=15, budget_s=40)
 SLOWEST = Rounds(least=3, most=9, budget_s=6)
 ENGINE = Rounds(least=2, most=5, budget_s=8, warm=0)
 ONCE = Rounds(least=1, most=1, budget_s=0, warm=0)
