@@ -21,12 +21,12 @@ _ABOUT = {
 Templates of twenty files each, all built; the lock is in git. `sandboxfile` is `sandboxfile
 build` after another one, `second_stage` is without the record that the other one left,
 `fresh_clone` has nothing but what git knows: it takes git's word for the content of files that it
-has just checked out, and leaves nothing for later runs but the record of what it said.
-`fresh_clone_reading` reads all of them, as where git filters or the lock is from before that, and
-leaves what it has read. `git_status`, `make`, `ninja` and `doit` look at the same files; `sdk` is
-Novita's SDK hashing them (`to_json`), as it does before every build. `docker_build_serial` and the
-best of `docker build` with 2, 4 and 8 at once, and Docker Compose, ask an engine that has
-everything cached.
+has just checked out, and, as the first run, leaves nothing for later runs but the record of what
+it said. `fresh_clone_reading` reads all of them, as where git filters or the lock is from before
+that, and leaves what it has read. `git_status`, `make`, `ninja` and `doit` look at the same files;
+`sdk` is Novita's SDK hashing them (`to_json`), as it does before every build.
+`docker_build_serial` and the best of `docker build` with 2, 4 and 8 at once, and Docker Compose,
+ask an engine that has everything cached.
 """,
     "change": """## One file changed
 

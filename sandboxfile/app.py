@@ -140,8 +140,9 @@ def copies(args: argparse.Namespace) -> Copies | None:
         root = Path(os.path.abspath(path)).parent.resolve()  # noqa: PTH100 - keeps the last link
     except (ConfigError, OSError):  # whoever loads it says so
         return None
-    if args.look.record is not None or os.path.lexists(root / STATE / HASHES):
-        return None  # little is to be read
+    known = args.look.record  # of nearly all that is looked at, unless templates were left open
+    if (known is not None and not known.open) or os.path.lexists(root / STATE / HASHES):
+        return None
     from sandboxfile import prefetch
 
     blobs = None if getattr(args, "force", False) else Blobs(root, args.environ)
@@ -438,6 +439,7 @@ class Session:
     emit: Emit
     redactor: Redactor
     copies: Copies | None = None
+    is_first: bool = False  # whether no earlier run has left anything here
     cancel: Cancel = field(default_factory=Cancel)
     _open: dict[str, object] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)

@@ -18,6 +18,7 @@ from typing import Any, Literal, NoReturn, TypeVar, dataclass_transform, overloa
 
 T = TypeVar("T")
 _MANY = 300  # objects of a class, from which on compiling a function saves more than it takes
+_DEFAULTS = frozenset(["default", "default_factory"])
 _COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__")
 
 
@@ -82,6 +83,8 @@ def _made(cls: type[T], *, frozen: bool, kw_only: bool, eq: bool, order: bool) -
     said = {name: each for name, each in given.items() if isinstance(each, _Field)}
     options = {name: each.options for name, each in said.items()}
     options |= {name: {"default": each} for name, each in given.items() if name not in said}
+    if not kw_only:
+        _check_order(cls, names, options)
     made: Any = _with_slots(cls, body, names)
     setattr(made, "__match_args__", () if kw_only else names)  # noqa: B010 - mypy protects it
     made.__dataclass_fields__ = _Fields(options)
@@ -99,6 +102,14 @@ def _made(cls: type[T], *, frozen: bool, kw_only: bool, eq: bool, order: bool) -
         if body.get(name) is None:  # a class that defines `__eq__` has a `__hash__` that is None
             setattr(made, name, method)
     return made  # type: ignore[no-any-return]
+
+
+def _check_order(cls: type, names: tuple[str, ...], options: Mapping[str, Any]) -> None:
+    """Refuse a field without a default behind one that has one: places would not tell them."""
+    are_there = [not options.get(name, {}).keys().isdisjoint(_DEFAULTS) for name in names]
+    for name, is_there, is_before in zip(names[1:], are_there[1:], are_there, strict=False):
+        if is_before and not is_there:
+            raise TypeError(f"{cls.__name__}: {name!r} needs a default, as the field before it has")
 
 
 def _with_slots(cls: type, body: dict[str, Any], names: tuple[str, ...]) -> type:
@@ -150,27 +161,31 @@ def _compiled(
     cls: type, setters: Mapping[str, Any], options: Mapping[str, Any], positions: tuple[str, ...]
 ) -> Callable[..., None]:
     """Return the same as one function with a parameter for each field."""
-    known: dict[str, Any] = {"_missing": object()}
-    parameters, lines = ["self", "/"], [" pass"]
+    own = "_"  # what begins the names that are no field's
+    while any(name.startswith(own) for name in setters):
+        own += "_"
+    known: dict[str, Any] = {f"{own}missing": object()}
+    parameters, lines = [f"{own}self", "/"], [" pass"]
     if setters and not positions:
         parameters.append("*")
     for name, setter in setters.items():
-        known[f"_set_{name}"] = setter
-        found = options.get(name, {})
+        known[f"{own}set_{name}"] = setter
+        found, value = options.get(name, {}), name
         if "default_factory" in found:
-            known[f"_make_{name}"] = found["default_factory"]
-            parameters.append(f"{name}=_missing")
-            value = f"_make_{name}() if {name} is _missing else {name}"
+            known[f"{own}make_{name}"] = found["default_factory"]
+            parameters.append(f"{name}={own}missing")
+            value = f"{own}make_{name}() if {name} is {own}missing else {name}"
+        elif "default" in found:
+            known[f"{own}default_{name}"] = found["default"]
+            parameters.append(f"{name}={own}default_{name}")
         else:
-            known[f"_default_{name}"] = found.get("default")
-            parameters.append(f"{name}=_default_{name}" if "default" in found else name)
-            value = name
-        lines.append(f" _set_{name}(self, {value})")
+            parameters.append(name)
+        lines.append(f" {own}set_{name}({own}self, {value})")
     if hasattr(cls, "__post_init__"):
-        lines.append(" self.__post_init__()")
-    text = f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines)
+        lines.append(f" {own}self.__post_init__()")
+    text = f"def {own}init({', '.join(parameters)}):\n" + "\n".join(lines)
     exec(text, known)  # noqa: S102 - of names of fields alone
-    return known["__init__"]  # type: ignore[no-any-return]
+    return known[f"{own}init"]  # type: ignore[no-any-return]
 
 
 def _fill(

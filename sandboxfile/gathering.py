@@ -67,7 +67,7 @@ class Ground:
 
     def looking(self, within: _Within) -> "Ground":
         """Return the same ground, on which the `lstat` of what is in directories is found so."""
-        other = object.__new__(Ground)
+        other = object.__new__(Ground)  # `copy` takes longer to import than all that this does
         vars(other).update(vars(self), within=within)
         return other
 

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from sandboxfile import app
-from sandboxfile.app import Session
+from sandboxfile import app, reading
+from sandboxfile.app import STATE, Session
 from sandboxfile.cancel import interrupting
 from sandboxfile.errors import Cancelled
 from sandboxfile.events import Notice
@@ -48,6 +48,7 @@ def opened(args: argparse.Namespace, *, reads_all: bool = False) -> Iterator[Ope
             emit=show.emit,
             redactor=show.redactor,
             copies=copies,
+            is_first=not reading.exists(workspace.root / STATE),
         )
         stack.enter_context(interrupting(session.cancel))
         stack.callback(session.close)

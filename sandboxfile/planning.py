@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
-from sandboxfile import app, estimate, fresh, lockfile, plan, reading, sharding, tags
+from sandboxfile import app, estimate, lockfile, plan, sharding, tags
 from sandboxfile.app import Session
 from sandboxfile.committed import Committed
 from sandboxfile.errors import ConfigError, LockStale
@@ -116,7 +116,7 @@ def _made(
         surveyed = look({**resolved, **pins})
     decisions = _decide(session, surveyed, lock, {**resolved, **pins}, names, force=force)
     save = partial(_save, session, recalling=settled is None)
-    if not _is_all_in_git(session, surveyed, decisions):
+    if not _leaves_nothing(session, surveyed, decisions):
         save(surveyed, {**resolved, **pins})  # others may do it while this one goes on
     if resolve:
         _check_sent(session, surveyed, decisions)
@@ -289,15 +289,14 @@ def _survey(
     )
 
 
-def _is_all_in_git(session: Session, surveyed: Survey, decisions: Iterable[Decision]) -> bool:
-    """Say whether it is a fresh clone in which git and the lock told that nothing is to be done.
+def _leaves_nothing(session: Session, surveyed: Survey, decisions: Iterable[Decision]) -> bool:
+    """Say whether a first run keeps nothing for later ones: git and the lock told it all.
 
-    What a run keeps for later ones would then be for those that mostly never come, on a CI machine.
-    The next one that comes, and finds more than the record of this one, keeps what it needs.
+    On a CI machine, where nearly all first runs are, none comes. Elsewhere the second one keeps
+    what it finds, whatever it is for.
     """
     is_told = all(each.is_committed for each in surveyed.templates.values())
-    is_left = reading.exists(session.workspace.root / fresh.DIRECTORY)
-    return is_told and not is_left and not any(decision.stale for decision in decisions)
+    return session.is_first and is_told and not any(decision.stale for decision in decisions)
 
 
 def _save(

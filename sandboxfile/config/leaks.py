@@ -50,7 +50,8 @@ _VALUE = regex(r"(?:=|: ?)[\"']?((?![./])[A-Za-z0-9+/_-]{20,}={0,2})")
 _NAMED = regex(
     r"(?i)\b\w*(?:password|passwd|token|secret|api_?key|credentials)[\"']?[:=] *([^\s,{}]+)"
 )
-# Every one of `_KNOWN` and `_ASSIGNED` has so many characters in a row, and few other texts have.
+# Every one of `_KNOWN` and `_ASSIGNED` has so many characters in a row, `-----BEGIN` just these;
+# few other texts have them.
 _LONG = regex(r"[A-Za-z0-9+_-]{10}")
 _BITS = 4.0  # per character, over at least 20 characters: hexadecimal digests stay below
 

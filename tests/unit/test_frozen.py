@@ -163,6 +163,22 @@ def test_an_object_is_finished_by_its_class() -> None:
     assert not hasattr(counter, "__dict__")
     with pytest.raises(TypeError):
         hash(counter)
+    assert {Counter(first=n).count for n in range(400)} == {1}
+
+
+def test_a_field_may_have_any_name_also_where_there_are_hundreds() -> None:
+    @frozen.dataclass(slots=True)
+    class Odd:
+        self: int
+        _: int
+        _set_self: int
+        __missing: int
+        _make_more: int = 5
+        more: list[int] = frozen.field(default_factory=list)
+
+    found = [Odd(1, 2, 3, 4) for _ in range(400)]
+    assert {repr(each) for each in found} == {repr(found[0])}
+    assert len({id(each.more) for each in found}) == 400
 
 
 def test_the_standard_library_knows_the_fields() -> None:
@@ -187,6 +203,15 @@ def test_values_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(TypeError, match=says):
         Place(*args, **given)
+
+
+def test_a_field_that_has_to_be_given_does_not_stand_behind_one_that_has_not() -> None:
+    with pytest.raises(TypeError, match="Late: 'b' needs a default"):
+
+        @frozen.dataclass(slots=True)
+        class Late:
+            a: int = 1
+            b: int  # type: ignore[misc]
 
 
 def test_fields_of_another_dataclass_are_not_inherited() -> None:

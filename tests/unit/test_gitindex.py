@@ -643,6 +643,13 @@ def test_a_filter_by_ending_counts_for_directories(grown: Repository) -> None:
     assert tree(grown, "d") is None
 
 
+def test_attributes_count_below_a_directory_nobody_asked_about(grown: Repository) -> None:
+    grown.write("d/e/.gitattributes", b"*.bin filter=lfs\n")
+    grown.write("d/e/f/large.bin")
+    grown.add()
+    assert tree(grown, "d/e/f") is None
+
+
 # --- whatever is done ----------------------------------------------------------------------------
 
 

@@ -175,6 +175,30 @@ def test_what_cannot_be_seen_is_refused_even_in_comments(character: str) -> None
     assert complaints(f"a: b # x{character}y\n") == [f"1:9: {message}"]
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('a: "\\u200b"\n', "1:4: the character U+200B is not accepted in a value"),
+        ("a: 1\na: 2\n", "2:1: `a` is given twice, first at line 1, column 1"),
+        ("é: 1\ne\u0301: 2\n", "2:1: `e\u0301` is given twice, first at line 1, column 1"),
+        ("1: a\n", "1:1: the key `1` is read as a number, and a key must be text"),
+        ("'': a\n", "1:1: a key must not be empty"),
+        ("<<: {a: 1}\n", "1:1: merge keys (`<<`) are not accepted"),
+        ("[a]: 1\n", "1:1: a key must be text"),
+        ("%YAML 1.1\n---\na: 1\n", "1:1: this YAML version is not accepted"),
+        ("%TAG !e! tag:e.com,2000:\n---\na: 1\n", "1:1: `%TAG` is not accepted"),
+        ("a: !!map {b: 1}\n", "1:4: tags are not accepted: `!!map`"),
+        ("a: !!int 1\n", "1:4: tags are not accepted: `!!int`"),
+        ("!!str a: 1\n", "1:1: tags are not accepted: `!!str`"),
+        ("a: 1\n---\nb: 1\n", "2:1: a second YAML document begins here"),
+        ("a: *b\n", "1:4: the alias `*b` has no anchor before it"),
+        (f"{'[' * 65}{']' * 65}\n", "1:65: nested deeper than 64 levels"),
+    ],
+)
+def test_one_thing_that_is_refused_is_enough(text: str, complaint: str) -> None:
+    assert complaints(text) == [complaint]
+
+
 def test_what_cannot_be_seen_is_not_shown_either() -> None:
     with pytest.raises(ConfigError) as caught:
         parse("a: b # \x1b[31m\n", "f")
