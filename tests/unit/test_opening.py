@@ -196,6 +196,62 @@ def test_what_git_knows_is_not_read(
     assert {"stat-cache", "survey-docker", "workspace"} <= {path.name for path in state.iterdir()}
 
 
+@pytest.mark.parametrize("words", [("build", "--json"), ("lock", "--check"), ("status",)])
+def test_a_second_run_keeps_what_it_finds_whatever_it_is_for(
+    clone: User,
+    grown_old: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    committed(clone, monkeypatch)
+    grown_old()
+    state = clone.root / ".sandboxfile"
+    assert clone.run(*words).code == 0
+    assert not (state / "survey-docker").exists()
+
+    assert clone.run(*words).code == 0
+
+    assert (state / "survey-docker").exists()
+
+
+def test_a_first_run_that_finds_something_keeps_what_it_finds(
+    clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (clone.root / "novita.yaml").read_text()
+    clone.write(
+        "novita.yaml",
+        text.replace("    base: debian:12", "    tags: [new]\n    base: debian:12", 1),
+    )
+    committed(clone, monkeypatch)
+    grown_old()
+
+    ran = clone.run("plan", "--offline", "--json")
+
+    actions = [each["action"] for each in ran.data["templates"]]
+    assert (actions.count("retag"), actions.count("up to date")) == (1, TEMPLATES - 1)
+    assert (clone.root / ".sandboxfile/survey-docker").exists()
+
+
+def test_where_templates_were_left_open_they_are_read_ahead_again(
+    clone: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time.sleep(2.1)  # the configuration is to be trusted, files are to be young, the index is not
+    for number in range(TEMPLATES):
+        os.utime(clone.root / f"d{number:03d}/one")
+    committed(clone, monkeypatch)
+    plan = ["plan", "--offline", "--json"]
+    clone.run(*plan)
+    with contextlib.chdir(clone.root):
+        look = fresh.look(__version__, plan, {**clone.environ, "HOME": str(clone.home)})
+    assert look.record is not None
+    assert look.record.open
+    started = forks(monkeypatch)
+
+    assert clone.run(*plan, look=look).code == 0
+
+    assert len(started) == 2, "to find what is copied, to keep what was found"
+
+
 def test_who_knows_what_has_moved_has_nothing_read_ahead(
     clone: User, grown_old: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
