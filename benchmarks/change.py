@@ -21,7 +21,7 @@ from benchmarks.timing import (
 )
 from benchmarks.tree import Kind, Tree
 
-ROUNDS = Rounds(least=3, most=15, budget_s=20)
+ROUNDS = Rounds(least=9, most=15, budget_s=40)
 AFTER = ("push:", "snapshot:", "tag:")  # what no other program here does
 DOIT_S = 0.060  # what the contract grants for doit
 
