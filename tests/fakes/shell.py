@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sandboxfile
-from sandboxfile.fresh import Look
+from sandboxfile.fresh import Look, look
 from sandboxfile.lockfile import Entry, read
 from sandboxfile.main import main
 
@@ -62,6 +62,11 @@ class Ran:
         named = {each["job"] for each in self.events if each["event"] == "done"}
         return {job for job in named if not job.startswith("generate:")}
 
+    @property
+    def stale(self) -> list[str]:
+        """The templates to which something is to be done, by the JSON document."""
+        return [each["name"] for each in self.data["templates"] if each["action"] != "up to date"]
+
     def of(self, template: str) -> dict[str, Any]:
         """What the JSON document says of a template."""
         found: dict[str, Any] = next(t for t in self.data["templates"] if t["name"] == template)
@@ -99,6 +104,11 @@ class User:
             except SystemExit as end:  # as `--help` and `--version` end
                 code = int(end.code or 0)
         return Ran(code=code, out=out.getvalue(), err=err.getvalue())
+
+    def look(self, *argv: str) -> Look:
+        """Look as the first stage of a command does, which takes the answer to its second."""
+        with chdir(self.root):
+            return look(sandboxfile.__version__, [*argv], {**self.environ, "HOME": str(self.home)})
 
     def command(
         self,

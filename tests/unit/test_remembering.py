@@ -6,13 +6,13 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import chdir, suppress
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, fresh, settled
+from sandboxfile import fresh, settled
 from tests.fakes import built
 from tests.fakes.shell import Ran, User
 
@@ -146,8 +146,7 @@ class Edits:
 
 
 def _first(user: User, argv: list[str]) -> tuple[str, str] | None:
-    with chdir(user.root):
-        return fresh.look(__version__, argv, {**user.environ, "HOME": str(user.home)}).said
+    return user.look(*argv).said
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -209,11 +208,6 @@ def test_a_link_on_the_way_inside_of_the_workspace_is_looked_at(
 # --- what is settled -------------------------------------------------------------------------
 
 
-def _looked(user: User, argv: list[str]) -> fresh.Look:
-    with chdir(user.root):
-        return fresh.look(__version__, argv, {**user.environ, "HOME": str(user.home)})
-
-
 def _whole(user: User, argv: list[str], aside: Path) -> Ran:
     """Run a command as in a fresh clone."""
     state = next(each / ".sandboxfile" for each in (user.root, *user.root.parents)
@@ -243,9 +237,9 @@ def test_a_run_that_looks_only_at_what_moved_says_what_a_whole_one_would(
                 grown_old()
             for below, argv in COMMANDS:
                 user = mono.at(mono.root / below)
-                ran = user.run(*argv, look=_looked(user, argv))
+                ran = user.run(*argv, look=user.look(*argv))
                 assert ran == _whole(user, argv, aside), (argv, done)
-                if (said := _looked(user, argv).said) is not None:
+                if (said := user.look(*argv).said) is not None:
                     assert said == (ran.err, ran.out), (argv, done)
 
 
@@ -260,18 +254,18 @@ def test_only_templates_of_which_something_moved_and_those_built_on_them_are_loo
     grown_old()
     argv = ["plan", "--offline"]
     assert mono.run(*argv).code == 0
-    assert _names(_looked(mono, argv)) == set()
+    assert _names(mono.look(*argv)) == set()
 
     mono.write("services/a/src/x/main.py", "print(2)\n")
-    looked = _looked(mono, argv)
+    looked = mono.look(*argv)
     assert _names(looked) == {"a"}
     ran = mono.run(*argv, look=looked)
     assert re.search(r"^a +build +files changed", ran.out, re.MULTILINE)
     assert "3 up to date" in ran.out
     mono.write("far/off/data/two", "2")
-    assert _names(_looked(mono, argv)) == {"root", "a", "b"}
+    assert _names(mono.look(*argv)) == {"root", "a", "b"}
     mono.write("services/a/novita.yaml", MEMBER + "\n")
-    assert _names(_looked(mono, argv)) is None
+    assert _names(mono.look(*argv)) is None
 
 
 @pytest.mark.parametrize("more", ["", "# by hand\n"])
@@ -284,7 +278,7 @@ def test_only_a_lock_that_is_as_it_is_written_is_not_checked_again(
     grown_old()
     assert mono.run(*argv).code == 0
     mono.write("services/a/src/x/main.py", "print(2)\n")
-    looked = _looked(mono, argv)
+    looked = mono.look(*argv)
     found = settled.of(looked)
     assert found is not None
     assert found.open == {"a"}
@@ -316,7 +310,7 @@ templates:
     argv = ["plan", "--offline"]
     assert user.run(*argv).code == 0
 
-    opened = _names(_looked(user, argv))
+    opened = _names(user.look(*argv))
     assert opened is not None
     assert "a" in opened
     assert ("b" in opened) == (young == ".dockerignore")
@@ -347,11 +341,11 @@ templates:
         user.write("image/Dockerfile.dockerignore", "deep\n")
         user.write("deep/new", "it moves")
         grown_old()
-        user.run(*argv, look=_looked(user, argv))
+        user.run(*argv, look=user.look(*argv))
     directory = user.root / "deep"
     directory.symlink_to(directory.rename(user.home / "elsewhere"))
 
-    ran = user.run(*argv, look=_looked(user, argv))
+    ran = user.run(*argv, look=user.look(*argv))
 
     assert ran == _whole(user, argv, user.home / "aside")
     assert ran.code == 3

@@ -2,12 +2,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, fresh, lockfile, plan
+from sandboxfile import fresh, lockfile, plan
 from sandboxfile.commands.build import duration
 from tests.fakes import built
 from tests.fakes.shell import User
@@ -29,9 +28,7 @@ def done(three: User) -> User:
 
 
 def _repeated(user: User, *argv: str) -> tuple[str, str] | None:
-    with chdir(user.root):
-        environ = {**user.environ, "HOME": str(user.home)}
-        return fresh.look(__version__, list(argv), environ).said
+    return user.look(*argv).said
 
 
 def _first_stage(user: User, *argv: str) -> str | None:

@@ -65,8 +65,7 @@ def resolved(user: User) -> dict[str, str]:
 
 
 def stale(user: User) -> set[str]:
-    said = user.run("plan", "--offline", "--json").data["templates"]
-    return {each["name"] for each in said if each["action"] != "up to date"}
+    return {*user.run("plan", "--offline", "--json").stale}
 
 
 # --- outdated --------------------------------------------------------------------------------

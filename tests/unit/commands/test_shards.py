@@ -31,7 +31,7 @@ def team(user: User) -> User:
 def planned(user: User, *argv: str) -> list[str]:
     ran = user.run("plan", "--offline", "--json", *argv)
     assert (ran.code, ran.err) == (0, "")
-    return [each["name"] for each in ran.data["templates"] if each["action"] != "up to date"]
+    return ran.stale
 
 
 def matrix(user: User, *argv: str) -> list[dict[str, object]]:

@@ -4,12 +4,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
-from sandboxfile import __version__, fresh
 from tests.fakes import built
 from tests.fakes.shell import User
 
@@ -158,9 +156,7 @@ def test_a_variable_needs_a_name_and_a_value(mono: User, text: str) -> None:
 
 
 def _said(user: User, *argv: str, **environ: str) -> tuple[str, str] | None:
-    with chdir(user.root):
-        everything = {**user.environ, "HOME": str(user.home), **environ}
-        return fresh.look(__version__, list(argv), everything).said
+    return user.having(**environ).look(*argv).said
 
 
 @pytest.fixture
