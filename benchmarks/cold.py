@@ -30,7 +30,7 @@ CLONE = "images_only_in_a_clone"
 AT_ONCE = "4"
 PUSHES = Rounds(least=5, most=20, budget_s=5)
 ASKED = 200  # times
-ROUNDS = Rounds(least=8, most=8, budget_s=120, warm=0)
+ROUNDS = Rounds(least=8, most=8, budget_s=0, warm=0)
 SLOW = Rounds(least=2, most=2, budget_s=0, warm=0)  # one image after the other
 
 

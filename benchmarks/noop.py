@@ -31,15 +31,13 @@ def _of_size(setting: Setting, size: int) -> dict[str, object]:
     quick = [*ours(setting, made), status(setting, made), nothing(setting, made), *others.makers()]
     time.sleep(RACY_S)
     found = [interleaved(quick, QUICK)]
-    slow = [
+    mine = [
         ours(setting, made)[0],
-        status(setting, made),
         fresh(setting, cloned, "fresh_clone", "build", says=SAYS),
         fresh(setting, setting.untold(size), "fresh_clone_reading", "build", says=SAYS),
-        hash_object(setting, cloned),
     ]
-    found.append(interleaved(slow, SLOW))
-    found.append(interleaved([slow[0], slow[2], slow[3], *others.sdk()], SLOWEST))
+    found.append(interleaved([*mine, status(setting, made), hash_object(setting, cloned)], SLOW))
+    found.append(interleaved([*mine, *others.sdk()], SLOWEST))
     if setting.docker:
         found += _engine(setting, made, others)
     return told(found)

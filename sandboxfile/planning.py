@@ -295,8 +295,9 @@ def _leaves_nothing(session: Session, surveyed: Survey, decisions: Iterable[Deci
     On a CI machine, where nearly all first runs are, none comes. Elsewhere the second one keeps
     what it finds, whatever it is for.
     """
-    is_told = all(each.is_committed for each in surveyed.templates.values())
-    return session.is_first and is_told and not any(decision.stale for decision in decisions)
+    if not session.is_first or any(decision.stale for decision in decisions):
+        return False
+    return all(each.is_committed for each in surveyed.templates.values())
 
 
 def _save(
