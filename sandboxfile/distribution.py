@@ -59,21 +59,37 @@ def _of_file(text: str) -> Distribution | None:
     return Distribution(name=name, why="its /etc/os-release says so")
 
 
-# What only the package manager of one family is called with, or its base layer is made by.
-_COMMANDS: Mapping[str, str] = {
-    DEBIAN: r"\bapt(?:-get)?\s+(?:-\S+\s+)*(?:update|install|upgrade)\b|\bdebian\.sh\b",
-    "Alpine": r"\bapk\s+(?:-\S+\s+)*(?:add|update|upgrade|del)\b|\balpine-minirootfs\b",
-    "Red Hat's family": r"\b(?:micro)?dnf\s+(?:-\S+\s+)*(?:install|update|upgrade|makecache)\b"
-    r"|\byum\s+(?:-\S+\s+)*(?:install|update)\b",
-    "SUSE": r"\bzypper\s",
-    "Arch": r"\bpacman\s+-S",
+# What only the package manager of one family is called with, or its base layer is made by; words
+# of which such a command has one: patterns take longer to compile than all else here.
+_COMMANDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    DEBIAN: (
+        ("apt", "debian.sh"),
+        r"\bapt(?:-get)?\s+(?:-\S+\s+)*(?:update|install|upgrade)\b|\bdebian\.sh\b",
+    ),
+    "Alpine": (
+        ("apk", "alpine-"),
+        r"\bapk\s+(?:-\S+\s+)*(?:add|update|upgrade|del)\b|\balpine-minirootfs\b",
+    ),
+    "Red Hat's family": (
+        ("dnf", "yum"),
+        (
+            r"\b(?:micro)?dnf\s+(?:-\S+\s+)*(?:install|update|upgrade|makecache)\b"
+            r"|\byum\s+(?:-\S+\s+)*(?:install|update)\b"
+        ),
+    ),
+    "SUSE": (("zypper",), r"\bzypper\s"),
+    "Arch": (("pacman",), r"\bpacman\s+-S"),
 }
 
 
 def _of_history(commands: tuple[str, ...]) -> Distribution | None:
     """Tell by the commands that made the layers, unless they tell of several distributions."""
     text = "\n".join(commands)
-    matches = {name: re.search(pattern, text) for name, pattern in _COMMANDS.items()}
+    matches = {
+        name: re.search(pattern, text)
+        for name, (words, pattern) in _COMMANDS.items()
+        if any(word in text for word in words)
+    }
     found = {name: match[0].strip() for name, match in matches.items() if match}
     if len(found) != 1:
         return None
@@ -93,23 +109,39 @@ def _of_labels(labels: Mapping[str, str]) -> Distribution | None:
     )
 
 
-# The first that fits the repository, with its registry where that is not Docker Hub.
-_REPOSITORIES: tuple[tuple[str, str], ...] = (
-    (r"docker\.io/library/(?:debian|buildpack-deps)", DEBIAN),
-    (r"docker\.io/library/ubuntu", UBUNTU),
-    (r"docker\.io/library/alpine", "Alpine"),
-    (r"docker\.io/library/busybox", "BusyBox"),
-    (r"docker\.io/library/fedora|(?:quay\.io|registry\.fedoraproject\.org)/fedora/.+", "Fedora"),
-    (r"docker\.io/(?:library/rockylinux|rockylinux/.+)", "Rocky Linux"),
-    (r"docker\.io/(?:library/almalinux|almalinux/.+)", "AlmaLinux"),
-    (r"docker\.io/library/centos|quay\.io/centos/.+", "CentOS"),
-    (r"docker\.io/library/(?:amazonlinux|oraclelinux)", "Red Hat's family"),
-    (r"docker\.io/redhat/.+|registry\.(?:access\.)?redhat\.(?:com|io)/.+", "Red Hat's family"),
-    (r"docker\.io/opensuse/.+|registry\.opensuse\.org/.+", "openSUSE"),
-    (r"docker\.io/library/archlinux|docker\.io/archlinux/.+", "Arch"),
-    (r"gcr\.io/distroless/.+", "distroless"),
-    (r"cgr\.dev/.+", "Wolfi"),
-    (r"docker\.io/nixos/.+", "NixOS"),
+# Docker's own images by their names, and all that are below an address.
+_OFFICIAL = "docker.io/library/"
+_IMAGES: Mapping[str, str] = {
+    "debian": DEBIAN,
+    "buildpack-deps": DEBIAN,
+    "ubuntu": UBUNTU,
+    "alpine": "Alpine",
+    "busybox": "BusyBox",
+    "fedora": "Fedora",
+    "rockylinux": "Rocky Linux",
+    "almalinux": "AlmaLinux",
+    "centos": "CentOS",
+    "amazonlinux": "Red Hat's family",
+    "oraclelinux": "Red Hat's family",
+    "archlinux": "Arch",
+}
+_BELOW: tuple[tuple[str, str], ...] = (
+    ("quay.io/fedora/", "Fedora"),
+    ("registry.fedoraproject.org/fedora/", "Fedora"),
+    ("docker.io/rockylinux/", "Rocky Linux"),
+    ("docker.io/almalinux/", "AlmaLinux"),
+    ("quay.io/centos/", "CentOS"),
+    ("docker.io/redhat/", "Red Hat's family"),
+    ("registry.redhat.com/", "Red Hat's family"),
+    ("registry.redhat.io/", "Red Hat's family"),
+    ("registry.access.redhat.com/", "Red Hat's family"),
+    ("registry.access.redhat.io/", "Red Hat's family"),
+    ("docker.io/opensuse/", "openSUSE"),
+    ("registry.opensuse.org/", "openSUSE"),
+    ("docker.io/archlinux/", "Arch"),
+    ("gcr.io/distroless/", "distroless"),
+    ("cgr.dev/", "Wolfi"),
+    ("docker.io/nixos/", "NixOS"),
 )
 _ALPINE_TAG = regex(r"(?:^|[-_.])alpine(?:$|[-_.\d])")
 
@@ -120,11 +152,12 @@ def _of_name(image: str) -> Distribution | None:
     except ValueError:
         return None
     repository = f"{reference.registry}/{reference.repository}"
-    for pattern, name in _REPOSITORIES:
-        if re.fullmatch(pattern, repository):
-            return Distribution(name=name, why=f"it is `{repository}`")
+    is_official = repository.startswith(_OFFICIAL)
+    name = _IMAGES.get(repository[len(_OFFICIAL) :]) if is_official else None
+    name = name or next((name for top, name in _BELOW if repository.startswith(top)), None)
+    if name:
+        return Distribution(name=name, why=f"it is `{repository}`")
     if reference.tag and _ALPINE_TAG.search(reference.tag):
-        official = repository.startswith("docker.io/library/")
         why = f"its tag is `{reference.tag}`"
-        return Distribution(name="Alpine", why=why, is_certain=official)
+        return Distribution(name="Alpine", why=why, is_certain=is_official)
     return None

@@ -29,8 +29,10 @@ def printable(line: str) -> str:
 
     Nothing but colours is dropped: a dropped character would join what stands on its two sides.
     """
-    line = _COLOURS.sub("", line.removesuffix("\r"))
-    return line if line.isascii() and line.isprintable() else _UNSAFE.sub(_visible, line)
+    line = line.removesuffix("\r")
+    if line.isascii() and line.isprintable():
+        return line
+    return _UNSAFE.sub(_visible, _COLOURS.sub("", line))
 
 
 def _visible(match: re.Match[str]) -> str:
@@ -71,7 +73,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[Secret | str] = ()) -> None:
         self._lock = threading.Lock()
         self._forms: tuple[str, ...] = ()
-        self._pattern = re.compile(r"(?!)")
+        self._pattern = regex(r"(?!)")
         self.add(*secrets)
 
     def add(self, *secrets: Secret | str) -> None:
@@ -81,7 +83,7 @@ class Redactor:
         with self._lock:
             # Longest first: a whole value is replaced before a line of it.
             forms = sorted(found.union(self._forms), key=lambda form: (-len(form), form))
-            self._pattern = re.compile("|".join(map(re.escape, forms)) or r"(?!)")
+            self._pattern = regex("|".join(map(re.escape, forms)) or r"(?!)")
             self._forms = tuple(forms)
 
     def text(self, text: str) -> str:

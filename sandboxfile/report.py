@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -12,6 +12,7 @@ from sandboxfile import console, errors
 from sandboxfile.cancel import STOPPED
 from sandboxfile.errors import BuildFailed, ConfigError, Left, SandboxfileError
 from sandboxfile.events import Event, Log, Notice, Sent, StepDone, StepStarted
+from sandboxfile.frozen import replace
 from sandboxfile.graph import Outcome, Status
 from sandboxfile.livetable import Tty
 from sandboxfile.logfiles import LogFiles

@@ -90,22 +90,29 @@ def _time(value: int | bytes | None) -> float | None:
 
 
 def _fields(data: bytes) -> Iterator[Field]:
-    """Yield (field number, value) of a message in protobuf's wire format."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
+    """Yield (field number, value) of a message in protobuf's wire format.
+
+    Nearly all numbers in it have one byte, which is read here: a build has thousands of them.
+    """
+    at, end = 0, len(data)
+    while at < end:
+        key, at = data[at], at + 1
+        if key >= MORE:
+            key, at = _varint(data, at - 1)
         kind = key & 7
         if kind == VARINT:
             value, at = _varint(data, at)
             yield key >> 3, value
             continue
         if kind == DELIMITED:
-            length, at = _varint(data, at)
+            length, at = data[at] if at < end else MORE, at + 1
+            if length >= MORE:
+                length, at = _varint(data, at - 1)
         elif kind in {FIXED64, FIXED32}:
             length = 8 if kind == FIXED64 else 4
         else:
             raise ValueError(f"wire type {kind}")
-        if at + length > len(data):
+        if at + length > end:
             raise ValueError("cut off")
         yield key >> 3, data[at : at + length]
         at += length
@@ -126,9 +133,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class _Step:
-    """What has been said about one step so far."""
+    """What has been said about one step so far; `called` is the name as the engine says it."""
 
     name: str = ""
+    called: str = ""
     began: float | None = None
     told: bool = False
     done: bool = False
@@ -166,7 +174,9 @@ class Narrator:
 
     def vertex(self, vertex: Vertex) -> None:
         step = self._steps.setdefault(vertex.digest, _Step())
-        step.name = as_written(vertex.name, within=self._within) or step.name
+        if vertex.name not in {"", step.called}:
+            step.called = vertex.name
+            step.name = as_written(vertex.name, within=self._within) or step.name
         step.error = vertex.error or step.error
         if vertex.started is not None and not step.told:
             step.told, step.began = True, vertex.started
