@@ -19,6 +19,9 @@ from sandboxfile.frozen import dataclass
 
 POOL = 32  # connections kept; one per thread of the widest run
 PIECE = 65536
+# Bytes that the system takes from us, as far as it allows, before the engine has read any: Docker
+# starts a program first that unpacks them, and a small context is on its way by then.
+_TAKEN = 1 << 20
 UNIX = "unix"
 
 Limits = tuple[float, float | None]  # seconds to connect (and for one write), and to wait to read
@@ -158,6 +161,7 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self.line = self.sock = socket.socket(socket.AF_UNIX)
+        self.line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _TAKEN)
         self.line.settimeout(self.timeout)
         self.line.connect(self._path)
 
