@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sandboxfile import (
     environment,
     imagetags,
     inherit,
+    reading,
     writing,
 )
 from sandboxfile.archive import Member
@@ -40,6 +42,8 @@ from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Resolver, refused_triggers
 from sandboxfile.statcache import Digests
 from sandboxfile.surveyed import Survey, Surveyed
+
+_Made = tuple[str, ImageConfig, tuple[Member, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ class Images:
     packs: Packs = field(default_factory=Packs)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _answers: Once = field(default_factory=Once)
+    _made: dict[str, _Made] = field(default_factory=dict)  # of what was packed, until it is built
 
     # --- the Dockerfile ----------------------------------------------------------------------
 
@@ -242,7 +247,7 @@ class Images:
             alone = self._members(surveyed, config, rendered)
             return "", lambda: archive.stream(alone)
         name = surveyed.template.name
-        members = self._below(surveyed, base, config)
+        members = self._packed_as(name, base, config) or self._below(surveyed, base, config)
         pack = None if self.no_cache else self.packs.of(name, self._packed)
         if pack and pack.members[name] == members:
             return f"{name}/", lambda: iter((pack.content,))
@@ -259,7 +264,18 @@ class Images:
             return None  # which is seen before all of them are listed
         config = self.base_config(surveyed, self._here)
         base = ResolvedBase(reference=self._base_name(surveyed), digest="")
-        return self._below(surveyed, base, config) if config is not None else None
+        if config is None:
+            return None
+        members = self._below(surveyed, base, config)
+        self._made[name] = base.reference, config, members
+        return members
+
+    def _packed_as(
+        self, name: str, base: ResolvedBase, config: ImageConfig
+    ) -> tuple[Member, ...] | None:
+        """Return what a template brings if it was packed already, and on the same base."""
+        reference, made_on, members = self._made.pop(name, ("", config, ()))
+        return members if reference == base.reference and made_on == config else None
 
     def _below(
         self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
@@ -385,14 +401,17 @@ def _reference(spec: BuildSpec, built: Built) -> str:
 
 
 def write(directory: Path, template: str, name: str, text: str) -> Path:
-    """Write what people may want to read of a template's build, atomically.
+    """Write what people may want to read of a template's build, atomically; nothing if it is there.
 
     Raises SandboxfileError.
     """
-    path = directory / template / name
+    path, content = directory / template / name, text.encode()
+    with suppress(OSError):
+        if reading.own(path) == content:
+            return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writing.whole(path, text.encode())
+        writing.whole(path, content)
     except OSError as error:
         raise SandboxfileError(
             f"`{path}`, for people to read, cannot be written: {error.strerror}",
