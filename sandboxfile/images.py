@@ -247,8 +247,8 @@ class Images:
             alone = self._members(surveyed, config, rendered)
             return "", lambda: archive.stream(alone)
         name = surveyed.template.name
-        members = self._packed_as(name, base, config) or self._below(surveyed, base, config)
         pack = None if self.no_cache else self.packs.of(name, self._packed)
+        members = self._packed_as(name, base, config) or self._below(surveyed, base, config)
         if pack and pack.members[name] == members:
             return f"{name}/", lambda: iter((pack.content,))
         return f"{name}/", lambda: archive.stream(members)

@@ -161,7 +161,8 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self.line = self.sock = socket.socket(socket.AF_UNIX)
-        self.line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _TAKEN)
+        with suppress(OSError):  # a system that allows less and says so
+            self.line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _TAKEN)
         self.line.settimeout(self.timeout)
         self.line.connect(self._path)
 

@@ -287,3 +287,28 @@ def test_who_is_at_work_when_all_is_closed_leaves_no_connection_behind() -> None
             assert response.read() == b"hi"
         assert left.wait(30)
         server.close()
+
+
+def test_a_small_context_is_sent_before_the_engine_has_read_any_of_it() -> None:
+    is_sent = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield bytes(300_000)  # more than the system takes by itself
+        is_sent.set()
+
+    def serve(connection: socket.socket) -> None:
+        if is_sent.wait(5.0):
+            rest = b""
+            while not rest.endswith(b"0\r\n\r\n"):
+                rest = rest[-8:] + connection.recv(1 << 20)
+            connection.sendall(WHOLE)
+
+    with tempfile.TemporaryDirectory(prefix="sf-", dir="/tmp") as directory:
+        server = Server(Path(directory), serve)
+        transport = UnixSocket(str(server.path))
+        try:
+            with transport.send("POST", "/", headers={}, body=pieces(), limits=LIMITS) as response:
+                assert response.read() == b"hi"
+        finally:
+            transport.close()
+            server.close()
