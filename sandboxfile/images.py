@@ -36,14 +36,12 @@ from sandboxfile.model import (
     TemplateBase,
 )
 from sandboxfile.once import Once
-from sandboxfile.packs import MEMBERS, Packs
+from sandboxfile.packs import MEMBERS, Brought, Packs
 from sandboxfile.places import Position
 from sandboxfile.reference import ImageReference
 from sandboxfile.resolve import Resolver, refused_triggers
 from sandboxfile.statcache import Digests
 from sandboxfile.surveyed import Survey, Surveyed
-
-_Made = tuple[str, ImageConfig, tuple[Member, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,6 @@ class Images:
     packs: Packs = field(default_factory=Packs)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _answers: Once = field(default_factory=Once)
-    _made: dict[str, _Made] = field(default_factory=dict)  # of what was packed, until it is built
 
     # --- the Dockerfile ----------------------------------------------------------------------
 
@@ -247,13 +244,14 @@ class Images:
             alone = self._members(surveyed, config, rendered)
             return "", lambda: archive.stream(alone)
         name = surveyed.template.name
-        pack = None if self.no_cache else self.packs.of(name, self._packed)
-        members = self._packed_as(name, base, config) or self._below(surveyed, base, config)
-        if pack and pack.members[name] == members:
+        here = base.reference, config
+        pack = None if self.no_cache else self.packs.of(name, here, self._packed)
+        if pack:
             return f"{name}/", lambda: iter((pack.content,))
+        members = self._below(surveyed, base, config)
         return f"{name}/", lambda: archive.stream(members)
 
-    def _packed(self, name: str) -> tuple[Member, ...] | None:
+    def _packed(self, name: str) -> Brought | None:
         """Return what a template brings into a pack, None if it must go alone."""
         surveyed = self.survey[name]
         template = surveyed.template
@@ -267,15 +265,7 @@ class Images:
         if config is None:
             return None
         members = self._below(surveyed, base, config)
-        self._made[name] = base.reference, config, members
-        return members
-
-    def _packed_as(
-        self, name: str, base: ResolvedBase, config: ImageConfig
-    ) -> tuple[Member, ...] | None:
-        """Return what a template brings if it was packed already, and on the same base."""
-        reference, made_on, members = self._made.pop(name, ("", config, ()))
-        return members if reference == base.reference and made_on == config else None
+        return Brought(members=members, base=(base.reference, config))
 
     def _below(
         self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
@@ -407,7 +397,7 @@ def write(directory: Path, template: str, name: str, text: str) -> Path:
     """
     path, content = directory / template / name, text.encode()
     with suppress(OSError):
-        if reading.own(path) == content:
+        if reading.own(path, limit=len(content)) == content:
             return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,15 +24,24 @@ _AHEAD = 32  # templates that are looked at for one pack
 _HEADER = 1024  # bytes that a member takes beside its content, about
 MEMBERS = _ALONE // _HEADER  # a context of as many is none of these, whatever is in it
 
-Contents = Callable[[str], tuple[Member, ...] | None]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What a template brings, all of it below its name, and the `base` that it was made for."""
+
+    members: tuple[Member, ...]
+    base: object
+
+
+Contents = Callable[[str], Brought | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """An archive, and what each template has in it, under the template's name."""
+    """An archive, and the templates in it, each with the base that it was packed for."""
 
     content: bytes
-    members: Mapping[str, tuple[Member, ...]]
+    bases: Mapping[str, object]
 
 
 class Packs:
@@ -51,11 +60,11 @@ class Packs:
             self._told.update(new)
             self._expected.update(dict.fromkeys(new))
 
-    def of(self, name: str, contents: Contents) -> Pack | None:
+    def of(self, name: str, base: object, contents: Contents) -> Pack | None:
         """Return the pack that a template goes in, None if it goes alone.
 
-        `contents` returns what a template brings, all of it below the template's name, None for
-        one that cannot go with others.
+        `contents` returns what a template brings, None for one that cannot go with others. So goes
+        one that was packed for another `base` than it has by now.
         """
         with self._lock:
             if name in self._expected:
@@ -66,42 +75,42 @@ class Packs:
                     left.discard(name)
                     if not left:
                         self._held.remove(held)
-                    return pack
+                    return pack if pack.bases[name] == base else None
             return None
 
     def _make(self, name: str, contents: Contents) -> None:
         """Pack a template with those expected after it, up to the limit."""
         del self._expected[name]
         chosen = {name: first} if (first := _small(name, contents)) else {}
-        size = _size(first or ())
+        size = _size(first.members) if first else 0
         for other in tuple(islice(self._expected, _AHEAD)) if chosen else ():
             found = _small(other, contents)
-            if found is not None and size + _size(found) > LIMIT:
+            if found is not None and size + _size(found.members) > LIMIT:
                 break
             del self._expected[other]
             if found is not None:
                 chosen[other] = found
-                size += _size(found)
-        if len(chosen) > 1 and (content := _archive(chosen)):
-            pack = Pack(content=content, members=chosen)
+                size += _size(found.members)
+        if len(chosen) > 1 and (content := _archive(chosen.values())):
+            pack = Pack(content=content, bases={n: each.base for n, each in chosen.items()})
             self._held = [*self._held, (pack, set(chosen))][-_HELD:]
 
 
-def _small(name: str, contents: Contents) -> tuple[Member, ...] | None:
+def _small(name: str, contents: Contents) -> Brought | None:
     try:
         found = contents(name)
     except SandboxfileError:  # its own build says so, if it comes to that
         return None
-    return found if found is not None and _size(found) < _ALONE else None
+    return found if found is not None and _size(found.members) < _ALONE else None
 
 
 def _size(members: Iterable[Member]) -> int:
     return sum(_HEADER + member.size + len(member.content) for member in members)
 
 
-def _archive(chosen: Mapping[str, tuple[Member, ...]]) -> bytes:
+def _archive(chosen: Iterable[Brought]) -> bytes:
     """Return the archive, nothing if a file has changed: the build of its template says so."""
     try:
-        return b"".join(archive.stream(each for found in chosen.values() for each in found))
+        return b"".join(archive.stream(each for found in chosen for each in found.members))
     except SandboxfileError:
         return b""

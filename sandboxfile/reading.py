@@ -25,22 +25,29 @@ def regular(path: Path, *, limit: int = LIMIT) -> bytes:
     Never waits (a FIFO is no file), and reads none of more than `limit` bytes. Raises OSError with
     the reason.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
+    with _opened(path) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(0, "it is not a regular file")
         return _whole(file, found, limit)
 
 
-def own(path: Path) -> bytes:
+def own(path: Path, *, limit: int = LIMIT) -> bytes:
     """As `regular`, for what is taken apart unseen: a file that is ours, and no link to one."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
+    with _opened(path, os.O_NOFOLLOW) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise OSError(0, "it is not a regular file of ours")
-        return _whole(file, found, LIMIT)
+        return _whole(file, found, limit)
+
+
+def _opened(path: Path | str, more: int = 0) -> BinaryIO:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | more)
+    try:
+        return os.fdopen(handle, "rb")
+    except BaseException:  # a directory
+        os.close(handle)
+        raise
 
 
 def _whole(file: BinaryIO, found: os.stat_result, limit: int) -> bytes:
@@ -52,8 +59,7 @@ def _whole(file: BinaryIO, found: os.stat_result, limit: int) -> bytes:
 
 def head(path: str, length: int) -> bytes:
     """Return how a file begins; follows no link, never waits. Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
+    with _opened(path, os.O_NOFOLLOW) as file:
         return file.read(length)
 
 

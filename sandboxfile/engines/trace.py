@@ -176,7 +176,7 @@ class Narrator:
         step = self._steps.setdefault(vertex.digest, _Step())
         if vertex.name not in {"", step.called}:
             step.called = vertex.name
-            step.name = as_written(vertex.name, within=self._within) or step.name
+            step.name = as_written(vertex.name, within=self._within)
         step.error = vertex.error or step.error
         if vertex.started is not None and not step.told:
             step.told, step.began = True, vertex.started

@@ -19,8 +19,8 @@ from sandboxfile.frozen import dataclass
 
 POOL = 32  # connections kept; one per thread of the widest run
 PIECE = 65536
-# Bytes that the system takes from us, as far as it allows, before the engine has read any: Docker
-# starts a program first that unpacks them, and a small context is on its way by then.
+# What the system may hold of what we send, its own bookkeeping included, before the engine has read
+# any: Docker starts a program first that unpacks it, and a small context is on its way by then.
 _TAKEN = 1 << 20
 UNIX = "unix"
 

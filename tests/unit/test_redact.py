@@ -114,6 +114,7 @@ def test_no_text_lets_a_secret_through(secret: str, left: str, right: str) -> No
         ("one\u2028two\x85three\x0bfour", "one\\u2028two\\x85three^Kfour"),
         ("tag\U000e0041", "tag\\ue0041"),
         ("half \ud800", "half \\ud800"),
+        ("kept apart\U000e0100", "kept apart\\ue0100"),
         ("two\nlines", "two\nlines"),
     ],
 )

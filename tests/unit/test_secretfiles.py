@@ -64,6 +64,8 @@ def test_names_under_which_tools_keep_credentials_are_told(
         ("sa.json", '{"type": "service_account"}', "a key of a service account"),
         (".npmrc", "//registry.example.com/:_authToken=abc", "an npm login"),
         (".yarnrc.yml", "npmAuthToken: abc", "an npm login"),
+        (".yarnrc", "_authToken=abc", "an npm login"),
+        ("pip.conf", "index-url = https://me:abc@example.com/", "a login in an address"),
         (".pypirc", "[pypi]\npassword = abc\n", "a Python package index login"),
         (".git/config", "url = https://me:abc@example.com/x", "a login in an address"),
     ],
@@ -82,6 +84,10 @@ def test_credentials_are_told_by_how_they_begin(
         (".env.template", "A=1"),
         ("environment.py", "A=1"),
         (".env.", "A=1"),
+        (".env.default", "A=1"),
+        (".azure/msal_token_cache.", "A=1"),
+        ("notes.txt", "x\nPuTTY-User-Key-File-2"),
+        ("xjson", '"type": "service_account"'),
         (".env.local.tpl", "A=1"),
         ("a.env", "A=1"),
         (".p12", "A=1"),
@@ -136,3 +142,11 @@ def test_all_copies_are_told_of_and_not_without_end(tmp_path: Path) -> None:
     found = secretfiles.each(iter([selected(tmp_path, "app"), selected(tmp_path, "app/1/.env")]))
     assert len(found) == 21
     assert found[-1].message == "`app/1/.env` looks like an environment file"
+
+
+def test_a_place_may_be_the_first_of_a_path(tmp_path: Path) -> None:
+    path = tmp_path / ".config/gcloud/adc"
+    path.parent.mkdir(parents=True)
+    path.write_text("A=1\n")
+    (problem,) = secretfiles.found(selected(tmp_path, "."))
+    assert problem.message == "`.config/gcloud/adc` looks like Google credentials"

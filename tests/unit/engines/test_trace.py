@@ -69,6 +69,13 @@ def test_a_trace_holds_vertexes_and_output() -> None:
     ]
 
 
+def test_numbers_of_several_bytes_are_understood() -> None:
+    long = "x" * 300
+    vertex = delimited(1, delimited(1, long) + delimited(3, "RUN x") + delimited(200, b"later"))
+    unknown = number(200, 1) + delimited(2, "y" * 128)
+    assert list(decode(message(unknown, vertex))) == [Vertex(digest=long, name="RUN x")]
+
+
 def test_what_is_left_out_has_its_default() -> None:
     empty = message(delimited(1, b""), delimited(3, b""), number(1, 5), number(3, 5))
     assert list(decode(empty)) == [Vertex(digest=""), Output(vertex="", stream=1, data=b"")]
@@ -119,6 +126,18 @@ def test_a_step_starts_once_and_ends_once() -> None:
     assert narrated(named, begun, begun, ended, ended) == [
         StepStarted(job="j", step="[1/1] RUN x"),
         StepDone(job="j", step="[1/1] RUN x", seconds=2.5),
+    ]
+
+
+def test_a_step_is_called_as_it_was_last() -> None:
+    found = narrated(
+        Vertex(digest="v", name="first"),
+        Vertex(digest="v", name="second", started=1.0),
+        Vertex(digest="v", started=1.0, completed=2.0),
+    )
+    assert found == [
+        StepStarted(job="j", step="second"),
+        StepDone(job="j", step="second", seconds=1.0),
     ]
 
 
