@@ -244,8 +244,8 @@ class Images:
             alone = self._members(surveyed, config, rendered)
             return "", lambda: archive.stream(alone)
         name = surveyed.template.name
-        here = base.reference, config
-        pack = None if self.no_cache else self.packs.of(name, here, self._packed)
+        made_of = _made_of(surveyed, base, config)
+        pack = None if self.no_cache else self.packs.of(name, made_of, self._packed)
         if pack:
             return f"{name}/", lambda: iter((pack.content,))
         members = self._below(surveyed, base, config)
@@ -265,7 +265,7 @@ class Images:
         if config is None:
             return None
         members = self._below(surveyed, base, config)
-        return Brought(members=members, base=(base.reference, config))
+        return Brought(members=members, made_of=_made_of(surveyed, base, config))
 
     def _below(
         self, surveyed: Surveyed, base: ResolvedBase, config: ImageConfig
@@ -382,6 +382,12 @@ class Images:
             self._check_seen(reference, at)
             return reference
         return self.resolver.image(image, self.resolved, job=job, at=at).reference
+
+
+def _made_of(surveyed: Surveyed, base: ResolvedBase, config: ImageConfig) -> object:
+    """Return what a context is made of: the key has all that was written and all files."""
+    assert surveyed.keys is not None
+    return surveyed.keys.image_key, base.reference, config
 
 
 def _reference(spec: BuildSpec, built: Built) -> str:

@@ -27,10 +27,10 @@ MEMBERS = _ALONE // _HEADER  # a context of as many is none of these, whatever i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
-    """What a template brings, all of it below its name, and the `base` that it was made for."""
+    """What a template brings, all of it below its name, and what tells that `made_of` the same."""
 
     members: tuple[Member, ...]
-    base: object
+    made_of: object
 
 
 Contents = Callable[[str], Brought | None]
@@ -38,10 +38,10 @@ Contents = Callable[[str], Brought | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """An archive, and the templates in it, each with the base that it was packed for."""
+    """An archive, and the templates in it, each with what it was made of."""
 
     content: bytes
-    bases: Mapping[str, object]
+    made_of: Mapping[str, object]
 
 
 class Packs:
@@ -60,11 +60,12 @@ class Packs:
             self._told.update(new)
             self._expected.update(dict.fromkeys(new))
 
-    def of(self, name: str, base: object, contents: Contents) -> Pack | None:
+    def of(self, name: str, made_of: object, contents: Contents) -> Pack | None:
         """Return the pack that a template goes in, None if it goes alone.
 
-        `contents` returns what a template brings, None for one that cannot go with others. So goes
-        one that was packed for another `base` than it has by now.
+        `contents` returns what a template brings, None for one that cannot go with others. One that
+        was packed of something else than it is `made_of` by now goes alone, too: on another base,
+        or for a plan that was not to be since its files have changed.
         """
         with self._lock:
             if name in self._expected:
@@ -75,7 +76,7 @@ class Packs:
                     left.discard(name)
                     if not left:
                         self._held.remove(held)
-                    return pack if pack.bases[name] == base else None
+                    return pack if pack.made_of[name] == made_of else None
             return None
 
     def _make(self, name: str, contents: Contents) -> None:
@@ -92,7 +93,7 @@ class Packs:
                 chosen[other] = found
                 size += _size(found.members)
         if len(chosen) > 1 and (content := _archive(chosen.values())):
-            pack = Pack(content=content, bases={n: each.base for n, each in chosen.items()})
+            pack = Pack(content=content, made_of={n: each.made_of for n, each in chosen.items()})
             self._held = [*self._held, (pack, set(chosen))][-_HELD:]
 
 

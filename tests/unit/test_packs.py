@@ -23,7 +23,7 @@ def contents(sizes: Mapping[str, int | None]) -> Contents:
             return None
         if size < 0:
             raise SandboxfileError(f"`{name}` cannot be read")
-        return Brought(members=below(name, [Member("file", content=bytes(size))]), base=BASE)
+        return Brought(members=below(name, [Member("file", content=bytes(size))]), made_of=BASE)
 
     return found
 
@@ -31,7 +31,7 @@ def contents(sizes: Mapping[str, int | None]) -> Contents:
 def together(packs: Packs, sizes: Mapping[str, int | None]) -> list[set[str]]:
     """Let templates be built in this order; with which ones each of them is sent."""
     found = (packs.of(name, BASE, contents(sizes)) for name in sizes)
-    return [set(pack.bases) if pack else set() for pack in found]
+    return [set(pack.made_of) if pack else set() for pack in found]
 
 
 def expecting(*names: str) -> Packs:
@@ -90,7 +90,7 @@ def test_who_is_not_expected_or_the_last_one_goes_alone() -> None:
 def test_a_file_that_has_changed_leaves_everybody_alone() -> None:
     def changed(name: str) -> Brought:
         gone = Member(f"{name}/file", path="/nowhere", size=1, digest="0" * 64)
-        return Brought(members=(gone,), base=BASE)
+        return Brought(members=(gone,), made_of=BASE)
 
     packs = expecting("a", "b")
     assert [packs.of(name, BASE, changed) for name in ("a", "b")] == [None, None]
@@ -107,7 +107,7 @@ def test_what_is_left_of_old_packs_is_not_kept() -> None:
     assert [name for name, pack in seconds.items() if pack] == ["c2", "d2", "e2", "f2"]
 
 
-def test_what_was_packed_for_another_base_goes_alone() -> None:
+def test_what_was_packed_of_something_else_goes_alone() -> None:
     packs = expecting(*SMALL)
     assert packs.of("a", BASE, contents(SMALL))
     assert packs.of("b", "debian@sha256:2", contents(SMALL)) is None
