@@ -59,8 +59,11 @@ def user(place: Place) -> User:
 
 @pytest.fixture
 def nonce() -> str:
-    """A text that no build had before: nothing of an earlier run of the tests is reused."""
-    return os.urandom(6).hex()
+    """A text that no build had before: nothing of an earlier run of the tests is reused.
+
+    It begins with a letter, since digits alone would be a number wherever YAML has them bare.
+    """
+    return f"n{os.urandom(6).hex()}"
 
 
 @pytest.fixture(scope="module")
