@@ -55,9 +55,8 @@ def main(argv: list[str]) -> int:
     except (SandboxfileError, UnexpectedError) as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code if isinstance(error, SandboxfileError) else 1
-    command = " ".join(["python -m benchmarks", *argv])
     seconds = round(time.monotonic() - began, 1)
-    found = {"command": command, "seconds": seconds, **facts, **found}
+    found = {"command": command(args.only, args.sizes), "seconds": seconds, **facts, **found}
     found["goals"] = [
         {"what": goal.what, "most": goal.most, "is": value} for goal, value in goals.checked(found)
     ]
@@ -65,6 +64,14 @@ def main(argv: list[str]) -> int:
         args.markdown.write_text(report.markdown(found), encoding="utf-8")
     sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else report.text(found))
     return 0
+
+
+def command(only: Sequence[str] | None, sizes: Sequence[int]) -> str:
+    """Return the command that measures the same; where it writes to is not part of that."""
+    words = ["python -m benchmarks", *(f"--only {name}" for name in only or ())]
+    if tuple(sizes) != SIZES:
+        words.append(f"--sizes {','.join(map(str, sizes))}")
+    return " ".join(words)
 
 
 def _parser() -> argparse.ArgumentParser:

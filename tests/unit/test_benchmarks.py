@@ -49,7 +49,7 @@ def test_every_subject_comes_with_the_machine(
     assert benchmarks.main(["--only", "service", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["service"] == {"at_rest": {"calls": 1}}
-    assert found["command"] == "python -m benchmarks --only service --json"
+    assert found["command"] == "python -m benchmarks --only service"
     assert found["machine"]["cpus"] >= 1
     assert found["machine"]["python"]
     assert "cannot be reached" in found["lacking"]["engine"]
@@ -297,7 +297,9 @@ def test_a_page_is_written(
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     monkeypatch.setitem(benchmarks.SUBJECTS, "memory", lambda *_: {"10": {"sandboxfile": 12.5}})
     page = tmp_path / "benchmarks.md"
-    assert benchmarks.main(["--only", "memory", "--markdown", str(page)]) == 0
+    assert benchmarks.main(["--only", "memory", "--sizes", "100,10", "--markdown", str(page)]) == 0
     assert "## Memory" in page.read_text()
     assert "sandboxfile: 12.5" in page.read_text()
+    assert "`python -m benchmarks --only memory --sizes 10,100`" in page.read_text()
+    assert str(tmp_path) not in page.read_text()
     capsys.readouterr()
