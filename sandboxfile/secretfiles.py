@@ -5,10 +5,11 @@ under which tools keep credentials by default; content is looked at in small fil
 what they begin with.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
+from sandboxfile import reading
 from sandboxfile.contents import Entry, Selection, shown
 from sandboxfile.ignore import Ignore
 from sandboxfile.patterns import regex
@@ -132,16 +133,9 @@ def _kind_of_content(path: str, entry: Entry) -> str:
 
 
 def _head(path: str) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, _HEAD)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):
+        return reading.head(path, _HEAD)
+    return b""
 
 
 def each(selections: Iterator[Selection]) -> tuple[Problem, ...]:
