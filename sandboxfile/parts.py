@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import cache
 
 from sandboxfile import (
-    __version__,
     account,
     app,
     buildcache,
@@ -41,8 +40,6 @@ from sandboxfile.surveyed import Survey
 from sandboxfile.targets import Publisher
 from sandboxfile.targets.patience import Patience
 from sandboxfile.web import Web
-
-USER_AGENT = f"sandboxfile/{__version__}"
 
 
 class Parts:
@@ -95,10 +92,7 @@ class Parts:
         return self.session.once("web", self._web)
 
     def _web(self) -> Web:
-        from sandboxfile import logs
-
-        logs.silence()  # other people's loggers tell URLs, signed ones too
-        return Web(user_agent=USER_AGENT, cancel=self.session.cancel, emit=self.session.emit)
+        return Web(cancel=self.session.cancel, emit=self.session.emit)
 
     def registry(self) -> Registry:
         return self.session.once("registry", lambda: Registry(self.web(), self.login))

@@ -7,7 +7,7 @@ coming from a stranger: an ID that does not look like one never reaches a URL, a
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlsplit
 
-from sandboxfile import __version__, answers, buildstatus, declined, listing
+from sandboxfile import answers, buildstatus, declined, listing
 from sandboxfile.buildstatus import BuildStatus, Registration
 from sandboxfile.declined import Denied, Failing, Rejected
 from sandboxfile.errors import SandboxfileError
@@ -18,9 +18,8 @@ from sandboxfile.model import UUID, Secret
 from sandboxfile.patterns import regex
 from sandboxfile.redact import sanitise
 from sandboxfile.triggers import Start, given
-from sandboxfile.web import Body, Reply, Retry, Web
+from sandboxfile.web import USER_AGENT, Body, Reply, Retry, Web
 
-USER_AGENT = f"sandboxfile/{__version__}"
 GET_TIMEOUT_S = 60.0
 _FILES_HASH = regex(r"[0-9a-f]{64}")
 POST_TIMEOUT_S = 90.0  # the service's own limit is 70 s; hanging up earlier may orphan a build

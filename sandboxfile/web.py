@@ -11,11 +11,13 @@ from random import SystemRandom
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
-from sandboxfile import proxies
+from sandboxfile import __version__, proxies
 from sandboxfile.cancel import Cancel
 from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Emit, Notice
 from sandboxfile.frozen import dataclass, field, replace
+
+USER_AGENT = f"sandboxfile/{__version__}"
 
 Retry = Literal["never", "connect", "idempotent"]
 
@@ -120,7 +122,7 @@ class Web:
     def __init__(
         self,
         *,
-        user_agent: str,
+        user_agent: str = USER_AGENT,
         cancel: Cancel | None = None,
         emit: Emit | None = None,
         retries: Retries | None = None,
@@ -481,14 +483,14 @@ def _timeout(seconds: float) -> Any:
 
 def _client(user_agent: str, url: str, scheme: str) -> Any:
     """Make the pool: proxies and CA files of the environment, no cookies, own machine direct."""
-    import logging
     import ssl
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
     import httpx
 
-    for name in ("httpx", "httpcore"):  # both log whole addresses, with their query
-        logging.getLogger(name).setLevel(logging.WARNING)
+    from sandboxfile import logs
+
+    logs.silence()  # httpx and httpcore tell whole addresses, signed ones too
     jar = CookieJar(policy=DefaultCookiePolicy(allowed_domains=()))
     direct = ("all://127.0.0.1", "all://localhost", "all://[::1]")
     try:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from sandboxfile import __version__
 from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
 from sandboxfile.engines import Engine
@@ -154,7 +153,7 @@ class LocalPublisher:
             key=key,
         )
         url = self._service.start()
-        self._web = Web(user_agent=f"sandboxfile/{__version__}")
+        self._web = Web()
         return NovitaV3(
             service=TemplateService(self._web, url, key, key_source=OWN_KEY),
             journal=Journal.open(self._journal, emit=self._emit, cancel=self._cancel),
@@ -176,7 +175,7 @@ class LocalTemplates:
     ) -> None:
         key = Secret(secrets.token_urlsafe(32))
         self._local = LocalService(engine, data, logins=logins, key=key)
-        self._web = Web(user_agent=f"sandboxfile/{__version__}")
+        self._web = Web()
         url = self._local.start()
         self.service = TemplateService(self._web, url, key, key_source=OWN_KEY)
 

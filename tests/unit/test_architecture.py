@@ -14,8 +14,8 @@ LAYERS = (
     ("collector", "several", "places", "fresh", "reading", "writing", "schedule", "ahead"),
     ("errors", "events", "flock", "loopback", "model", "settled", "looks", "gitattributes"),
     ("cancel", "redact", "drawing", "proxies", "commandline"),
+    ("logs",),
     (
-        "logs",
         "process",
         "web",
         "statcache",

@@ -95,6 +95,17 @@ def test_a_reply_has_everything_and_names_headers_in_lower_case(service: Echo, c
     assert reply.url == f"{service.url}/a?b=1"
 
 
+def test_nothing_tells_where_requests_go(
+    service: Echo, client: Web, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        client.send("GET", f"{service.url}/?X-Amz-Signature=abc")
+    for name in ("httpx", "httpcore.connection"):
+        logging.getLogger(name).error("https://storage/?X-Amz-Signature=abc")
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_request_says_who_we_are_and_asks_for_plain_bytes(service: Echo, client: Web) -> None:
     client.send("POST", service.url, json={"a": "é"}, headers={"x-api-key": "k"})
     sent = service.requests[0]
