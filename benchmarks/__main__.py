@@ -57,9 +57,13 @@ def main(argv: list[str]) -> int:
         return error.exit_code if isinstance(error, SandboxfileError) else 1
     seconds = round(time.monotonic() - began, 1)
     found = {"command": command(args.only, args.sizes), "seconds": seconds, **facts, **found}
+    checked = tuple(goals.checked(found))
     found["goals"] = [
-        {"what": goal.what, "most": goal.most, "is": value} for goal, value in goals.checked(found)
+        {"what": goal.what, "most": goal.most, "is": value}
+        for goal, value in checked
+        if value is not None
     ]
+    found["not_measured"] = [goal.what for goal, value in checked if value is None]
     if args.markdown:
         args.markdown.write_text(report.markdown(found), encoding="utf-8")
     sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else report.text(found))

@@ -76,6 +76,8 @@ def text(found: Found, indent: str = "") -> str:
             lines += f"{indent}{name}:\n{text(value, indent + '  ')}"
         elif name == "goals":
             lines += "".join(f"{indent}{_line(goal)}\n" for goal in value)
+        elif name == "not_measured":
+            lines += "".join(f"{indent}not measured: {what}\n" for what in value)
         else:
             lines += f"{indent}{name}: {value}\n"
     return lines
@@ -113,6 +115,7 @@ def _goals(found: Found) -> Iterable[str]:
         )
         for goal in found["goals"]
     ]
+    rows += [(what, "", "", "not measured") for what in found["not_measured"]]
     if rows:
         yield "## What is asked for\n"
         yield _table(("", "at most", "is", "reached"), rows)

@@ -3,20 +3,18 @@
 import http.client
 import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.setting import Setting
-from benchmarks.timing import Figures, timed
+from benchmarks.timing import Figures, UnexpectedError, timed
 from benchmarks.tree import BASE
-from sandboxfile.engines import Engine
-from sandboxfile.errors import SandboxfileError, Unreachable
+from sandboxfile.errors import SandboxfileError
 
 WAITING = 200
 CALLS = 500
@@ -69,15 +67,17 @@ class Client:
 
 
 def measure(setting: Setting, sizes: Sequence[int]) -> dict[str, object]:  # noqa: ARG001 - has its own
-    """Measure against `sandboxfile serve` in a process of its own. Raises SandboxfileError."""
-    engine, environ = setting.engine, setting.environ
-    if engine is None:
-        raise Unreachable(setting.lacking["engine"])
+    """Measure against `sandboxfile serve` in a process of its own.
+
+    Raises SandboxfileError, UnexpectedError.
+    """
+    if setting.engine is None:
+        return {"not measured": setting.lacking["engine"]}
     with ExitStack() as stack:
         parallel = 4
-        url = stack.enter_context(_serving(environ, parallel))
+        url = stack.enter_context(_serving(setting, parallel))
         client = stack.enter_context(closing(Client(url)))
-        found: dict[str, object] = {"engine": _engine(engine), "at_rest": _latencies(client)}
+        found: dict[str, object] = {"at_rest": _latencies(client)}
         for number in range(WAITING):
             client.register(f"waiting-{number}")
         found[f"with_{WAITING}_waiting"] = _latencies(client)
@@ -86,27 +86,20 @@ def measure(setting: Setting, sizes: Sequence[int]) -> dict[str, object]:  # noq
         return {**found, "builds": _builds(client, BASE, parallel)}
 
 
-def _engine(engine: Engine) -> str:
-    info = engine.info()
-    return f"{info.kind} {info.version} ({info.builder}, {info.store})"
-
-
 @contextmanager
-def _serving(environ: Mapping[str, str], parallel: int) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, "-m", "sandboxfile", "serve", "--data", data]
+def _serving(setting: Setting, parallel: int) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as data, tempfile.TemporaryFile("w+") as said:
+        command = [str(setting.program), "serve", "--data", data, "--parallel", str(parallel)]
         with subprocess.Popen(
-            [*command, "--parallel", str(parallel)],
-            env=dict(environ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            command, env=dict(setting.environ), stdout=subprocess.PIPE, stderr=said, text=True
         ) as process:
             try:
                 assert process.stdout is not None
                 url = process.stdout.readline().strip()
                 if not url:
-                    raise SandboxfileError("`sandboxfile serve` did not start")
+                    process.wait()
+                    said.seek(0)
+                    raise UnexpectedError(f"`sandboxfile serve` did not start:\n{said.read()}")
                 yield url
             finally:
                 process.terminate()
@@ -132,9 +125,11 @@ def _builds(client: Client, image: str, parallel: int) -> dict[str, object]:
     while waiting and time.monotonic() < began + DONE_S:
         states = {ids: client.status(ids) for ids in waiting}
         if failed := [ids for ids, state in states.items() if state == "error"]:
-            raise SandboxfileError(f"a build failed: {client.reason(failed[0])}")
+            raise UnexpectedError(f"a build failed: {client.reason(failed[0])}")
         waiting = [ids for ids in waiting if states[ids] != "ready"]
         time.sleep(0.02)
+    if waiting:
+        raise UnexpectedError(f"{len(waiting)} of {BUILDS} builds did not end in {DONE_S:g} s")
     seconds = time.monotonic() - began
     return {
         "count": BUILDS,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -62,8 +63,8 @@ def test_a_service_is_not_measured_without_an_engine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    assert benchmarks.main(["--only", "service"]) == 6
-    assert "cannot be reached" in capsys.readouterr().err
+    assert benchmarks.main(["--only", "service"]) == 0
+    assert re.search(r"\nservice:\n  not measured: .*cannot be reached", capsys.readouterr().out)
 
 
 def test_nothing_to_do_is_measured_without_an_engine_too(
@@ -269,10 +270,11 @@ def measured() -> dict[str, Any]:
 def test_every_goal_is_found_where_it_was_measured_and_none_elsewhere() -> None:
     found = measured()
     assert [goal for goal, _ in goals.checked(found)] == [*goals.GOALS]
-    missed = [goal.what for goal, value in goals.checked(found) if value > goal.most]
+    missed = [goal.what for goal, value in goals.checked(found) if value and value > goal.most]
     assert len(missed) == 1
     assert "one change" in missed[0]
-    assert list(goals.checked({"noop": {"10": found["noop"]["10"]}})) == []
+    only = list(goals.checked({"noop": {"10": found["noop"]["10"]}}))
+    assert {(goal.subject, value) for goal, value in only} == {("noop", None)}
 
 
 def test_the_page_has_every_figure_and_says_what_was_missed() -> None:
@@ -280,6 +282,7 @@ def test_the_page_has_every_figure_and_says_what_was_missed() -> None:
     found["goals"] = [
         {"what": goal.what, "most": goal.most, "is": value} for goal, value in goals.checked(found)
     ]
+    found["not_measured"] = ["how long it takes to say hello"]
     page = report.markdown(found)
     assert "| cpus | 2 |" in page
     assert "- bake: docker has no buildx here" in page
@@ -289,6 +292,8 @@ def test_the_page_has_every_figure_and_says_what_was_missed() -> None:
     assert page.count("**no**") == 1
     assert "| push: vs_docker_push | 0.05 |" in page
     assert "NOT REACHED: one change in 1,000" in report.text(found)
+    assert "| how long it takes to say hello |  |  | not measured |" in page
+    assert "\nnot measured: how long it takes to say hello\n" in report.text(found)
 
 
 def test_a_page_is_written(
@@ -302,4 +307,5 @@ def test_a_page_is_written(
     assert "sandboxfile: 12.5" in page.read_text()
     assert "`python -m benchmarks --only memory --sizes 10,100`" in page.read_text()
     assert str(tmp_path) not in page.read_text()
+    assert "templates, MiB |  |  | not measured |" in page.read_text()
     capsys.readouterr()
