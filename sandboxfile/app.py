@@ -527,7 +527,7 @@ class Session:
         It has ended when the session is closed.
         """
         if is_possible():
-            with suppress(OSError):  # there may be too many processes
+            with self._lock, suppress(OSError):  # there may be too many processes
                 self._open[f"beside {len(self._open)}"] = Beside(work)
                 return
         work()

@@ -89,7 +89,8 @@ def parse(text: str, file: str, *, known: Collection[str] = ()) -> Lock:
 
 def is_as_written(text: str) -> bool:
     """Say whether a text that was read before without complaints is as it would be written."""
-    return text in _recent and render(_recent[text]) == text
+    lock = _recent.get(text)  # which another thread may be about to drop
+    return lock is not None and render(lock) == text
 
 
 _RECENT = 4

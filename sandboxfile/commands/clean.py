@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import sys
+from contextlib import closing
 
 from sandboxfile import app, errors
 from sandboxfile.engines import choose
@@ -36,9 +37,8 @@ def run(args: argparse.Namespace) -> int:
         what = f"removed: {', '.join(removed)}" if removed else "nothing to remove"
         sys.stderr.write(f"{app.STATE}/: {what}\n")
     if args.images:
-        engine = choose.choose(workspace.engine, environ=args.environ, network=None)
-        for name in workspace.templates:
-            engine.remove_labelled({"sandboxfile.template": name})
-        engine.remove_labelled({LABEL: "true"})
-        engine.close()
+        with closing(choose.choose(workspace.engine, environ=args.environ, network=None)) as engine:
+            for name in workspace.templates:
+                engine.remove_labelled({"sandboxfile.template": name})
+            engine.remove_labelled({LABEL: "true"})
     return errors.DONE

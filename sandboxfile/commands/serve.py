@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -84,33 +85,31 @@ def run(args: argparse.Namespace) -> int:
     def login(host: str) -> Login | None:
         return credentials.login_for(host, environ=args.environ, home=args.home)
 
-    engine = choose.choose(
-        EngineChoice(),
-        environ=args.environ,
-        network=args.environ.get("SANDBOXFILE_NETWORK") or None,
-    )
-    service = LocalService(
-        engine=engine,
-        data=args.data or app.data(args.environ, args.home),
-        logins=login,
-        strict=args.strict,
-        registry=args.v1_registry,
-        parallel=args.parallel,
-        max_builds=args.max_builds,
-        faults=args.fault,
-        host_names=args.host_name,
-        limits=_limits(args.limit),
-    )
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    url = service.start(port=args.port)
-    sys.stdout.write(f"{url}\n")
-    sys.stdout.flush()
-    sys.stderr.write(f"NOVITA_API_URL={url} points an SDK here; Ctrl-C stops\n")
-    stopped.wait()
-    service.stop()
-    engine.close()
+    network = args.environ.get("SANDBOXFILE_NETWORK") or None
+    with ExitStack() as stack:
+        engine = choose.choose(EngineChoice(), environ=args.environ, network=network)
+        stack.callback(engine.close)
+        service = LocalService(
+            engine=engine,
+            data=args.data or app.data(args.environ, args.home),
+            logins=login,
+            strict=args.strict,
+            registry=args.v1_registry,
+            parallel=args.parallel,
+            max_builds=args.max_builds,
+            faults=args.fault,
+            host_names=args.host_name,
+            limits=_limits(args.limit),
+        )
+        stack.callback(service.stop)
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        url = service.start(port=args.port)
+        sys.stdout.write(f"{url}\n")
+        sys.stdout.flush()
+        sys.stderr.write(f"NOVITA_API_URL={url} points an SDK here; Ctrl-C stops\n")
+        stopped.wait()
     return errors.DONE
 
 

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Lock
 
@@ -128,13 +129,13 @@ class LocalPublisher:
 
     def close(self) -> None:
         """Stop the service; what it still builds is cancelled and its containers removed."""
-        with self._lock:
-            if self._service:
-                self._service.stop()
-            if self._publisher:
-                self._publisher.close()
+        with self._lock, ExitStack() as stack:  # one that fails does not keep the others open
             if self._web:
-                self._web.close()
+                stack.callback(self._web.close)
+            if self._publisher:
+                stack.callback(self._publisher.close)
+            if self._service:
+                stack.callback(self._service.stop)
 
     def _started(self) -> NovitaV3:
         with self._lock:
@@ -174,12 +175,13 @@ class LocalTemplates:
         self, *, engine: Engine, data: Path, logins: Callable[[str], Login | None]
     ) -> None:
         key = Secret(secrets.token_urlsafe(32))
-        self._local = LocalService(engine, data, logins=logins, key=key)
-        self._web = Web()
-        url = self._local.start()
-        self.service = TemplateService(self._web, url, key, key_source=OWN_KEY)
+        with ExitStack() as stack:
+            web = stack.enter_context(closing(Web()))
+            local = LocalService(engine, data, logins=logins, key=key)
+            stack.callback(local.stop)
+            self.service = TemplateService(web, local.start(), key, key_source=OWN_KEY)
+            self._open = stack.pop_all()
 
     def close(self) -> None:
         """Stop the service."""
-        self._local.stop()
-        self._web.close()
+        self._open.close()
