@@ -192,6 +192,11 @@ def lacking(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def needs(program: str, package: str | None = None) -> str:
+    """Return where a program is, which is in a Debian package of its name or the one named."""
+    return shutil.which(program) or lacking(f"needs {program} (Debian: {package or program})")
+
+
 @pytest.fixture(scope="session")
 def engine_environ(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What `choose` and docker clients need to find the engine of the tests."""

@@ -14,6 +14,7 @@ from sandboxfile.lockfile import read
 from sandboxfile.model import BootstrapBase, ResolvedBase, Workspace
 from sandboxfile.statcache import NoCache
 from sandboxfile.survey import survey
+from tests.conftest import needs
 from tests.fakes.shell import Ran, User
 
 ROOT = Path(__file__).parents[1]
@@ -98,10 +99,7 @@ def somebody(engine_environ: Mapping[str, str], tmp_path_factory: pytest.TempPat
 
     No network in builds and sandboxes: no example needs one, and their ports are their own.
     """
-    if shutil.which("mmdebstrap") is None:
-        if os.environ.get("SF_TEST_REQUIRE_ENGINE"):
-            pytest.fail("the examples need mmdebstrap")
-        pytest.skip("the examples need mmdebstrap (Debian: the package mmdebstrap)")
+    needs("mmdebstrap")
     home = tmp_path_factory.mktemp("somebody")
     environ = {**engine_environ, "SANDBOXFILE_NETWORK": "none", "NO_COLOR": "1"}
     del environ["HOME"]

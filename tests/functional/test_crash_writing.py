@@ -14,6 +14,7 @@ from sandboxfile.cancel import Cancel
 from sandboxfile.journal import Journal
 from sandboxfile.lockfile import Lock
 from sandboxfile.statcache import StatCache
+from tests.conftest import needs
 from tests.fakes.program import SOURCE
 from tests.fakes.scene import Scene
 
@@ -21,7 +22,10 @@ CALLS = ("openat", "unlink", "unlinkat", "write", "fsync", "rename", "renameat",
 DIGEST = "sha256:" + "0" * 64
 OLD, NEW = Lock(resolved={"old": DIGEST}), Lock(resolved={"old": DIGEST, "new": DIGEST})
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+
+@pytest.fixture(scope="module", autouse=True)
+def strace() -> str:
+    return needs("strace")
 
 
 def killed(

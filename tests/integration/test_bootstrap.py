@@ -1,5 +1,4 @@
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from sandboxfile.errors import Cancelled, SandboxfileError, Unreachable
 from sandboxfile.events import Event, Log
 from sandboxfile.model import BootstrapBase
 from sandboxfile.places import Position
+from tests.conftest import needs
 
 pytestmark = [
     pytest.mark.engine,  # not for an engine's sake: for root, and for a mirror within reach
@@ -32,11 +32,7 @@ BASE = BootstrapBase(
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of our own for what mmdebstrap unpacks."""
-    if shutil.which("mmdebstrap") is None:
-        reason = "needs mmdebstrap (Debian: the package mmdebstrap)"
-        if os.environ.get("SF_TEST_REQUIRE_ENGINE"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    needs("mmdebstrap")
     directory = tmp_path / "work"
     directory.mkdir(mode=0o755)
     monkeypatch.setenv("TMPDIR", str(directory))

@@ -5,7 +5,6 @@ import pty
 import re
 import select
 import shlex
-import shutil
 import sys
 import termios
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.fakes.shell import CHECKOUT, User
 
 ROOT = """\
@@ -103,8 +103,7 @@ class Terminal:
 def terminal(request: pytest.FixtureRequest, typist: User) -> Iterator[tuple[Terminal, str, Path]]:
     """Return an interactive shell, the key that takes all that fits, and the home directory."""
     shell: str = request.param
-    if shutil.which(shell) is None:
-        pytest.skip(f"needs {shell}")
+    needs(shell)
     answer = "answer() { printf '\\n<<'; local IFS='>'; printf %s \"${1-}\"; shift; "
     answer += "printf '><%s' \"$@\"; printf '>>\\n'; }\n"
     if shell == "bash":
@@ -147,8 +146,7 @@ def _whole(last: str, words: list[str]) -> list[str]:
 
 
 def test_fish_completes_what_is_typed(typist: User) -> None:
-    if shutil.which("fish") is None:
-        pytest.skip("needs fish")
+    needs("fish")
     script = typist.home / "sandboxfile.fish"
     script.write_text(typist.run("completion", "fish").out)
     lines = " ".join(shlex.quote(f"{before} {last}") for before, last, _ in LINES)

@@ -17,6 +17,7 @@ import pytest
 from sandboxfile import environment, ready, scripts
 from sandboxfile.model import Ready, ReadyKind
 from sandboxfile.places import Position
+from tests.conftest import needs
 
 AT = Position("novita.yaml", 1, 1)
 SHELLS = ("dash", "bash", "busybox sh")
@@ -27,10 +28,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="need
 @pytest.fixture(params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> list[str]:
     program, *arguments = str(request.param).split()
-    found = shutil.which(program)
-    if not found:
-        pytest.skip(f"{program} is not installed")
-    return [found, *arguments]
+    return [needs(program), *arguments]
 
 
 def status(shell: list[str], kind: ReadyKind, value: str, *, code: int = 200, **env: str) -> int:
@@ -138,8 +136,7 @@ def server() -> Iterator[str]:
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A PATH on which this is the only HTTP client."""
     program, *applet = str(request.param).split()
-    if not (found := sys.executable if program == "python3" else shutil.which(program)):
-        pytest.skip(f"{program} is not installed")
+    found = sys.executable if program == "python3" else needs(program)
     name = applet[0] if applet else program
     script = f'#!/bin/sh\nexec {shlex.quote(found)} {" ".join(applet)} "$@"\n'
     (tmp_path / name).write_text(script)

@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import needs
 
 ROOT = Path(__file__).parents[2]
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
@@ -92,8 +93,8 @@ with _swept(str(engine.pid), sys.argv[1], "no-such-bridge"):
 """
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 def test_what_a_killed_process_of_the_tests_had_started_ends(tmp_path: Path) -> None:
+    needs("setpriv", "util-linux")
     directory = tmp_path / "engine"
     directory.mkdir()
     command = [sys.executable, "-c", LEFT_BEHIND, str(directory)]

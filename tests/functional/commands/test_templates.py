@@ -1,12 +1,12 @@
 """What a template can be made of: Dockerfiles, other templates, secrets, environment, users."""
 
 import os
-import shutil
 from collections.abc import Callable
 
 import pytest
 
 from sandboxfile.engines import Engine
+from tests.conftest import needs
 from tests.fakes.shell import Ran, User
 
 pytestmark = pytest.mark.engine
@@ -194,10 +194,10 @@ steps:
     assert said.out == "first\nsecond\nuser 600\ntwo.txt\nuser\n"
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="needs the docker client")
 def test_a_secret_is_there_for_its_command_alone(
     user: User, base: str, nonce: str, images: Callable[[str], None]
 ) -> None:
+    needs("docker", "docker.io")
     images("fn-secret")
     token = f"token-{os.urandom(8).hex()}"
     user.write(

@@ -1,6 +1,5 @@
 """Each form of `env` is read by what it is for, and says what the lock says."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -56,10 +55,7 @@ def test_python_imports_it(done: User) -> None:
     assert [v for each in module["TEMPLATES"].values() for v in each.values()] == ids(done)
 
 
-def test_node_imports_it(done: User) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node here")
+def test_node_imports_it(done: User, node: str) -> None:
     typescript = write(done, "typescript", "templates.ts").read_text()
     done.write("templates.mjs", typescript.replace(" as const;", ";"))  # all that is not JavaScript
     done.write(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
 from tests.fakes import built
 from tests.fakes.shell import User
 
@@ -390,8 +391,8 @@ def test_without_graphviz_the_remedy_is_told(
     assert "error: `dot` is not installed\nhint: install graphviz" in ran.err
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
 def test_graphviz_understands_what_we_write(mono: User) -> None:
+    needs("dot", "graphviz")
     ran = mono.run("graph", "--format", "svg")
     assert "</svg>" in ran.out
     checked = subprocess.run(
