@@ -86,7 +86,6 @@ def archive(
     mirror: str | None = None,
     emit: Emit,
     cancel: Cancel,
-    job: str = JOB,
     anew: bool = False,
 ) -> Archive:
     """Make the root filesystem of `base`, or take it from `cache`; runs that overlap make it once.
@@ -103,7 +102,7 @@ def archive(
     arguments = _arguments(base, mirror)
     spec = _spec(arguments, base)
     _prepare(cache)
-    run = _Run(base=base, arguments=arguments, emit=emit, cancel=cancel, job=job)
+    run = _Run(base=base, arguments=arguments, emit=emit, cancel=cancel)
     with _locked(cache / f"{spec}.lock", run):
         return (None if anew else _recorded(cache, spec)) or _make(run, cache / spec)
 
@@ -240,7 +239,7 @@ def _locked(path: Path, run: "_Run") -> Iterator[None]:
     with path.open("ab") as file:
         if not flock.attempt(file.fileno()):
             text = f"another run is making the base {_name(run.base)}; waiting for it"
-            run.emit(Notice(job=run.job, text=text))
+            run.emit(Notice(job=JOB, text=text))
             while not flock.attempt(file.fileno()):
                 run.cancel.wait(POLL_S)
         yield
@@ -257,7 +256,6 @@ class _Run:
     arguments: tuple[str, ...]
     emit: Emit
     cancel: Cancel
-    job: str
 
 
 def _make(run: _Run, entry: Path) -> Archive:
@@ -267,7 +265,7 @@ def _make(run: _Run, entry: Path) -> Archive:
         left.unlink(missing_ok=True)
     # A mmdebstrap whose run was killed goes on, and must not write into what this one makes.
     partial = entry.with_name(f"{entry.name}.{os.urandom(4).hex()}.partial")
-    run.emit(StepStarted(job=run.job, step=step))
+    run.emit(StepStarted(job=JOB, step=step))
     try:
         with _workplace() as workplace:
             outcome = process.run(
@@ -280,13 +278,13 @@ def _make(run: _Run, entry: Path) -> Archive:
         made = _keep(partial, entry)
     finally:
         partial.unlink(missing_ok=True)
-    run.emit(StepDone(job=run.job, step=step, seconds=time.monotonic() - started))
+    run.emit(StepDone(job=JOB, step=step, seconds=time.monotonic() - started))
     return made
 
 
 def _tell(run: _Run, step: str, line: str) -> None:
     if not line.startswith(_HOOK):
-        run.emit(Log(job=run.job, text=line, stream="stderr", step=step))
+        run.emit(Log(job=JOB, text=line, stream="stderr", step=step))
 
 
 def _command(run: _Run, target: Path, workplace: Path) -> Command:

@@ -77,11 +77,6 @@ class Manifest:
     single: bool = False
 
 
-def is_single_file(selection: Selection) -> bool:
-    """Say whether the copy is of one file, named without a glob."""
-    return selection.single
-
-
 def packed(selection: Selection) -> str | None:
     """Return a source of a copy that is an archive or compressed, by its content; None for none.
 

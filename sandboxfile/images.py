@@ -9,7 +9,6 @@ from typing import Any
 from sandboxfile import (
     archive,
     buildcache,
-    contents,
     dockerfile,
     environment,
     imagetags,
@@ -133,9 +132,7 @@ class Images:
             base=base,
             cache_mounts="cache_mounts" in self.engine().info().alone,
             single_files=frozenset(
-                number
-                for number, selection in surveyed.selections.items()
-                if contents.is_single_file(selection)
+                number for number, selection in surveyed.selections.items() if selection.single
             ),
             within=within,
         )

@@ -51,8 +51,8 @@ class Problem:
         return lines
 
 
-def excerpt(text: str, line: int, *, before: int = 1) -> tuple[tuple[int, str], ...]:
-    """Return the line at `line` of `text` and up to `before` lines above it."""
+def excerpt(text: str, line: int) -> tuple[tuple[int, str], ...]:
+    """Return the line at `line` of `text`, and the one above it."""
     lines = text.split("\n")
-    first = max(1, line - before)
+    first = max(1, line - 1)
     return tuple((n, lines[n - 1].rstrip("\r")) for n in range(first, min(line, len(lines)) + 1))

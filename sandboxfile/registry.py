@@ -133,21 +133,19 @@ class Registry:
             raise _wrong_platform(image, platform, {found})
         return ResolvedBase(reference=str(image.pin(digest)), digest=digest)
 
-    def config(
-        self, reference: ImageReference | str, platform: str = PLATFORM
-    ) -> tuple[str, Documents]:
-        """Return what an image says of itself for one platform, and its manifest's digest.
+    def config(self, reference: ImageReference | str) -> tuple[str, Documents]:
+        """Return what an image says of itself for our platform, and its manifest's digest.
 
         Raises as `resolve` does.
         """
         image = _parse(reference)
         manifest = self._manifest(image)
         if manifest.is_index:
-            image = image.pin(_choose(manifest.content, image, platform))
+            image = image.pin(_choose(manifest.content, image, PLATFORM))
             manifest = self._manifest(image)
         content = self._blob(image, manifest)
-        if (found := _platform(answers.json_object(content, image))) != platform:
-            raise _wrong_platform(image, platform, {found})
+        if (found := _platform(answers.json_object(content, image))) != PLATFORM:
+            raise _wrong_platform(image, PLATFORM, {found})
         return manifest.digest, Documents(manifest=manifest.body, config=content)
 
     def confirm(self, repository: str, digest: str) -> None:

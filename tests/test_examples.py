@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import bootstrap, contents, dockerfile
+from sandboxfile import bootstrap, dockerfile
 from sandboxfile.config import load
 from sandboxfile.engines import Engine
 from sandboxfile.lockfile import read
@@ -69,9 +69,7 @@ def rendered(found: Workspace) -> str:
             each.template,
             base=ResolvedBase(reference=f"base-of-{name}", digest=""),
             cache_mounts=True,
-            single_files=frozenset(
-                n for n, chosen in each.selections.items() if contents.is_single_file(chosen)
-            ),
+            single_files=frozenset(n for n, chosen in each.selections.items() if chosen.single),
         ).text
         for name, each in looked.templates.items()
     )

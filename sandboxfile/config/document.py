@@ -11,6 +11,7 @@ from sandboxfile.places import Position, Problem, excerpt
 LIMIT = 1 << 20  # bytes of one file
 WIDEST = 120  # columns of a line that an excerpt shows at least
 FARTHEST = 2000  # column up to which a line is shown at all
+_QUOTED = 60  # characters of a value that a message shows
 
 Scalar = str | int | float | bool | None
 Content: TypeAlias = "Scalar | tuple[Node, ...] | dict[str, Node]"
@@ -122,10 +123,10 @@ def _cut(line: str, last: int) -> str:
     return line if len(line) <= last else line[:last] + "…"
 
 
-def quoted(value: str, limit: int = 60) -> str:
+def quoted(value: str) -> str:
     """Return a value in backticks for a message: one line, visible, masked, not too long."""
     value = value or '""'
-    value = value if len(value) <= limit else value[: limit - 1] + "…"
+    value = value if len(value) <= _QUOTED else value[: _QUOTED - 1] + "…"
     seen = value.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return f"`{_masked(INVISIBLE.sub(lambda match: _escape(match.group()), seen))}`"
 

@@ -26,9 +26,9 @@ class Fault:
 class Problems:
     """Gathers one problem per place: the first said there is the most exact."""
 
-    def __init__(self, texts: Mapping[str, str], first: Iterable[Problem] = ()) -> None:
+    def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
-        self._by_place = {problem.at: problem for problem in first}
+        self._by_place: dict[Position, Problem] = {}
         self._followers: set[Position] = set()
 
     def follows(self, node: Node) -> None:

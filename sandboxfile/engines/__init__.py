@@ -130,19 +130,6 @@ class Box(Protocol):
         Lines of standard error go to `on_error` if it is given.
         """
 
-    def spawn(
-        self,
-        argv: tuple[str, ...],
-        *,
-        user: str | None = None,
-        workdir: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> str:
-        """Start a command in the background and return its exec id."""
-
-    def poll(self, exec_id: str) -> int | None:
-        """Return the exit status of a spawned command, None while it runs."""
-
     def interact(
         self,
         argv: tuple[str, ...],
@@ -161,8 +148,8 @@ class Box(Protocol):
         place. Raises BuildFailed, and whatever the archive's source raises.
         """
 
-    def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
-        """Save the filesystem as image `tag` (Dockerfile instructions in `changes`); its id."""
+    def commit(self, tag: str, *, labels: Mapping[str, str]) -> str:
+        """Save the filesystem as image `tag`; its id."""
 
 
 class Engine(Protocol):

@@ -184,28 +184,6 @@ class DockerBox:
             )
             return exec_id, stack.enter_context(started)
 
-    def spawn(
-        self,
-        argv: tuple[str, ...],
-        *,
-        user: str | None = None,
-        workdir: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> str:
-        """Start a command in the background and return its exec id; its output is dropped."""
-        with self._gate:
-            exec_id = self._prepared(argv, user, workdir, env, attach=False)
-            self._wire.ask("POST", f"/exec/{exec_id}/start", body={"Detach": True, "Tty": False})
-        return exec_id
-
-    def poll(self, exec_id: str) -> int | None:
-        """Return the exit status of a spawned command, None while it runs."""
-        state = self._wire.told("GET", f"/exec/{exec_id}/json")
-        if state.get("Running"):
-            return None
-        code = state.get("ExitCode")
-        return int(code) if code is not None else None
-
     def interact(
         self,
         argv: tuple[str, ...],
@@ -235,7 +213,7 @@ class DockerBox:
         except Refused as refused:
             raise BuildFailed(f"files cannot be put into `{directory}`: {refused.reason}") from None
 
-    def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
+    def commit(self, tag: str, *, labels: Mapping[str, str]) -> str:
         """Save the filesystem as image `tag`; its id.
 
         How the image starts is as the box's image had it, not the waiting of the box; its labels
@@ -243,18 +221,13 @@ class DockerBox:
         """
         config = self._wire.about(f"/images/{segment(self._image)}/json").get("Config") or {}
         repository, version = split(tag)
-        params = {
-            "container": self._id,
-            "repo": repository,
-            "tag": version,
-            "changes": list(changes),
-        }
+        params: dict[str, Any] = {"container": self._id, "repo": repository, "tag": version}
         # Left out or null, these would be inherited from the box.
         starts = {key: config.get(key) or [] for key in ("Entrypoint", "Cmd")}
         if not self._quirks.commit_config:
             own = [f"{key.upper()} {json.dumps(value)}" for key, value in starts.items()]
             own += [f"LABEL {quoted(key)}={quoted(value)}" for key, value in labels.items()]
-            params["changes"] = [*own, *changes]
+            params["changes"] = own
         body = {**config, **starts, "Labels": {**(config.get("Labels") or {}), **labels}}
         with self._gate:
             self._settle()
@@ -287,15 +260,14 @@ class DockerBox:
         workdir: str | None,
         env: Mapping[str, str] | None,
         *,
-        attach: bool = True,
         tty: bool = False,
         stdin: bool = False,
     ) -> str:
         body = {
             "Cmd": [*UMASK, *argv],
             "AttachStdin": stdin,
-            "AttachStdout": attach,
-            "AttachStderr": attach,
+            "AttachStdout": True,
+            "AttachStderr": True,
             "Tty": tty,
             "Env": [f"{name}={value}" for name, value in (env or {}).items()],
         }
@@ -307,12 +279,13 @@ class DockerBox:
 
     def _status(self, exec_id: str) -> int:
         try:
-            status = self.poll(exec_id)
+            state = self._wire.told("GET", f"/exec/{exec_id}/json")
         except Refused as refused:
             raise SandboxfileError(f"the container went away: {refused.reason}") from refused
-        if status is None:
+        status = state.get("ExitCode")
+        if state.get("Running") or status is None:
             raise SandboxfileError("the connection to the command in the container broke")
-        return status
+        return int(status)
 
 
 class Tail:

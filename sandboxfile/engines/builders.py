@@ -17,7 +17,6 @@ class Builder:
 
     name: str
     driver: str
-    nodes: int = 0
     running: int = 0
     platforms: frozenset[str] = frozenset()
     error: str = ""
@@ -36,15 +35,13 @@ def read(name: str, inspected: Outcome) -> Builder:
     """Read what the client told. Raises Unsupported when it knows no such builder, Unreachable."""
     if inspected.status != 0:
         raise _failure(name, inspected.stderr)
-    driver, nodes, running, error = "", 0, 0, ""
+    driver, running, error = "", 0, ""
     platforms: set[str] = set()
     for line in inspected.stdout.splitlines():
         key, _, value = line.partition(":")
         value = value.strip()
         if key == "Driver":
             driver = value
-        elif key == "Endpoint":
-            nodes += 1
         elif key == "Status":
             running += value == "running"
         elif key == "Platforms":
@@ -54,7 +51,6 @@ def read(name: str, inspected: Outcome) -> Builder:
     return Builder(
         name=name,
         driver=driver,
-        nodes=nodes,
         running=running,
         platforms=frozenset(platforms),
         error=error,

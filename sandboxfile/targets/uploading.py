@@ -23,7 +23,6 @@ _POLL_S = 0.05
 LINKS = 3  # a link may expire while the archive is under way
 TIMEOUT_S = 3600.0
 _CHUNK = 1 << 20
-_TOLD = 32 << 20  # bytes from which on a transfer is told of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,16 +57,10 @@ class HostBox:
         with tarfile.open(fileobj=io.BytesIO(b"".join(archive))) as tar:
             tar.extractall(directory, filter="fully_trusted")
 
-    def spawn(self, argv: tuple[str, ...], **_: object) -> str:
-        raise NotImplementedError
-
-    def poll(self, exec_id: str) -> int | None:
-        raise NotImplementedError
-
     def interact(self, argv: tuple[str, ...], *, tty: bool, **_: object) -> int:
         raise NotImplementedError
 
-    def commit(self, tag: str, *, labels: Mapping[str, str], changes: tuple[str, ...] = ()) -> str:
+    def commit(self, tag: str, *, labels: Mapping[str, str]) -> str:
         raise NotImplementedError
 
     def stop(self) -> None:

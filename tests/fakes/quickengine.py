@@ -26,12 +26,6 @@ class _QuickBox:
             return Executed(status=137, output="")
         return Executed(status=0, output="/bin/sh\n")
 
-    def spawn(self, _argv: tuple[str, ...], **_options: object) -> str:
-        return "exec"
-
-    def poll(self, _exec_id: str) -> int:
-        return 0
-
     def commit(self, tag: str, **_options: object) -> str:
         if self._endless and self._endless in tag:
             assert self.removed.wait(60), "it is still there"

@@ -11,7 +11,6 @@ import pytest
 
 from sandboxfile import (
     archive,
-    contents,
     context,
     dockerfile,
     environment,
@@ -119,9 +118,7 @@ class Builder:
             base=ResolvedBase(reference=self.base, digest="", local=True),
             cache_mounts="cache_mounts" in self.engine.info().can,
             single_files=frozenset(
-                number
-                for number, selection in selections.items()
-                if contents.is_single_file(selection)
+                number for number, selection in selections.items() if selection.single
             ),
         )
         config = imageconfig.of_engine(self.engine.image_config(self.base))

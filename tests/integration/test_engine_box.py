@@ -95,17 +95,6 @@ def test_a_command_that_is_not_there_has_status_127(box: Box) -> None:
     assert "no-such-command: not found" in done.output
 
 
-def test_a_spawned_command_is_polled(box: Box) -> None:
-    running = box.spawn(("/bin/sh", "-c", "until test -e /tmp/end; do sleep 0.05; done; exit 4"))
-    assert box.poll(running) is None
-    shell(box, "touch /tmp/end")
-    end = time.monotonic() + 20
-    while (status := box.poll(running)) is None:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    assert status == 4
-
-
 def test_the_container_has_the_resources_of_the_template(engine: Engine, busybox: str) -> None:
     wanted = Resources(cpu=1, memory=256)
     with engine.box(busybox, labels={}, resources=wanted) as box:
@@ -216,14 +205,6 @@ def test_a_commit_does_not_freeze_a_command_that_is_starting(box: Box, tag: str)
         box.commit(tag, labels={})
         thread.join()
         assert marks == [str(number)]
-
-
-def test_a_commit_takes_changes(engine: Engine, busybox: str, box: Box, tag: str) -> None:
-    box.commit(tag, labels={}, changes=('CMD ["a", "b c"]', 'ENV ONE="x y"', "WORKDIR /tmp"))
-    config = engine.image_config(tag)
-    assert (config["Cmd"], config["WorkingDir"]) == (["a", "b c"], "/tmp")
-    assert "ONE=x y" in str(config["Env"])
-    assert kept(engine.image_config(busybox))["Entrypoint"] == kept(config)["Entrypoint"]
 
 
 # --- a terminal ------------------------------------------------------------------------------

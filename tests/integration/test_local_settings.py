@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.buildstatus import BuildStatus, Registration
+from sandboxfile.cancel import Cancel
 from sandboxfile.commands.run import LOGIN
 from sandboxfile.engines import Engine
 from sandboxfile.local import layers
@@ -17,6 +18,7 @@ from sandboxfile.model import Secret
 from sandboxfile.service import TemplateService
 from sandboxfile.triggers import Start
 from sandboxfile.web import Web
+from tests.fakes.building import Events, context, spec
 from tests.integration.test_local_service import Running, step
 
 pytestmark = pytest.mark.engine
@@ -37,11 +39,17 @@ def service(engine: Engine, tmp_path: Path) -> Iterator[LocalService]:
 def image(engine: Engine, busybox: str) -> Iterator[str]:
     """An image with variables, one of them empty, and with a user and a directory of its own."""
     tag = "sandboxfile-tests/settings:1"
-    with engine.box(busybox, labels={}) as box:
-        profile = 'for f in /etc/profile.d/*.sh; do [ -r "$f" ] && . "$f"; done'
-        box.execute(("/bin/sh", "-c", f"mkdir -p /etc/profile.d; echo '{profile}' >/etc/profile"))
-        changes = ("ENV EMPTY=", "ENV FULL=full", "USER nobody", "WORKDIR /etc")
-        box.commit(tag, labels={}, changes=changes)
+    dockerfile = f"""\
+        FROM {busybox}
+        RUN mkdir -p /etc/profile.d
+        COPY profile /etc/profile
+        ENV EMPTY= FULL=full
+        USER nobody
+        WORKDIR /etc
+        """
+    profile = b'for f in /etc/profile.d/*.sh; do [ -r "$f" ] && . "$f"; done\n'
+    made = spec(dockerfile, tag, context=context(dockerfile, {"profile": profile}))
+    engine.build(made, emit=Events().emit, cancel=Cancel())
     yield tag
     engine.untag(tag)
 

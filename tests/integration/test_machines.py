@@ -84,7 +84,7 @@ digests, found = NoCache(), {}
 workspace = load.load(finding.find(Path.cwd(), None))
 done = survey(workspace, workspace.templates, resolved=json.loads(sys.argv[1]), digests=digests)
 for name, each in done.templates.items():
-    single = {n for n, s in each.selections.items() if contents.is_single_file(s)}
+    single = {n for n, s in each.selections.items() if s.single}
     base = ResolvedBase(reference="base:1", digest="")
     rendered = dockerfile.render(
         each.template, base=base, cache_mounts=True, single_files=frozenset(single)

@@ -109,7 +109,7 @@ def test_one_file_named_as_such_is_single(
     tree: Tree, sources: tuple[str, ...], *, single: bool
 ) -> None:
     root = tree("one.txt", "two.txt", "app/a.py")
-    assert contents.is_single_file(take(root, *sources)) is single
+    assert take(root, *sources).single is single
 
 
 def test_directories_of_several_sources_merge(tree: Tree) -> None:

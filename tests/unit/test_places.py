@@ -47,18 +47,17 @@ def test_the_margin_grows_with_the_line_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "before", "expected"),
+    ("line", "expected"),
     [
-        (1, 1, [(1, "version: 1")]),
-        (3, 1, [(2, "templates:"), (3, "    api: {}")]),
-        (3, 9, [(1, "version: 1"), (2, "templates:"), (3, "    api: {}")]),
-        (99, 1, []),
+        (1, [(1, "version: 1")]),
+        (3, [(2, "templates:"), (3, "    api: {}")]),
+        (99, []),
     ],
 )
-def test_an_excerpt_has_the_line_and_those_above(
-    line: int, before: int, expected: list[tuple[int, str]]
+def test_an_excerpt_has_the_line_and_the_one_above(
+    line: int, expected: list[tuple[int, str]]
 ) -> None:
-    assert list(excerpt(TEXT, line, before=before)) == expected
+    assert list(excerpt(TEXT, line)) == expected
 
 
 def test_an_excerpt_has_no_carriage_returns() -> None:

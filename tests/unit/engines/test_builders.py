@@ -39,7 +39,6 @@ def test_the_nodes_of_a_builder_are_taken_together() -> None:
     assert found == Builder(
         name="farm",
         driver="remote",
-        nodes=2,
         running=1,
         platforms=frozenset({"linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/arm64"}),
         error="failed to reach it: refused",
