@@ -1,8 +1,7 @@
 """How long what a plan says will take, from what earlier runs took (`durations`).
 
-`of_templates` is what splits a plan over several machines: seconds of each template, all its
-steps together, as `of_templates(planned.decisions, planned.survey, session.history())`.
-`of_run` is the whole run on one machine, its limits and chains considered.
+`of_templates` is the seconds of each template by itself, all its steps together. `of_run` is the
+whole run on one machine, its limits and chains considered.
 """
 
 from collections.abc import Iterable, Mapping

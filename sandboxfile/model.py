@@ -169,6 +169,7 @@ Instruction = Env | Account | Install | InstallProject | Copy | Run | Workdir
 Inherit = Literal["start", "user", "workdir"]
 INHERIT: tuple[Inherit, ...] = ("start", "user", "workdir")
 
+EngineKind = Literal["auto", "docker", "buildx", "podman", "classic"]
 ReadyKind = Literal["command", "url", "port", "file", "process", "delay"]
 
 
@@ -287,7 +288,7 @@ class EngineChoice:
     `at` is where it asks for it, None if something else does.
     """
 
-    kind: Literal["auto", "docker", "buildx", "podman", "classic"] = "auto"
+    kind: EngineKind = "auto"
     builder: str | None = None
     at: Position | None = field(default=None, compare=False)
 

@@ -20,6 +20,7 @@ from sandboxfile.ahead import Ahead, is_possible
 from sandboxfile.blobs import Blobs
 from sandboxfile.config import finding
 from sandboxfile.config.document import LIMIT
+from sandboxfile.config.names import is_glob
 from sandboxfile.copied import Copies, Finder
 from sandboxfile.gathering import OWN, Ground
 from sandboxfile.model import Copy
@@ -83,7 +84,7 @@ def _copies(text: str, directory: Path) -> Iterator[Copy]:
     ]
     found = _SOURCE.findall("\n".join(lines))
     for source in dict.fromkeys(one or other for one, other in found):
-        if finding.is_glob(source) or os.path.lexists(f"{directory}/{source}"):
+        if is_glob(source) or os.path.lexists(f"{directory}/{source}"):
             yield Copy(sources=(source,), to="/", root=directory, at=_NOWHERE)
 
 

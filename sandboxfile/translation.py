@@ -30,10 +30,7 @@ HINT = "build here instead: `builder: docker`, with a `registry`"
 _SHELL = ("/bin/sh", "-c")
 _IGNORED = frozenset({"EXPOSE", "LABEL", "MAINTAINER", "STOPSIGNAL", "VOLUME"})
 # Variables that the files of the environment do not have, or that bash does not export.
-_NOT_KEPT = inherit.SESSION | {
-    "SOURCE_DATE_EPOCH",
-    *("BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"),
-}
+_NOT_KEPT = inherit.SESSION | {"SOURCE_DATE_EPOCH", *scripts.READ_ONLY.split("|")}
 # What every RUN has when it is given, without an ARG (Dockerfile reference, predefined ARGs).
 _PROXIES = frozenset(
     each

@@ -5,6 +5,7 @@ import json
 import sys
 
 from sandboxfile import app, counts, errors
+from sandboxfile.config.names import is_glob
 from sandboxfile.declined import InUse
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.inventory import Doomed, Inventory
@@ -56,7 +57,7 @@ def _words(it: Opened, words: list[str]) -> list[str]:
     """Return names and IDs, each once; globs and `path:name` are of the workspace."""
     found: list[str] = []
     for word in words:
-        is_ours = any(mark in word for mark in "*?[") or (":" in word and _is_address(it, word))
+        is_ours = is_glob(word) or (":" in word and _is_address(it, word))
         found += app.select(it.session.workspace, [word]) if is_ours else [word]
     return list(dict.fromkeys(found))
 

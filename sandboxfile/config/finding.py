@@ -9,13 +9,13 @@ from typing import NoReturn
 
 from sandboxfile import reading
 from sandboxfile.config import document
+from sandboxfile.config.names import is_glob
 from sandboxfile.config.problems import near
 from sandboxfile.errors import ConfigError
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position, Problem
 
 NAMES = ("novita.yaml", "novita.yml")
-_GLOB = frozenset("*?[")
 _SUFFIXES = (".yaml", ".yml")
 _NEAR = 5
 _SKIPPED = "node_modules"  # other people's packages, and a great many of them
@@ -243,11 +243,6 @@ def _take(path: Path, found: Matched, *, named: bool) -> None:
     found.files += inside
     if not inside:
         found.missed.append((path, NAMES[0]))
-
-
-def is_glob(text: str) -> bool:
-    """Say whether a part of a path is matched, not named."""
-    return not _GLOB.isdisjoint(text)
 
 
 def near_miss(root: Path, missed: list[tuple[Path, str]]) -> str:

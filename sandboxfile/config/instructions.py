@@ -6,6 +6,7 @@ from typing import get_args
 
 from sandboxfile.config import projects, specifiers, values
 from sandboxfile.config.document import Node, quoted
+from sandboxfile.config.names import is_glob
 from sandboxfile.config.problems import Fault, near
 from sandboxfile.config.scope import Grammar, Scope, value
 from sandboxfile.model import (
@@ -283,7 +284,7 @@ def _way(sources: tuple[str, ...], to: str, inside: Grammar) -> Fault | None:
 
 
 def _landing(sources: tuple[str, ...], to: str) -> Fault | None:
-    several = len(sources) > 1 or any(values.is_glob(source) for source in sources)
+    several = len(sources) > 1 or any(map(is_glob, sources))
     if several and not to.endswith("/"):
         return Fault("several files need a directory to go to", f"end it with `/`: {to}/")
     return None

@@ -95,5 +95,5 @@ class Names:
 
 
 def is_glob(word: str) -> bool:
-    """Say whether a word is matched, not looked up."""
+    """Say whether a word or a part of a path is matched, not looked up."""
     return not GLOB.isdisjoint(word)

@@ -1,6 +1,7 @@
 """One merged template as the model has it; the only place that knows the defaults."""
 
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 from sandboxfile.config import addresses, bases, instructions, numbers, values
 from sandboxfile.config.document import Node, quoted
@@ -176,19 +177,10 @@ def _ready(node: Node, scope: Scope) -> Ready | None:
     text = _READERS[kind](node.entries[kind], scope)
     if text is None or code is None:
         return None
-    return Ready(kind=_kind(kind), value=text, status=code, at=node.key_at or node.at)
+    return Ready(kind=_READY_KINDS[kind], value=text, status=code, at=node.key_at or node.at)
 
 
-def _kind(text: str) -> ReadyKind:
-    kinds: dict[str, ReadyKind] = {
-        "command": "command",
-        "url": "url",
-        "port": "port",
-        "file": "file",
-        "process": "process",
-        "delay": "delay",
-    }
-    return kinds[text]
+_READY_KINDS: Mapping[str, ReadyKind] = {kind: kind for kind in get_args(ReadyKind)}
 
 
 def _status(number: int) -> Fault | None:

@@ -273,10 +273,6 @@ def member(text: str) -> Fault | None:
     return source(text)
 
 
-def is_glob(text: str) -> bool:
-    return any(character in text for character in "*?[")
-
-
 # --- commands --------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar, get_args
 
 from sandboxfile.config import addresses, caches, template, values
 from sandboxfile.config.document import Node, quoted
@@ -15,6 +15,7 @@ from sandboxfile.model import (
     Api,
     Builder,
     EngineChoice,
+    EngineKind,
     Provider,
     SecretSource,
     Target,
@@ -35,20 +36,13 @@ CREDENTIALS = (
     "credentials",
     "auth",
 )
-EngineKind = Literal["auto", "docker", "buildx", "podman", "classic"]
 
 _PROVIDERS: Mapping[str, Provider] = {"novita": "novita", "local": "local"}
 _APIS: Mapping[str, Api] = {"v1": "v1", "v3": "v3"}
 _BUILDERS: Mapping[str, Builder] = {"docker": "docker", "remote": "remote"}
 _T = TypeVar("_T")
 _TRUTHS = ("true", "false")
-_ENGINES: Mapping[str, EngineKind] = {
-    "auto": "auto",
-    "docker": "docker",
-    "buildx": "buildx",
-    "podman": "podman",
-    "classic": "classic",
-}
+_ENGINES: Mapping[str, EngineKind] = {kind: kind for kind in get_args(EngineKind)}
 
 
 # --- targets ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 from urllib.parse import SplitResult, urlsplit
 
 from sandboxfile import reading
@@ -14,9 +15,9 @@ from sandboxfile.engines.transport import Address
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
 from sandboxfile.frozen import dataclass
 from sandboxfile.loopback import is_loopback
-from sandboxfile.model import EngineChoice
+from sandboxfile.model import EngineChoice, EngineKind
 
-KINDS = ("auto", "docker", "buildx", "podman", "classic")
+KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
 SYSTEM = Path("/")
 INSTALL = (
     "install Docker Engine (Debian: `sudo apt-get install docker.io`) and start it, or set"
@@ -132,7 +133,7 @@ def asked(choice: EngineChoice, environ: Mapping[str, str]) -> EngineChoice:
     kind, _, builder = named.partition(":")
     for known in KINDS:
         if kind == known and (not builder or kind == "buildx"):
-            return EngineChoice(kind=known, builder=builder or None)  # type: ignore[arg-type]
+            return EngineChoice(kind=known, builder=builder or None)
     raise UsageError(
         f"SANDBOXFILE_ENGINE is `{named}`, which is no engine",
         hint=f"one of {', '.join(KINDS)}, or `buildx:NAME`",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from sandboxfile import ready
 from sandboxfile.buildstatus import Registration
 from sandboxfile.cancel import Cancel
-from sandboxfile.declined import Failing, NameTaken, Rejected
+from sandboxfile.declined import NameTaken, Rejected
 from sandboxfile.engines import Engine
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.events import Emit, Notice
@@ -109,14 +109,7 @@ class NovitaV1:
             emit=emit,
             cancel=cancel,
         )
-        try:
-            tagging.move(release.tags)
-            tagging.remove(remove)
-        except (Rejected, Failing) as error:
-            if not error.is_missing:
-                raise
-            self._gaps.note("assign")
-        # Told, and thereby settled: asking again at every run would change nothing.
+        tagging.settle(release.tags, remove, lacking=lambda: self._gaps.note("assign"))
         return release.tags
 
     def close(self) -> None:

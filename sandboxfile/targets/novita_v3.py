@@ -250,14 +250,7 @@ class NovitaV3:
             emit=emit,
             cancel=cancel,
         )
-        try:
-            tagging.move(wanted)
-            tagging.remove(remove)
-        except (Rejected, Failing) as error:
-            if not error.is_missing:
-                raise
-            self._gaps.note("assign")
-        # Told, and thereby settled: asking again at every run would change nothing.
+        tagging.settle(wanted, remove, lacking=lambda: self._gaps.note("assign"))
         return release.tags
 
     def close(self) -> None:

@@ -24,9 +24,10 @@ class Patience:
     `confirm`: before a failure is believed; `no_builder`: repeating a trigger that was turned
     away; `queue_first`, `queue_most`: between trials when too many builds run at once; `queue`:
     until that is given up, with nothing moving. `new_builds` is how many further builds replace
-    one that the service itself lost, `outlived` whether the service goes on with a build when we
-    leave. At `leave_at`, of the clock, builds are left to themselves; with `detach`, as soon as
-    they run.
+    one that the service itself lost, `drain_pages` how many pages are asked for of what is left of
+    a log when its build has ended, `drain_failures` how often the service may fail in that,
+    `outlived` whether it goes on with a build when we leave. At `leave_at`, of the clock, builds
+    are left to themselves; with `detach`, as soon as they run.
     """
 
     poll_first: float = 0.5

@@ -1,6 +1,6 @@
 """Move tags to a build and take them from it; what holds is what the service says afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from sandboxfile.cancel import Cancel
@@ -24,6 +24,22 @@ class Tagging:
     snapshot: Snapshot
     emit: Emit
     cancel: Cancel
+
+    def settle(
+        self, wanted: tuple[str, ...], remove: tuple[str, ...], *, lacking: Callable[[], None]
+    ) -> None:
+        """Move the wanted tags and take the others away; tell who is `lacking` tags altogether.
+
+        That settles it, too: asking again at every run would change nothing. Raises what a
+        Publisher does.
+        """
+        try:
+            self.move(wanted)
+            self.remove(remove)
+        except (Rejected, Failing) as error:
+            if not error.is_missing:
+                raise
+            lacking()
 
     def move(self, tags: tuple[str, ...]) -> None:
         """Give the build these tags and see that they are there. Raises what a Publisher does."""
