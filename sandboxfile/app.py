@@ -374,7 +374,8 @@ def trusted_hosts(environ: Mapping[str, str], home: Path) -> frozenset[str]:
     except FileNotFoundError:
         pass
     except (OSError, UnicodeDecodeError) as error:
-        raise SandboxfileError(f"`{file}` cannot be read: {error}") from None
+        hint = "it holds names of hosts, one a line: correct it, or remove it"
+        raise SandboxfileError(f"`{file}` cannot be read: {error}", hint=hint) from None
     return frozenset(host.lower() for host in named)
 
 
@@ -400,12 +401,15 @@ class Secrets:
         """Return the file of a secret. Raises SandboxfileError when its source has nothing."""
         source = self._sources[name]
         if source.file is not None:
+            hint = f"write it, or name another one in `secrets: {{{name}: {{file: ...}}}}`"
             try:
                 real = reading.inside(source.file, self._root)
             except OSError as error:
-                raise SandboxfileError(f"the file of secret `{name}`: {error.strerror}") from None
+                text = f"the file of secret `{name}`: {error.strerror}"
+                raise SandboxfileError(text, hint=hint) from None
             if not real.is_file():
-                raise SandboxfileError(f"the file of secret `{name}` is not there: {source.file}")
+                text = f"the file of secret `{name}` is not there: {source.file}"
+                raise SandboxfileError(text, hint=hint)
             return real
         value = self._environ.get(source.env or "")
         if value is None:

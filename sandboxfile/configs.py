@@ -67,7 +67,8 @@ class Configs:
             return self.in_engine(image)
         host = ImageReference.parse(image).registry
         if quick and not self.offline and not self._is_reachable(host):
-            raise Unreachable(f"registry `{host}` cannot be reached")
+            hint = "check the network, and the name of the registry"
+            raise Unreachable(f"registry `{host}` cannot be reached", hint=hint)
         return self.at_registry(image)
 
     def _is_reachable(self, host: str) -> bool:
@@ -113,7 +114,8 @@ class Configs:
             return kept
         if self.offline:
             what = f"what `{reference}` says of itself is not known here"
-            raise Unreachable(f"{what}, and `--offline` is given")
+            hint = "run it once without `--offline`: what it says is kept"
+            raise Unreachable(f"{what}, and `--offline` is given", hint=hint)
         digest, documents = self.registry().config(image)
         found = imageconfig.verified(documents, digest)
         assert found is not None  # the registry's client has compared the digests
@@ -131,7 +133,8 @@ class Configs:
             return made
         found = self.inspected(image)
         if found is None:
-            raise SandboxfileError(f"there is no image `{image}` in the engine")
+            hint = "pull or build it first; it may have been removed just now"
+            raise SandboxfileError(f"there is no image `{image}` in the engine", hint=hint)
         return imageconfig.of_engine(found.config)
 
     def learn(self, image: str, config: Mapping[str, Any]) -> None:

@@ -136,7 +136,8 @@ class Inventory:
             if error.status != 403:  # noqa: PLR2004 - an HTTP status
                 raise
             raise NotAllowed(
-                f"template {template_id}, which `{word}` stands for, belongs to another team"
+                f"template {template_id}, which `{word}` stands for, belongs to another team",
+                hint="use a key of that team, or remove its entry from the lock",
             ) from None
         except (Rejected, Failing) as error:
             if not error.is_missing and error.status != 404:  # noqa: PLR2004 - an HTTP status

@@ -40,7 +40,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str], look: Look | None = No
         if error.errno not in _NO_ROOM:
             return _bug(error, environ)
         _discard(sys.stdout)
-        return _fail(SandboxfileError(f"no more can be written: {error.strerror}"), environ)
+        text = f"no more can be written: {error.strerror}"
+        return _fail(SandboxfileError(text, hint="make room, and run it again"), environ)
     except Exception as error:  # noqa: BLE001 - the boundary: what is left is our own bug
         if _is_interrupted(error):
             _tell("interrupted\n")

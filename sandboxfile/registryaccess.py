@@ -100,7 +100,8 @@ class Access:
             what = f"registry `{host}` gives no access to `{image.repository}`{said(reply)}"
             raise NotAllowed(what, hint=remedy(host, login))
         if reply.status != OK:
-            raise Unreachable(f"the token server of registry `{host}` answered {reply.status}")
+            text = f"the token server of registry `{host}` answered {reply.status}"
+            raise Unreachable(text, hint="try again later")
         return _granted(json_object(reply.body, image), image)
 
     def _ask(self, host: str, realm: str, query: Mapping[str, str], login: Login | None) -> Reply:

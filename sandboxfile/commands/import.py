@@ -71,10 +71,12 @@ def _write(path: Path, text: str) -> str:
     try:
         writing.new(path, text.encode(), accept)
     except FileExistsError:
-        raise UsageError(f"`{path.name}` is already there") from None
+        hint = "`-f FILE` writes another file"
+        raise UsageError(f"`{path.name}` is already there", hint=hint) from None
     except OSError as error:
         name = importing.shown(Path(error.filename or path))
-        raise SandboxfileError(f"`{name}` cannot be written: {error.strerror}") from None
+        hint = "look at who may write there, and at the room that is left"
+        raise SandboxfileError(f"`{name}` cannot be written: {error.strerror}", hint=hint) from None
     return ignored[0]
 
 

@@ -29,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
         path.write_text(draft(directory, args.name), encoding="utf-8")
         ignored = ignore(path)
     except OSError as error:
-        raise SandboxfileError(f"`{error.filename}` cannot be written: {error.strerror}") from None
+        text = f"`{error.filename}` cannot be written: {error.strerror}"
+        hint = "look at who may write there, and at the room that is left"
+        raise SandboxfileError(text, hint=hint) from None
     if not args.quiet:
         said = [f"wrote {path.name}"]
         if ignored:

@@ -224,7 +224,8 @@ class Client:
         if "no builder" in message:
             return builders.missing(self.builder or "default")
         if "Cannot connect to the Docker daemon" in message:
-            return Unreachable(f"the container engine cannot be reached: {message}")
+            hint = "`sandboxfile doctor` says which engine was found"
+            return Unreachable(f"the container engine cannot be reached: {message}", hint=hint)
         return reader.narrator.failure(message)
 
 

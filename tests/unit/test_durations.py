@@ -1,5 +1,6 @@
 """What steps took is remembered by template and step, and nothing that is no measurement."""
 
+import fcntl
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +129,10 @@ def test_a_run_that_holds_its_turn_too_long_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(durations, "_LOCK_S", 0.0)
     monkeypatch.setattr(durations, "_POLL_S", 0.0)
-    monkeypatch.setattr("sandboxfile.flock.attempt", lambda _: False)
-    record(path, "prod", {"build:a": cost(1.0)})
+    held = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        record(path, "prod", {"build:a": cost(1.0)})
+    finally:
+        os.close(held)
     assert read(path).known == {"build:a": cost(1.0)}

@@ -1,6 +1,6 @@
 """The files that keep an image's environment; test_shell_scripts compares them with a script's."""
 
-from sandboxfile import environment
+from sandboxfile import environment, inherit, scripts
 
 PROFILE, PLAIN = "profile.d/99-image-env.sh", "environment"
 
@@ -35,3 +35,8 @@ def test_what_bash_forbids_to_set_is_in_the_plain_file_alone() -> None:
 
 def test_bytes_that_are_no_text_stay_as_they_are() -> None:
     assert b"export A='\xff'" in environment.files({"A": "\udcff"})[PROFILE]
+
+
+def test_what_each_session_has_for_itself_is_left_out_of_files_and_of_what_is_inherited() -> None:
+    assert {*scripts.LEFT_OUT.split("|")} >= inherit.SESSION
+    assert environment.files(dict.fromkeys(inherit.SESSION, "x")) == environment.files({})

@@ -1,5 +1,6 @@
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,10 @@ def test_results_that_come_together_are_written_together(
     assert begun.wait(30)
     for thread in threads[1:]:
         thread.start()
+    end = time.monotonic() + 30
     while len(writer._waiting) < COUNT - 1:
-        pass
+        assert time.monotonic() < end
+        time.sleep(0.001)
     others.set()
     for thread in threads:
         thread.join()

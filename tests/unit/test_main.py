@@ -178,7 +178,8 @@ def test_a_full_disk_is_told_and_is_no_bug(three: User, command: str) -> None:
     finally:
         os.close(full)
 
-    assert (code, said) == (1, "error: no more can be written: No space left on device\n")
+    told = "error: no more can be written: No space left on device\n"
+    assert (code, said) == (1, f"{told}hint: make room, and run it again\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")

@@ -454,7 +454,7 @@ def test_what_cannot_be_written_is_told(user: User) -> None:
     ran = user.run("import")
 
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == "error: `.gitignore` cannot be written: Is a directory\n"
+    assert ran.err.startswith("error: `.gitignore` cannot be written: Is a directory\nhint: ")
     assert not (user.root / "novita.yaml").exists()
 
 
@@ -481,5 +481,6 @@ def test_another_run_may_write_the_file_meanwhile(
     monkeypatch.setattr(os, "link", later)
     ran = user.run("import")
 
-    assert (ran.code, ran.err) == (64, "error: `novita.yaml` is already there\n")
+    told = "error: `novita.yaml` is already there\nhint: `-f FILE` writes another file\n"
+    assert (ran.code, ran.err) == (64, told)
     assert (user.root / "novita.yaml").read_text() == "theirs"
