@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,9 @@ from typing import Any, NoReturn, Protocol
 
 from sandboxfile import __version__, errors
 from sandboxfile.errors import UsageError
+from sandboxfile.patterns import regex
 
+_DURATION = regex(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 COMMANDS: Mapping[str, str] = {
     "init": "write a first novita.yaml for this directory",
     "import": "write the novita.yaml of templates that another tool builds",
@@ -272,3 +275,12 @@ def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     command, inner = parser_of(args.command)
     rest = vars(args).pop("rest")
     return command, inner.parse_command(rest, args)
+
+
+def duration(text: str) -> float:
+    """Read a time with its units (`90s`, `30m`, `1h30m`) as seconds. Raises ArgumentTypeError."""
+    found = _DURATION.fullmatch(text)
+    if not text or found is None:
+        raise argparse.ArgumentTypeError(f"`{text}` is no duration: write `90s`, `30m` or `1h`")
+    hours, minutes, seconds = (int(number or 0) for number in found.groups())
+    return float(3600 * hours + 60 * minutes + seconds)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Collection
 
-from sandboxfile import app, sharding
+from sandboxfile import app, choosing, sharding
 from sandboxfile.errors import UsageError
 from sandboxfile.model import Workspace
 from sandboxfile.sharding import Shard
@@ -25,9 +25,9 @@ def chosen(
 ) -> dict[str, tuple[str, ...]]:
     """Return the templates that a command is about, with the reasons why they count as changed.
 
-    Raises UsageError as `app.select` and `changes.since` do.
+    Raises UsageError as `choosing.select` and `changes.since` do.
     """
-    names = app.select(workspace, args.templates, everything=everything)
+    names = choosing.select(workspace, args.templates, everything=everything)
     if args.ref is None:
         return dict.fromkeys(names, ())
     from sandboxfile import changes

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from sandboxfile import app, planning, resolve, several, survey
+from sandboxfile import choosing, planning, resolve, several, survey
 from sandboxfile.app import Session
 from sandboxfile.asking import AT_ONCE
 from sandboxfile.errors import Cancelled, SandboxfileError, UsageError
@@ -55,7 +55,7 @@ def find(session: Session, words: Sequence[str], *, pinning: bool) -> tuple[Upgr
 def _meant(session: Session, known: Iterable[Base], word: str) -> Iterable[Base]:
     try:
         workspace = session.workspace
-        templates = set(survey.ordered(workspace, app.select(workspace, [word])))
+        templates = set(survey.ordered(workspace, choosing.select(workspace, [word])))
     except UsageError as error:
         found = [base for base in known if _is_named(base, word)]
         if not found:

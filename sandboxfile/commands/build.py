@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +11,9 @@ from typing import Any
 
 from sandboxfile import (
     app,
+    choosing,
     collector,
+    commandline,
     counts,
     errors,
     fresh,
@@ -28,11 +29,8 @@ from sandboxfile.events import Notice
 from sandboxfile.frozen import dataclass
 from sandboxfile.model import Target
 from sandboxfile.opening import Opened, opened
-from sandboxfile.patterns import regex
 from sandboxfile.planning import Planned
 from sandboxfile.remembering import Held
-
-_DURATION = regex(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--detach", action="store_true", help="leave builds at the service once they run")
     add(
         "--timeout",
-        type=duration,
+        type=commandline.duration,
         metavar="DURATION",
         help="leave builds that still run after this time (`90s`, `30m`, `1h`), with exit code 6",
     )
@@ -96,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         heading = it.show.say(it.heading)
         if args.ref:
             count = counts.among(
-                len(names), len(app.select(it.session.workspace, args.templates)), "template"
+                len(names), len(choosing.select(it.session.workspace, args.templates)), "template"
             )
             it.show.say(f"changed since {args.ref}: {count}\n")
         if args.shard:
@@ -135,15 +133,6 @@ def _check_detach(args: argparse.Namespace, target: Target) -> None:
             f"`--detach`: builds of target `{target.name}` end with this run",
             hint="the local service runs inside it; `sandboxfile serve` runs one that stays",
         )
-
-
-def duration(text: str) -> float:
-    """Read a time with its units (`90s`, `30m`, `1h30m`) as seconds. Raises ArgumentTypeError."""
-    found = _DURATION.fullmatch(text)
-    if not text or found is None:
-        raise argparse.ArgumentTypeError(f"`{text}` is no duration: write `90s`, `30m` or `1h`")
-    hours, minutes, seconds = (int(number or 0) for number in found.groups())
-    return float(3600 * hours + 60 * minutes + seconds)
 
 
 def _frozen(run: Run) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sandboxfile import app, completing, errors, git, lockfile, process, tags
+from sandboxfile import app, choosing, completing, errors, git, lockfile, process, tags
 from sandboxfile.completing import Expected
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model import BootstrapBase, ImageBase, Workspace
@@ -212,7 +212,7 @@ def _templates(args: argparse.Namespace, workspace: Workspace, expected: Expecte
         templates = workspace.templates.values()
         yield from ((each.address if with_path else each.name, "") for each in templates)
         return
-    for word in app.words(workspace, ":" if with_path else ""):
+    for word in choosing.words(workspace, ":" if with_path else ""):
         is_group = word in workspace.groups and word not in workspace.templates
         yield word, "group" if is_group else ""
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from sandboxfile import app, counts, errors
+from sandboxfile import choosing, counts, errors
 from sandboxfile.config.names import is_glob
 from sandboxfile.declined import InUse
 from sandboxfile.errors import SandboxfileError, UsageError
@@ -58,13 +58,13 @@ def _words(it: Opened, words: list[str]) -> list[str]:
     found: list[str] = []
     for word in words:
         is_ours = is_glob(word) or (":" in word and _is_address(it, word))
-        found += app.select(it.session.workspace, [word]) if is_ours else [word]
+        found += choosing.select(it.session.workspace, [word]) if is_ours else [word]
     return list(dict.fromkeys(found))
 
 
 def _is_address(it: Opened, word: str) -> bool:
     try:
-        return bool(app.select(it.session.workspace, [word]))
+        return bool(choosing.select(it.session.workspace, [word]))
     except UsageError:
         return False
 

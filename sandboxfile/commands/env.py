@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 
-from sandboxfile import app, errors, lockfile
+from sandboxfile import app, choosing, errors, lockfile
 from sandboxfile.errors import LockStale, SandboxfileError
 from sandboxfile.lockfile import Entry
 from sandboxfile.model import Target, Workspace
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     target, _ = app.target(args, workspace)
-    names = app.select(workspace, args.templates)
+    names = choosing.select(workspace, args.templates)
     entries = lockfile.read(app.lock_path(workspace, target)).targets.get(target.name, {})
     missing = [name for name in names if name not in entries]
     if missing:

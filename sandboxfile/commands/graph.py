@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 
 from sandboxfile import app, drawing, errors, estimate, selection, survey
-from sandboxfile.commands.list import base_text
+from sandboxfile.config import written
 from sandboxfile.drawing import Drawing
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model import Target, Template, Workspace
@@ -80,7 +80,7 @@ def jobs(templates: Iterable[Template], target: Target) -> Drawing:
 
 
 def _base(template: Template) -> str:
-    return base_text(template.base)
+    return written.briefly(template.base)
 
 
 def svg(dot: str) -> str:

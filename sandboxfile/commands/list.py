@@ -5,17 +5,10 @@ import json
 import sys
 
 from sandboxfile import app, errors, selection
+from sandboxfile.config import written
 from sandboxfile.contents import shown as printable
 from sandboxfile.errors import UsageError
-from sandboxfile.model import (
-    Base,
-    BootstrapBase,
-    DockerfileBase,
-    ImageBase,
-    RemoteBase,
-    Template,
-    TemplateBase,
-)
+from sandboxfile.model import Template
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         groups = {name: list(members) for name, members in workspace.groups.items()}
         sys.stdout.write(json.dumps({"templates": rows, "groups": groups}, indent=2) + "\n")
         return errors.DONE
-    bases = {name: base_text(workspace.templates[name].base) for name in chosen}
+    bases = {name: written.briefly(workspace.templates[name].base) for name in chosen}
     width = max((len(name) for name in chosen), default=0)
     width_of_base = max((len(base) for base in bases.values()), default=0)
     for name, why in chosen.items():
@@ -64,21 +57,6 @@ def _row(template: Template) -> dict[str, object]:
         "path": template.member or ".",
         "key": template.key,
         "matrix": dict(template.matrix),
-        "base": base_text(template.base),
+        "base": written.briefly(template.base),
         "tags": list(template.tags),
     }
-
-
-def base_text(base: Base) -> str:
-    """Say in a few words what a template is built on."""
-    match base:
-        case ImageBase():
-            return base.image
-        case TemplateBase():
-            return f"template {base.template}"
-        case RemoteBase():
-            return f"remote template {base.remote}"
-        case DockerfileBase():
-            return base.dockerfile.name + (f" ({base.stage})" if base.stage else "")
-        case BootstrapBase():
-            return f"{base.distribution} {base.suite}"

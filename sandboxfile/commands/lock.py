@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sandboxfile import (
     app,
+    choosing,
     counts,
     errors,
     git,
@@ -96,7 +97,7 @@ def _checked(session: Session, words: Sequence[str]) -> tuple[str, ...]:
     others extend, is there for these alone.
     """
     workspace = session.workspace
-    names = app.select(workspace, words, everything=True)
+    names = choosing.select(workspace, words, everything=True)
     if words or DEFAULT_GROUP not in workspace.groups:
         return names
     extended = {name for each in workspace.templates.values() for name in each.extends}

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandboxfile import app, console, errors, reading
-from sandboxfile.commands.why import one
+from sandboxfile import app, choosing, console, errors, reading
 from sandboxfile.errors import SandboxfileError, Unreachable, UsageError
 from sandboxfile.events import Notice
 from sandboxfile.opening import Opened, opened
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.step:
         raise UsageError("`--step` is about the logs on this machine")
     with opened(args) as it:
-        name = one(app.select(it.session.workspace, [args.template]), args.template)
+        name = choosing.one(it.session.workspace, args.template)
         target = it.session.target
         if target.provider == "local":
             raise UsageError(
@@ -63,7 +62,7 @@ def _instead(args: argparse.Namespace, it: Opened, why: str) -> int:
 
 def _from_files(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
-    name = one(app.select(workspace, [args.template]), args.template)
+    name = choosing.one(workspace, args.template)
     app.check_own(workspace.root / app.STATE)
     directory = workspace.root / app.STATE / "logs" / name
     found = list(_files(directory, [args.step] if args.step else list(_ORDER)))

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping
 
-from sandboxfile import app, errors
+from sandboxfile import choosing, errors
 from sandboxfile.commands.tag import check_tags, tell
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.moves import Move
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         releases = Releases(it.session)
         builds: dict[str, tuple[Published, str]] = {}
         with leaving(it, lambda: "no tag is moved"):
-            for name in app.select(it.session.workspace, args.templates):
+            for name in choosing.select(it.session.workspace, args.templates):
                 published = releases.published(name)
                 build = releases.ready(published, _source(published, args))
                 builds[name] = (published, build.build_id)

@@ -2,9 +2,8 @@
 
 import argparse
 
-from sandboxfile import app, errors, releases
+from sandboxfile import app, choosing, errors, releases
 from sandboxfile.commands.tag import check_tags, tell
-from sandboxfile.commands.why import one
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.opening import leaving, opened
 from sandboxfile.releases import DEFAULT, Published
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_tags(args.tag)
     with opened(args) as it:
-        name = one(app.select(it.session.workspace, [args.template]), args.template)
+        name = choosing.one(it.session.workspace, args.template)
         service = Releases(it.session)
         with leaving(it, lambda: "no tag is moved"):
             published = service.published(name)

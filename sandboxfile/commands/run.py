@@ -5,7 +5,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from sandboxfile import app, credentials, lockfile
+from sandboxfile import app, choosing, credentials, lockfile
 from sandboxfile.cancel import Cancel, interrupting
 from sandboxfile.config import finding
 from sandboxfile.engines import choose
@@ -94,7 +94,7 @@ def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
     if not _in_workspace(args):  # any template built here
         return EngineChoice(), str(args.template), "local"
     workspace = app.workspace(args)
-    name = app.named(workspace, args.template)
+    name = choosing.named(workspace, args.template)
     if name is None:
         return workspace.engine, str(args.template), "local"
     target, entry = _entry(workspace, name, args)
@@ -114,7 +114,7 @@ def _check_named(args: argparse.Namespace) -> None:
     """Raise UsageError for a name that is none of this workspace's either, or of several."""
     if ":" in args.template or not _in_workspace(args):
         return
-    names = app.select(app.workspace(args), [args.template])
+    names = choosing.select(app.workspace(args), [args.template])
     raise UsageError(f"`{args.template}` stands for {', '.join(names)}", hint="name one of them")
 
 

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from sandboxfile import app, collector, credentials, errors
-from sandboxfile.commands.build import duration
+from sandboxfile.commandline import duration
 from sandboxfile.engines import choose
 from sandboxfile.errors import UsageError
 from sandboxfile.local.builder import PARALLEL

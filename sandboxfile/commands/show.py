@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandboxfile import app, dockerfile, errors, fidelity, lockfile, planning, ready
+from sandboxfile import app, choosing, dockerfile, errors, fidelity, lockfile, planning, ready
 from sandboxfile.app import Session
 from sandboxfile.commands import plan
 from sandboxfile.config import written
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         args.ref = args.shard = args.matrix = args.shards = args.jobs = None
         return plan.run(args)
     workspace = app.workspace(args)
-    names = app.select(workspace, args.templates)
+    names = choosing.select(workspace, args.templates)
     if args.what == "config":
         return _config({name: workspace.templates[name] for name in names}, workspace.root)
     with opened(args) as it:
@@ -84,7 +84,7 @@ def steps(template: Template, root: Path, given: Inherited = NOTHING) -> str:
 
     Paths are relative to `root`. `given` is what it takes over from its base.
     """
-    lines = [f"base: {_base(template)}"]
+    lines = [f"base: {written.briefly(template.base)}"]
     lines += [f"{i}. {_step(each, root)}" for i, each in enumerate(template.instructions, start=1)]
     for key in ("user", "workdir", "start"):
         if said := getattr(template, key):
@@ -95,12 +95,6 @@ def steps(template: Template, root: Path, given: Inherited = NOTHING) -> str:
         lines.append(f"ready: {ready.command(template.ready)}")
     lines.append(f"resources: {template.resources.cpu} CPU, {template.resources.memory} MiB")
     return "\n".join(lines) + "\n"
-
-
-def _base(template: Template) -> str:
-    from sandboxfile.commands.list import base_text
-
-    return base_text(template.base)
 
 
 def _step(instruction: Instruction, root: Path) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from sandboxfile import app, builds, errors, failures, leftovers, lockfile, planning
+from sandboxfile import app, builds, choosing, errors, failures, leftovers, lockfile, planning
 from sandboxfile.builds import Running
 from sandboxfile.errors import UsageError
 from sandboxfile.failures import Failure
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("`--refresh` asks the service and `--offline` forbids it")
     with opened(args) as it:
         target = it.session.target
-        names = app.select(it.session.workspace, args.templates)
+        names = choosing.select(it.session.workspace, args.templates)
         planned = planning.make(it.session, names, resolve=False)
         decisions = [each for each in planned.decisions if each.template in names]
         over = () if args.templates else _left_over(it.session)

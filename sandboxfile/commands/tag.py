@@ -5,8 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 
-from sandboxfile import app, errors, tags
-from sandboxfile.commands.why import one
+from sandboxfile import choosing, errors, tags
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.lockfile import Entry
 from sandboxfile.moves import Move
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     with opened(args) as it:
-        name = one(app.select(it.session.workspace, [args.template]), args.template)
+        name = choosing.one(it.session.workspace, args.template)
         releases = Releases(it.session)
         if not args.tags and not args.remove:
             _show(args, it, releases, releases.published(name))

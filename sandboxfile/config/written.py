@@ -53,6 +53,21 @@ def template(template: Template, root: Path) -> _Written:
     return {**_given(said), "inherit": list(template.inherit)}
 
 
+def briefly(base: Base) -> str:
+    """Say in a few words what a template is built on."""
+    match base:
+        case ImageBase():
+            return base.image
+        case TemplateBase():
+            return f"template {base.template}"
+        case RemoteBase():
+            return f"remote template {base.remote}"
+        case DockerfileBase():
+            return base.dockerfile.name + (f" ({base.stage})" if base.stage else "")
+        case BootstrapBase():
+            return f"{base.distribution} {base.suite}"
+
+
 def _given(said: Mapping[str, object]) -> _Written:
     """Leave out what is not said, as people do."""
     return {key: each for key, each in said.items() if each not in (None, "", (), [], {})}

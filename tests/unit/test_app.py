@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import app, lockfile
+from sandboxfile import app, choosing, lockfile
 from sandboxfile.account import DEFAULT_DOMAIN
 from sandboxfile.app import Session
 from sandboxfile.config import packed
@@ -181,7 +181,7 @@ def test_templates_are_named_or_matched(
     with chdir(three.root):
         workspace = app.workspace(arguments(three))
 
-    assert list(app.select(workspace, patterns)) == expected
+    assert list(choosing.select(workspace, patterns)) == expected
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_name_that_nobody_has_is_refused(three: User, pattern: str, hint: str)
         workspace = app.workspace(arguments(three))
 
     with pytest.raises(UsageError) as caught:
-        app.select(workspace, ["parent", pattern])
+        choosing.select(workspace, ["parent", pattern])
     assert (caught.value.message, caught.value.hint) == (
         f"no template is called `{pattern}`",
         hint,

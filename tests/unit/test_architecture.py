@@ -66,7 +66,7 @@ LAYERS = (
     ("lock", "local", "taking", "results"),
     ("pins", "surveyed"),
     ("survey", "importing", "imagetags"),
-    ("targets", "resolve", "account", "configs", "changes", "estimate", "sharding"),
+    ("targets", "resolve", "account", "choosing", "configs", "changes", "estimate", "sharding"),
     ("recipes", "images"),
     ("pipeline",),
     ("app",),

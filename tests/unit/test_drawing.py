@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import drawing
-from sandboxfile.commands.list import base_text
-from sandboxfile.config import load
+from sandboxfile.config import load, written
 
 CONFIG = """\
 version: 1
@@ -31,7 +30,7 @@ def drawn(tmp_path: Path) -> drawing.Drawing:
     (tmp_path / "novita.yaml").write_text(CONFIG)
     (tmp_path / "services/a/novita.yaml").write_text(MEMBER)
     templates = load.load(tmp_path / "novita.yaml").templates
-    return drawing.of(templates.values(), lambda template: base_text(template.base))
+    return drawing.of(templates.values(), lambda template: written.briefly(template.base))
 
 
 def test_as_text(drawn: drawing.Drawing) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import fresh, lockfile, plan
-from sandboxfile.commands.build import duration
+from sandboxfile.commandline import duration
 from tests.fakes import built
 from tests.fakes.shell import User
 
