@@ -14,6 +14,7 @@ from sandboxfile import (
     imagetags,
     inherit,
     reading,
+    resolve,
     writing,
 )
 from sandboxfile.archive import Member
@@ -223,8 +224,27 @@ class Images:
         except BuildFailed as error:
             error.at = rendered.place(error.step) or error.at or template.at
             raise
+        if isinstance(template.base, ImageBase):
+            self._check_unmoved(surveyed, tag)
         self.configs.learn(tag, built.config)
         return _reference(spec, built)
+
+    def _check_unmoved(self, surveyed: Surveyed, tag: str) -> None:
+        """Forget a build during which a base made by hand became another image.
+
+        A build names such a base by its tag, since engines take no ID in its place, and what was
+        built on another image than planned would pass for what its key says.
+        """
+        for image, at in resolve.images(surveyed):
+            _, planned, is_by_hand = self.resolver.pinned(image, self.resolved)
+            found = self.engine().inspect(image) if is_by_hand else None
+            if is_by_hand and (found is None or found.id != planned):
+                self.engine().untag(tag)
+                raise SandboxfileError(
+                    f"the base `{image}` became another image while this was built",
+                    hint="run it again: it is built on what the base is then",
+                    at=at,
+                )
 
     # --- what is sent ------------------------------------------------------------------------
 
@@ -368,6 +388,7 @@ class Images:
         except BuildFailed as error:
             error.at = parsed.place(error.step) or error.at or base.at
             raise
+        self._check_unmoved(surveyed, tag)
         self.configs.learn(tag, built.config)
         reference = _reference(spec, built)
         return ResolvedBase(reference=reference, digest=built.image_id, local=not self.pushes)

@@ -203,6 +203,38 @@ def test_nothing_is_begun_under_the_key_of_a_base_that_has_moved_in_the_engine(
     assert scene.builds == 1
 
 
+@pytest.mark.parametrize("base", ["mine:1", "own"])
+def test_nothing_built_on_a_base_that_moves_meanwhile_stands_under_its_key(
+    scene: Scene, base: str
+) -> None:
+    if base == "own":
+        scene.user.write("Dockerfile", "FROM mine:1\nRUN true\n")
+        scene.user.edit("novita.yaml", lambda text: text.replace(
+            'api: {base: "mine:1"', "api: {base: {dockerfile: Dockerfile}"
+        ))  # fmt: skip
+    build = scene.engine.answers["POST /build"]
+    assert callable(build)
+
+    def move(asked: Asked) -> Answer:
+        moved = Answer(body={"Id": f"sha256:{'c' * 64}", "Config": {"User": "me"}})
+        scene.engine.answers["GET /images/mine:1/json"] = moved
+        scene.engine.answers[f"DELETE /images/{asked.query['t']}"] = Answer()
+        return build(asked)
+
+    scene.engine.answers["POST /build"] = move
+    scene.engine.asked.clear()
+    scene.user.write("api.txt", "two")
+
+    ran = scene.user.run("build", "api")
+
+    assert ran.code == 1
+    assert ran.err.count("the base `mine:1` became another image while this was built") == 1
+    done = [(asked.method, asked.path) for asked in scene.engine.asked]
+    (built,) = scene.engine.requests("POST", "/build")
+    assert done.count(("DELETE", f"/images/{built.query['t']}")) == 1
+    assert not any(path.endswith("/push") for _, path in done)
+
+
 def test_a_clone_that_has_built_nothing_asks_first(scene: Scene) -> None:
     scene.change()
     shutil.rmtree(scene.user.root / app.STATE)
