@@ -33,7 +33,7 @@ def run() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     # Letters that a terminal of another encoding lacks, or that are none, are no reason to fail.
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+    if isinstance(sys.stdout, TextIOWrapper) and _may_fail(sys.stdout):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main(argv, environ, look)
@@ -45,6 +45,12 @@ def run() -> None:
             sys.stderr.flush()
         os._exit(code)  # `main` has flushed the other
     raise SystemExit(code)
+
+
+def _may_fail(stream: TextIOWrapper) -> bool:
+    """Tell whether a letter may be one that cannot be written; in the locale `POSIX`, most are."""
+    is_whole = stream.encoding.lower() == "utf-8"
+    return stream.errors == "strict" or (stream.errors == "surrogateescape" and not is_whole)
 
 
 def _end_by_signals(code: "int | None" = None) -> None:

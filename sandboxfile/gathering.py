@@ -14,8 +14,10 @@ from sandboxfile.places import Position, Problem
 from sandboxfile.statcache import LSTAT, Look
 
 STATE = ".sandboxfile"
-# Tags are in the first, results in the others: neither may decide what an image is.
-OWN = ("novita.yaml", "novita.yml", "novita.lock", "novita.local.lock")
+LOCKS = ("novita.lock", "novita.local.lock")
+# Tags are in the first, results in the others: neither may decide what an image is, nor may what a
+# lock is written to before it takes its place (`lockfile.draft`).
+OWN = ("novita.yaml", "novita.yml", *LOCKS, *(f".{name}.new" for name in LOCKS))
 _KIND = filemode.S_IFMT(0o777777)  # the bits of a mode that say what it is
 # A named tuple made from a tuple: its own way is a function in Python, which takes twice as long.
 _new = tuple.__new__

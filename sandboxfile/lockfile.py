@@ -291,8 +291,16 @@ def _wait_for_turn(directory: int, path: Path, timeout_s: float) -> None:
         raise _unwritable(path, error) from None
 
 
+def draft(name: str) -> str:
+    """Return the name of what becomes the lock `name` once it is whole, beside it.
+
+    One will do: only who holds the lock writes it.
+    """
+    return f".{name}.new"
+
+
 def _replace(directory: int, path: Path, text: str) -> None:
-    temporary = f".{path.name}.new"  # one name will do: only who holds the lock writes it
+    temporary = draft(path.name)
     try:
         with suppress(FileNotFoundError):  # left by a killed process
             os.unlink(temporary, dir_fd=directory)

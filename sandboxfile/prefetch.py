@@ -22,7 +22,7 @@ from sandboxfile.config import finding
 from sandboxfile.config.document import LIMIT
 from sandboxfile.config.names import is_glob
 from sandboxfile.copied import Copies, Finder
-from sandboxfile.gathering import OWN, Ground
+from sandboxfile.gathering import LOCKS, Ground
 from sandboxfile.model import Copy
 from sandboxfile.places import Position
 
@@ -44,7 +44,7 @@ def begun(config: Path, root: Path, blobs: Blobs | None) -> Copies | None:
     `config` is the configuration of the workspace's directory `root`. Git is asked for the content
     of files (by `blobs`) where a lock says what that stands for.
     """
-    locks = [root / name for name in OWN if name.endswith(".lock")]
+    locks = [root / name for name in LOCKS]
     if sum(map(_size, (config, *locks))) < _MUCH or not is_possible():
         return None
     asked = blobs if any(_GIT_KEY in _bytes(lock, root) for lock in locks) else None

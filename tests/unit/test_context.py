@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile import contents, context
+from sandboxfile import contents, context, gathering, lockfile
 from sandboxfile.contents import Selection
 from sandboxfile.context import select, select_context
 from sandboxfile.errors import ConfigError
@@ -282,7 +282,7 @@ def test_a_bad_dockerignore_is_told_at_its_line(tree: Tree) -> None:
 def test_what_sandboxfile_writes_is_never_taken(tree: Tree) -> None:
     root = tree(
         "novita.lock", "novita.local.lock", ".sandboxfile/x", "a/.sandboxfile/y", "a/novita.lock",
-        _dockerignore="!**",
+        *map(lockfile.draft, gathering.LOCKS), _dockerignore="!**",
     )  # fmt: skip
     assert names(take(root, ".")) == [".dockerignore", "a/", "a/novita.lock"]
     assert names(take(root, "**/novita.lock")) == ["novita.lock"]

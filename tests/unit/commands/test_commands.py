@@ -828,13 +828,20 @@ ODD = os.fsdecode(b"\x1b[31mred\nand \xff")
 
 
 @pytest.mark.parametrize("argv", [["plan"], ["why", "parent"], ["show", "files", "parent"]])
-@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"PYTHONIOENCODING": "utf-8:strict"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
 def test_what_is_printed_can_be_whatever_names_and_terminals_are_like(
-    done: User, argv: list[str], encoding: str
+    done: User, argv: list[str], environ: dict[str, str]
 ) -> None:
     done.write(f"data/{ODD}", "")
 
-    ran = done.having(PYTHONIOENCODING=encoding).command(*argv, "--offline")
+    ran = done.having(**environ).command(*argv, "--offline")
 
     assert ran.code == 0, ran.err
     assert (r"\x1b[31mred\nand \udcff" in ran.out) == (argv[0] == "show")
