@@ -118,8 +118,12 @@ class Files:
             name = path.relative_to(self._root)
             message = f"member `{name}` is a link, or behind one"
             self.problems.add(item, message, "members are files of the workspace itself")
+        for path, why in found.closed.items():
+            self.complete = False
+            message = f"{quoted(finding.shown(path))} cannot be looked into for members: {why}"
+            self.problems.add(item, message, "let it be read, or name members that are not in it")
         files = [path for path in found.files if path != self._path]
-        if not files and not found.links:
+        if not files and not found.links and not found.closed:
             self.complete = False
             message = f"no member matches {quoted(pattern)}"
             hint = finding.near_miss(self._root, found.missed)

@@ -1,5 +1,6 @@
 """Which files are the configuration: the root from any directory below it, and its members."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from sandboxfile.places import Position, Problem
 NAMES = ("novita.yaml", "novita.yml")
 _SUFFIXES = (".yaml", ".yml")
 _NEAR = 5
+# What the system answers where there is nothing, or a link that leads nowhere.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _SKIPPED = "node_modules"  # other people's packages, and a great many of them
 
 
@@ -169,6 +172,7 @@ class Matched:
     links: list[Path] = field(default_factory=list)
     looked_at: set[str] = field(default_factory=set)
     missed: list[tuple[Path, str]] = field(default_factory=list)  # a directory, and what it lacks
+    closed: dict[Path, str] = field(default_factory=dict)  # directories, and why none can look in
 
 
 def match(root: Path, pattern: str) -> Matched:
@@ -196,7 +200,7 @@ def _walk(directory: Path, parts: list[str], found: Matched) -> None:
         _walk(directory, rest or list(NAMES[:1]), found)
         for name in _below(directory, "*", found):
             path = directory / name
-            if reading.is_directory(path) and not path.is_symlink():
+            if _is_directory(path, found) and not path.is_symlink():
                 _walk(path, parts, found)
         return
     names = _below(directory, part, found) if is_glob(part) else [part]
@@ -204,7 +208,7 @@ def _walk(directory: Path, parts: list[str], found: Matched) -> None:
     for name in names:
         path = directory / name
         if rest:
-            if reading.is_directory(path):
+            if _is_directory(path, found):
                 _walk(path, rest, found)
             elif not is_glob(part):
                 found.looked_at.add(str(path))
@@ -217,9 +221,14 @@ def _walk(directory: Path, parts: list[str], found: Matched) -> None:
 
 def _below(directory: Path, part: str, found: Matched) -> list[str]:
     found.looked_at.add(str(directory))
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        _note(directory, error, found)
+        return []
     return [
         name
-        for name in _listed(directory)
+        for name in names
         if fnmatchcase(name, part)
         and name != _SKIPPED
         and (not name.startswith(".") or part.startswith("."))
@@ -229,20 +238,38 @@ def _below(directory: Path, part: str, found: Matched) -> list[str]:
 def _take(path: Path, found: Matched, *, named: bool) -> None:
     """Take a file, or what is the configuration of a directory."""
     found.looked_at.add(str(path))
-    try:
-        mode = path.stat().st_mode
-    except OSError:
+    mode = _mode(path, found)
+    if mode is None:
         found.missed.append((path.parent, path.name))
         return
     if not stat.S_ISDIR(mode):
         if named or path.suffix in _SUFFIXES:
             found.files.append(path)
         return
-    inside = [path / name for name in NAMES if reading.is_file(path / name)]
+    inside = [path / name for name in NAMES if stat.S_ISREG(_mode(path / name, found) or 0)]
     found.looked_at.update(str(path / name) for name in NAMES)
     found.files += inside
     if not inside:
         found.missed.append((path, NAMES[0]))
+
+
+def _is_directory(path: Path, found: Matched) -> bool:
+    return stat.S_ISDIR(_mode(path, found) or 0)
+
+
+def _mode(path: Path, found: Matched) -> int | None:
+    """Return what is at a path, links followed, None for nothing."""
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        _note(path.parent, error, found)
+        return None
+
+
+def _note(directory: Path, error: OSError, found: Matched) -> None:
+    """Take note of a directory that cannot be looked into: nobody knows what is there."""
+    if error.errno not in _ABSENT:
+        found.closed.setdefault(directory, error.strerror or type(error).__name__)
 
 
 def near_miss(root: Path, missed: list[tuple[Path, str]]) -> str:

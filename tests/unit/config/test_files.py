@@ -1,5 +1,6 @@
 """Several files: members, what they include, and whose defaults and paths count."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from sandboxfile.config import load
 from sandboxfile.errors import ConfigError
 from sandboxfile.model import Copy, DockerfileBase, Env, InstallProject, TemplateBase, Workspace
+from tests.fakes.shell import unprivileged
 
 Read = Callable[..., Workspace]
 ROOT = "version: 1\nmembers: [services/*]\n"
@@ -154,6 +156,28 @@ def test_all_files_and_what_finds_them_are_known(root: Path, workspace: Read) ->
 def test_a_file_in_two_patterns_is_one_member(workspace: Read) -> None:
     text = "version: 1\nmembers: [services/a, 'services/*', '**']\n"
     assert list(workspace(text, {A: SHORT}).templates) == ["a"]
+
+
+@pytest.mark.parametrize("members", ["services/*", "services/a", "'**'", "'services/*/*.yaml'"])
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_directory_that_nobody_may_look_into_is_not_passed_over(
+    members: str, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        (root / "novita.yaml").write_text(f"version: 1\nmembers: [{members}]\nbase: alpine\n")
+        for name in (A, B):
+            (root / name).parent.mkdir(parents=True)
+            (root / name).write_text(SHORT)
+        monkeypatch.chdir(root)
+        (root / "services/a").chmod(mode)
+
+        with unprivileged(), pytest.raises(ConfigError) as caught:
+            load.load(root / "novita.yaml")
+
+    message = "novita.yaml:2:11: error: `services/a` cannot be looked into for members: Permission"
+    assert [str(each).startswith(message) for each in caught.value.problems] == [True]
 
 
 def test_a_member_may_be_seen_from_its_own_directory(
