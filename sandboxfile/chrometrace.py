@@ -8,11 +8,12 @@ the jobs. Slices of one thread must nest, so what overlaps has a thread of its o
 
 import json
 import os
+import stat
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from sandboxfile import writing
-from sandboxfile.errors import SandboxfileError
+from sandboxfile import reading, writing
+from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.graph import Outcome
 from sandboxfile.schedule import kind_of
 from sandboxfile.summary import template_of
@@ -20,17 +21,57 @@ from sandboxfile.timeline import Part, Timeline
 
 _JOBS, _STEPS = 1, 2
 _WAIT_S = 0.005  # what is shorter is no waiting for a place, but the handing over of a job
+_BEGINNING = b'{"displayTimeUnit"'  # of what `document` returns
 Slice = dict[str, object]
 
 
 def check(path: Path) -> None:
-    """Raise SandboxfileError unless a trace can be written there, before anything is built."""
+    """Raise SandboxfileError unless a trace can be written there, before anything is built.
+
+    Raises UsageError for a file that is there and is no trace: it may be anybody's only copy.
+    """
     parent = path.absolute().parent
-    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+    if reading.is_directory(path) or not _is_possible(path, parent):
         raise SandboxfileError(
             f"the profile cannot be written to `{path}`",
             hint="`--profile` takes a file in a directory that is there and can be written",
         )
+    _check_ours(path)
+
+
+def _check_ours(path: Path) -> None:
+    if not _is_stream(path) and not _is_ours(path):
+        raise UsageError(
+            f"`--profile {path}`: this file is there already, and is no profile",
+            hint="name a file that is not there, or an older profile",
+        )
+
+
+def _is_possible(path: Path, parent: Path) -> bool:
+    if _is_stream(path):
+        return os.access(path, os.W_OK)
+    return reading.is_directory(parent) and writing.is_possible(parent)
+
+
+def _is_stream(path: Path) -> bool:
+    """Say whether a path is a pipe, a device, or what is open already, a file perhaps."""
+    try:
+        is_open = any(link.startswith("/proc/") for link in reading.way(str(path.absolute())))
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return is_open or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _is_ours(path: Path) -> bool:
+    """Say whether a file can be replaced: there is none, it is empty, or it is a trace."""
+    if not os.path.lexists(path):
+        return True
+    try:
+        found = reading.head(os.path.realpath(path), len(_BEGINNING))
+    except OSError:
+        return False
+    return found in {b"", _BEGINNING}
 
 
 def write(path: Path, timeline: Timeline, *, critical: Collection[str] = ()) -> None:
@@ -38,8 +79,14 @@ def write(path: Path, timeline: Timeline, *, critical: Collection[str] = ()) -> 
 
     Raises SandboxfileError.
     """
+    content = json.dumps(document(timeline, critical=critical)).encode()
     try:
-        writing.whole(path, json.dumps(document(timeline, critical=critical)).encode())
+        if _is_stream(path):  # which a file put in its place would not reach
+            with path.open("ab") as file:
+                file.write(content)
+            return
+        _check_ours(path)  # once more: the run itself may have written a lock there
+        writing.whole(path, content)
     except OSError as error:
         raise SandboxfileError(
             f"the profile cannot be written to `{path}`: {error.strerror}"

@@ -6,6 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def is_possible(directory: Path) -> bool:
+    """Tell whether files can be made in a directory, as far as permissions say."""
+    is_as_whom_we_act = os.access in os.supports_effective_ids
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=is_as_whom_we_act)
+
+
 def whole(path: Path, content: bytes) -> None:
     """Write a file over what is there, in one piece. Raises OSError, and leaves nothing then.
 

@@ -1,6 +1,8 @@
 """A run is written as a trace that viewers of Chrome's format load."""
 
 import json
+import os
+import tempfile
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +11,11 @@ from typing import Any
 import pytest
 
 from sandboxfile import chrometrace
-from sandboxfile.errors import SandboxfileError
+from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.events import Sent, StepDone, StepStarted
 from sandboxfile.graph import Outcome
 from sandboxfile.timeline import Timeline
+from tests.fakes.shell import unprivileged
 
 
 def played() -> Timeline:
@@ -117,3 +120,61 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_the_run(
     (tmp_path / "file").touch()
     with pytest.raises(SandboxfileError, match="the profile cannot be written"):
         chrometrace.check(tmp_path / name)
+
+
+def test_a_place_that_nobody_else_may_look_at_is_refused_before_the_run() -> None:
+    with (
+        tempfile.TemporaryDirectory() as directory,  # which is of its maker alone
+        unprivileged(),
+        pytest.raises(SandboxfileError, match="the profile cannot be written"),
+    ):
+        chrometrace.check(Path(directory) / "in" / "p.json")
+
+
+@pytest.mark.parametrize("content", ["version: 1\n", '{"a": 1}', "\n"])
+def test_a_file_that_is_no_trace_is_left_alone(tmp_path: Path, content: str) -> None:
+    path, link = tmp_path / "novita.yaml", tmp_path / "link"
+    path.write_text(content)
+    link.symlink_to(path)
+    for each in (path, link):
+        with pytest.raises(UsageError, match="is no profile"):
+            chrometrace.check(each)
+        with pytest.raises(UsageError, match="is no profile"):
+            chrometrace.write(each, played())
+    assert path.read_text() == content
+
+
+def test_a_trace_and_an_empty_file_are_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.touch()
+    for timeline in (Timeline(), played()):
+        chrometrace.check(path)
+        chrometrace.write(path, timeline)
+    assert json.loads(path.read_text()) == chrometrace.document(played())
+
+
+def test_a_link_that_leads_nowhere_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    with pytest.raises(UsageError, match="is no profile"):
+        chrometrace.check(tmp_path / "link")
+
+
+def test_devices_and_what_is_open_take_a_trace(tmp_path: Path) -> None:
+    with (tmp_path / "said").open("w+") as file:
+        file.write("before\n")
+        file.flush()
+        for path in (Path("/dev/null"), Path(f"/dev/fd/{file.fileno()}")):
+            chrometrace.check(path)
+            chrometrace.write(path, played())
+    before, _, written = (tmp_path / "said").read_text().partition("\n")
+    assert (before, json.loads(written)) == ("before", chrometrace.document(played()))
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_pipe_takes_a_trace() -> None:
+    end, other = os.pipe()
+    chrometrace.check(Path(f"/dev/fd/{other}"))
+    chrometrace.write(Path(f"/dev/fd/{other}"), played())
+    assert json.loads(os.read(end, 1 << 16)) == chrometrace.document(played())
+    os.close(end)
+    os.close(other)

@@ -431,3 +431,15 @@ def test_a_state_directory_that_cannot_be_made_is_told(three: User) -> None:
 
     assert (ran.code, ran.out) == (1, "")
     assert "/.sandboxfile` is not a directory\nhint: remove " in ran.err
+
+
+@pytest.mark.parametrize("file", ["novita.yaml", "novita.local.lock", "data/one.txt"])
+def test_a_profile_overwrites_nothing_of_the_users(done: User, file: str) -> None:
+    before = (done.root / file).read_bytes()
+
+    ran = done.run("build", "--profile", file)
+
+    assert (ran.code, (done.root / file).read_bytes()) == (64, before)
+    assert ran.err.startswith(f"error: `--profile {file}`: this file is there already")
+    assert done.run("build", "--profile", "new.json").code == 0
+    assert done.run("build", "--profile", "new.json").code == 0
