@@ -35,6 +35,7 @@ _TEXTS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "template_key": (KEY, "a key, `sf1:` and 64 hexadecimal digits,"),
 }
 _REQUIRED = ("build_id", "image_key", "template_id", "template_key")
+NEWER = "use a release of sandboxfile that reads lock format"
 _AGAIN = "remove the file and run `sandboxfile build`: what is built is found again by its key"
 
 
@@ -51,7 +52,7 @@ def complaints(plain: object) -> Iterator[Complaint]:
             path=("version",),
             message=f"the lock has format {version}; sandboxfile {__version__} reads format "
             f"{VERSION}",
-            hint=f"use a release of sandboxfile that reads lock format {version}",
+            hint=f"{NEWER} {version}",
         )
         return
     if type(version) is not int or version != VERSION:

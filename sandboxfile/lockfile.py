@@ -19,7 +19,8 @@ from sandboxfile.entries import ENGINE_PREFIX, VERSION, Change, Entry, Lock, bas
 from sandboxfile.errors import ConfigError, SandboxfileError
 from sandboxfile.fresh import digest_of
 from sandboxfile.frozen import dataclass, field
-from sandboxfile.lockcheck import Complaint, complaints
+from sandboxfile.frozen import replace as replaced
+from sandboxfile.lockcheck import NEWER, Complaint, complaints
 from sandboxfile.locktext import HEADER, quick, render, renewed
 from sandboxfile.patterns import regex
 from sandboxfile.places import Position, Problem
@@ -35,6 +36,8 @@ __all__ = [
     "base_name",
     "content",
     "is_as_written",
+    "named",
+    "naming",
     "parse",
     "read",
     "render",
@@ -74,6 +77,34 @@ def read(path: Path, *, latest: Latest | None = None, known: Collection[str] = (
         latest.lock = parse(text, _shown(path))
         latest.text = text
     return latest.lock
+
+
+def named(path: Path) -> Lock | None:
+    """Read a lock that somebody has named, None where there is no file. Raises as `naming`."""
+    with naming():
+        text = content(path)
+        return None if text is None else parse(text, _shown(path))
+
+
+@contextmanager
+def naming() -> Iterator[None]:
+    """Raise ConfigError with one problem of a file that somebody has named: it may be anything.
+
+    It is not to be removed, as the lock of a workspace is, which is found again by its keys.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        first = error.problems[0]
+        is_true = first.hint.startswith(_TRUE_OF_ANY)
+        raise ConfigError([first if is_true else replaced(first, hint=_NONE)]) from None
+
+
+_NONE = "this is no lock that sandboxfile has written: name another file"
+_READABLE = "look at the path, and at who may read it"
+_NO_LINK = "replace the link by the file it points to"
+_SOLVED = "`sandboxfile lock --merge` solves it"
+_TRUE_OF_ANY = (_READABLE, _NO_LINK, _SOLVED, NEWER)
 
 
 def parse(text: str, file: str, *, known: Collection[str] = ()) -> Lock:
@@ -135,9 +166,9 @@ def _unreadable(shown: str, error: OSError) -> ConfigError:
         return _refused(
             shown,
             "the lock is a symbolic link, which could lead anywhere",
-            hint="replace the link by the file it points to",
+            hint=_NO_LINK,
         )
-    return _refused(shown, f"the lock cannot be read: {_reason(error)}")
+    return _refused(shown, f"the lock cannot be read: {_reason(error)}", hint=_READABLE)
 
 
 def _refused(shown: str, message: str, *, line: int = 1, hint: str = "") -> ConfigError:
@@ -166,8 +197,7 @@ def _careful(text: str, file: str) -> Lock:
     conflict = _CONFLICT.search(text)
     if conflict is not None:
         at = Position(file, text.count("\n", 0, conflict.start()) + 1, 1)
-        hint = "`sandboxfile lock --merge` solves it"
-        raise ConfigError([document.complaint(text, at, "git left a conflict here", hint, 7)])
+        raise ConfigError([document.complaint(text, at, "git left a conflict here", _SOLVED, 7)])
     root = parser.parse(text, file, limit=MAX_BYTES)
     plain = root.plain()
     problems = [

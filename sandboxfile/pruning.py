@@ -156,10 +156,9 @@ def locks(session: Session, files: Iterable[Path]) -> tuple[str, ...]:
     """
     texts = [session.lock_path.read_text()] if session.lock_path.exists() else []
     for file in files:
-        if not file.is_file():
+        if lockfile.named(file) is None:
             raise SandboxfileError(f"`{file}` is not there", hint="name locks that exist")
-        lockfile.read(file)
-        texts.append(file.read_text())
+        texts.append(lockfile.content(file) or "")
     return (*texts, *(_lock_at(session, commit) for commit in _branches(session)))
 
 

@@ -200,6 +200,7 @@ def _merge(args: argparse.Namespace) -> int:
     workspace = app.workspace(args)
     path = workspace.root / app.LOCK
     output = Path(args.output) if args.output else path
+    _check_output(args)
     seen = lockfile.content(output)  # before anything else: what comes later must not be lost
     if args.files:
         base = lockfile.read(path)
@@ -210,7 +211,11 @@ def _merge(args: argparse.Namespace) -> int:
     else:
         found = _conflict(path)
         if found is None:
-            sys.stderr.write(f"{finding.shown(path)} has no conflict\n")
+            lock = lockfile.read(path)
+            if args.json:
+                _print(Merged(lock=lock))
+            if not args.quiet:
+                sys.stderr.write(f"{finding.shown(path)} has no conflict\n")
             return errors.DONE
         base, *sides = found
     merged = lockmerge.merge(base, sides, _now(workspace, [base, *sides]))
@@ -228,20 +233,56 @@ def _in_git(args: argparse.Namespace) -> int:
     """
     if not args.files or not args.output:
         raise UsageError("`--base` is for git, which names `--output` and two locks too")
+    _check_output(args)
     sides = [_named(file) for file in args.files]
-    merged = lockmerge.merge(lockfile.read(Path(args.base)), sides, None)
+    merged = lockmerge.merge(_before(args.base), sides, None)
     if merged.open:
         names = ", ".join(f"`{name}`" for name in merged.open)
         hint = "merge the other files, then `sandboxfile lock --merge`"
         raise SandboxfileError(f"both sides have changed {names} in the lock", hint=hint)
     lockfile.write(Path(args.output), merged.lock)
+    if args.json:
+        _print(merged)
     return errors.DONE
 
 
+def _before(file: str) -> Lock:
+    """Return what both sides began with: of a lock that both have added git gives an empty file."""
+    with lockfile.naming():
+        text = lockfile.content(Path(file))
+    return Lock() if text == "" else _named(file)
+
+
 def _named(file: str) -> Lock:
-    if not Path(file).exists():
-        raise UsageError(f"there is no lock `{file}`")
-    return lockfile.read(Path(file))
+    lock = lockfile.named(Path(file))
+    if lock is None:
+        raise UsageError(f"there is no lock `{file}`", hint="name locks that are there")
+    return lock
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Raise UsageError for a file that is no lock: it may be anybody's only copy."""
+    if args.output is None:
+        return
+    with lockfile.naming():
+        text = lockfile.content(Path(args.output))
+    if text and not _is_lock(text, args.output):
+        raise UsageError(
+            f"`--output {args.output}`: this file is there already, and is no lock",
+            hint="name a lock, or a file that is not there",
+        )
+
+
+def _is_lock(text: str, file: str) -> bool:
+    """Say whether a text is a lock, or several with the marks of a conflict."""
+    try:
+        sides = lockmerge.sides_of(text)
+        texts = [text] if sides is None else [sides.base, sides.ours, sides.theirs]
+        for each in texts:
+            _parsed(each, file)
+    except (ConfigError, ValueError):
+        return False
+    return True
 
 
 def _check_shared(files: Sequence[str], locks: Sequence[Lock]) -> None:
@@ -346,11 +387,7 @@ def _stage(path: Path, number: int) -> str | None:
 def _tell(args: argparse.Namespace, merged: Merged, shown: str, sides: int) -> None:
     lock = merged.lock
     if args.json:
-        document = {
-            "templates": [_plain(each) for each in merged.choices],
-            "resolved": dict(lock.resolved),
-        }
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        _print(merged)
     if args.quiet:
         return
     for line in _lines(merged):
@@ -358,6 +395,14 @@ def _tell(args: argparse.Namespace, merged: Merged, shown: str, sides: int) -> N
     count = sum(len(templates) for templates in lock.targets.values())
     found = f"{counts.of(count, 'result')} and {counts.of(len(lock.resolved), 'base')}"
     sys.stderr.write(f"{shown}: {found} from {counts.of(sides, 'lock')}\n")
+
+
+def _print(merged: Merged) -> None:
+    document = {
+        "templates": [_plain(each) for each in merged.choices],
+        "resolved": dict(merged.lock.resolved),
+    }
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 def _lines(merged: Merged) -> Iterator[str]:

@@ -393,6 +393,10 @@ def test_a_given_lock_is_kept(client: User, service: FakeService, renamed: Build
 
     assert kept(client, "--keep-lock", "other.lock")["before"] == "a lock names it"
     assert client.run("prune", "--keep-lock", "none.lock").code == 1
+    ran = client.run("prune", "--keep-lock", "other.lock/none")
+    assert (ran.code, "the lock cannot be read: not a directory" in ran.err) == (3, True)
+    ran = client.run("prune", "--keep-lock", "novita.yaml")
+    assert (ran.code, "this is no lock" in ran.err, "remove" in ran.err) == (3, True, False)
     assert "before" in service.names
 
 

@@ -105,6 +105,9 @@ def test_a_conflict_is_solved_by_what_the_merged_files_are(branches: Branches, s
     assert (again.code, lockfile.read(branches.lock)) == (0, other)
     branches.git("add", "novita.lock")
     assert user.run("lock", "--merge").err == "novita.lock has no conflict\n"
+    quiet = user.run("lock", "--merge", "--json", "-q")
+    assert quiet.err == ""
+    assert quiet.data == {"templates": [], "resolved": dict(other.resolved)}
     assert user.run("lock", "--check").code == 0
 
 
@@ -299,14 +302,77 @@ def test_git_merges_by_itself_what_one_side_has_changed(branches: Branches) -> N
         (["--merge", "--base", "a"], 64, "`--base` is for git"),
         (["--merge", "absent.lock"], 64, "there is no lock `absent.lock`"),
         (["--merge", "novita.yaml"], 3, "novita.yaml:2:28: error: a map is expected"),
+        (["--merge", "file/x.lock"], 3, "file/x.lock:1:1: error: the lock cannot be read: not a"),
+        (["--merge", "n" * 300], 3, "the lock cannot be read: file name too long"),
+        (["--merge", "novita.lock", "-o", "novita.yaml"], 64, "`--output novita.yaml`: this file"),
+        (["--merge", "--output", "novita.yaml"], 64, "there already, and is no lock\nhint: name"),
+        (["--merge", "novita.lock", "-o", "file/x"], 3, "the lock cannot be read: not a directory"),
+        (["--merge", "novita.lock", "-o", "x", "--base", "absent"], 64, "there is no lock `absent"),
+        (
+            ["--merge", "novita.lock", "--output", "novita.yaml", "--base", "novita.lock"],
+            64,
+            "`--output novita.yaml`: this file is there already, and is no lock",
+        ),
     ],
 )
 def test_what_cannot_be_merged_is_said(
     branches: Branches, argv: list[str], code: int, said: str
 ) -> None:
+    branches.user.write("file", "")
+    before = {path: path.read_bytes() for path in branches.user.root.iterdir() if path.is_file()}
     ran = branches.user.run("lock", *argv)
     assert ran.code == code
     assert said in ran.err
+    after = {path: path.read_bytes() for path in branches.user.root.iterdir() if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("novita.yaml", ""), ("latin.lock", "\udcff"), ("x.lock", "a: [\nb: {"), ("directory", None)],
+)
+def test_what_is_named_and_no_lock_is_not_to_be_removed(
+    branches: Branches, name: str, text: str | None
+) -> None:
+    if text is None:
+        (branches.user.root / name).mkdir()
+    elif text:
+        (branches.user.root / name).write_text(text, errors="surrogateescape")
+    ran = branches.user.run("lock", "--merge", name)
+    assert (ran.code, ran.err.count("error: ")) == (3, 1)
+    assert ran.err.startswith(f"{name}:")
+    assert "this is no lock that sandboxfile has written: name another file" in ran.err
+    assert "remove" not in ran.err
+
+
+def test_a_lock_that_is_named_may_be_written_over_and_an_empty_file(branches: Branches) -> None:
+    user = branches.user
+    whole = branches.lock.read_text()
+    conflict = f"<<<<<<< a\n{whole}=======\n{whole}>>>>>>> b\n"
+    for text in ("", "version: 1\n", conflict):
+        user.write("joined.lock", text)
+        ran = user.run("lock", "--merge", "novita.lock", "--output", "joined.lock")
+        assert (ran.code, (user.root / "joined.lock").read_text()) == (0, whole)
+    conflict = "<<<<<<< a\nmine\n=======\nyours\n>>>>>>> b\n"
+    user.write("notes.md", conflict)
+    ran = user.run("lock", "--merge", "novita.lock", "--output", "notes.md")
+    assert (ran.code, (user.root / "notes.md").read_text()) == (64, conflict)
+
+
+def test_a_lock_that_both_sides_have_added_has_no_base(branches: Branches) -> None:
+    user, whole = branches.user, branches.lock.read_text()
+    user.write("base", "")
+    argv = ("lock", "--merge", "--base", "base", "-o", "novita.lock", "novita.lock", "novita.lock")
+    ran = user.run(*argv, "--json")
+    assert (ran.code, branches.lock.read_text()) == (0, whole)
+    assert ran.data == {"templates": [], "resolved": dict(lockfile.read(branches.lock).resolved)}
+
+
+def test_a_lock_of_another_format_has_more_than_no_conflict(branches: Branches) -> None:
+    branches.lock.write_text("version: 2\n")
+    ran = branches.user.run("lock", "--merge")
+    assert (ran.code, branches.lock.read_text()) == (3, "version: 2\n")
+    assert "the lock has format 2" in ran.err
 
 
 def test_a_lock_of_one_machine_does_not_get_into_the_shared_one(branches: Branches) -> None:
