@@ -12,17 +12,19 @@ def is_possible(directory: Path) -> bool:
     return os.access(directory, os.W_OK | os.X_OK, effective_ids=is_as_whom_we_act)
 
 
-def whole(path: Path, content: bytes) -> None:
-    """Write a file over what is there, in one piece. Raises OSError, and leaves nothing then.
+def whole(path: Path, content: bytes, check: Callable[[Path], None] = lambda _: None) -> None:
+    """Write a file over what is there, in one piece, once `check` has accepted a draft beside it.
 
-    It is made beside its place under a name of this thread, never through a link that a checkout
-    brought along. Nothing is synced: for what may be lost when a machine goes down.
+    Raises OSError, and what `check` raises; then nothing is left. It is made under a name of this
+    thread, never through a link that a checkout brought along. Nothing is synced: for what may be
+    lost when a machine goes down.
     """
     new = _beside(path)
     try:
         new.unlink(missing_ok=True)  # left by a process of this number that was killed
         with new.open("xb") as file:
             file.write(content)
+        check(new)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)

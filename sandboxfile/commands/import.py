@@ -2,15 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sandboxfile import errors, importing, writing
+from sandboxfile import errors, importing
 from sandboxfile.commands import init
 from sandboxfile.config import finding, load
 from sandboxfile.config.document import quoted
-from sandboxfile.errors import ConfigError, SandboxfileError, UsageError
+from sandboxfile.errors import ConfigError, UsageError
 from sandboxfile.frozen import replace
 from sandboxfile.importing import Named
 from sandboxfile.places import Problem
@@ -52,7 +53,7 @@ def _check_free(path: Path, given: str | None) -> None:
     """Raise UsageError where a configuration is there already."""
     others = () if given else finding.NAMES
     for each in (path, *(path.with_name(name) for name in others)):
-        if each.is_symlink() or each.exists():
+        if os.path.lexists(each):
             hint = "`-f FILE` writes another file"
             raise UsageError(f"`{each.name}` is already there", hint=hint)
 
@@ -62,22 +63,7 @@ def _write(path: Path, text: str) -> str:
 
     Return what there is to say of what git ignores.
     """
-    ignored = [""]
-
-    def accept(draft: Path) -> None:
-        _check(draft, path)
-        ignored[0] = init.ignore(path)
-
-    try:
-        writing.new(path, text.encode(), accept)
-    except FileExistsError:
-        hint = "`-f FILE` writes another file"
-        raise UsageError(f"`{path.name}` is already there", hint=hint) from None
-    except OSError as error:
-        name = importing.shown(Path(error.filename or path))
-        hint = "look at who may write there, and at the room that is left"
-        raise SandboxfileError(f"`{name}` cannot be written: {error.strerror}", hint=hint) from None
-    return ignored[0]
+    return init.write(path, text.encode(), lambda draft: _check(draft, path))
 
 
 def _check(draft: Path, path: Path) -> None:

@@ -1,14 +1,17 @@
 """Write a first novita.yaml from what the directory holds."""
 
 import argparse
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from sandboxfile import errors, importing
+from sandboxfile import errors, importing, reading, writing
 from sandboxfile.config import finding
 from sandboxfile.errors import SandboxfileError, UsageError
 from sandboxfile.model import NAME
 
+_GIT = ".gitignore"
 _IGNORED = ("novita.local.lock", ".sandboxfile/")
 
 
@@ -22,16 +25,12 @@ def run(args: argparse.Namespace) -> int:
     check_name(args.name)
     path = directory / (args.file or finding.NAMES[0])
     found = [path, *(directory / name for name in finding.NAMES if not args.file)]
-    there = next((each for each in found if each.exists()), None)
+    _check_no_link(path)
+    there = next((each for each in found if os.path.lexists(each)), None)
     if there is not None and not (args.force and there == path):
         raise UsageError(f"`{there.name}` is already there", hint=_overwrites(there, path))
-    try:
-        path.write_text(draft(directory, args.name), encoding="utf-8")
-        ignored = ignore(path)
-    except OSError as error:
-        text = f"`{error.filename}` cannot be written: {error.strerror}"
-        hint = "look at who may write there, and at the room that is left"
-        raise SandboxfileError(text, hint=hint) from None
+    content = draft(directory, args.name).encode()
+    ignored = write(path, content, lambda _: None, is_forced=args.force)
     if not args.quiet:
         said = [f"wrote {path.name}"]
         if ignored:
@@ -50,6 +49,46 @@ def check_name(name: str | None) -> None:
         )
 
 
+def write(
+    path: Path, content: bytes, check: Callable[[Path], None], *, is_forced: bool = False
+) -> str:
+    """Write a novita.yaml that `check` accepts, and have git ignore what is this machine's own.
+
+    Nothing is written through a link. Return what there is to say of what git ignores. Raises
+    UsageError where there is a file, unless it `is_forced`, and SandboxfileError.
+    """
+    ignored = [""]
+
+    def accept(draft: Path) -> None:
+        check(draft)
+        ignored[0] = ignore(path)
+
+    try:
+        (writing.whole if is_forced else writing.new)(path, content, accept)
+    except FileExistsError:
+        hint = "`-f FILE` writes another file"
+        raise UsageError(f"`{path.name}` is already there", hint=hint) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return ignored[0]
+
+
+def _unwritable(path: Path, error: OSError) -> SandboxfileError:
+    return SandboxfileError(
+        f"`{importing.shown(path)}` cannot be written: {error.strerror}",
+        hint="look at who may write there, and at the room that is left",
+    )
+
+
+def _check_no_link(path: Path) -> None:
+    """Raise UsageError for a link: a checkout may bring one along that leads anywhere."""
+    if os.path.islink(path):  # noqa: PTH114 - tells, and does not raise, where nobody may look
+        raise UsageError(
+            f"`{importing.shown(path)}` is a symbolic link, through which nothing is written",
+            hint="remove the link, or replace it by the file it points to",
+        )
+
+
 def _overwrites(there: Path, path: Path) -> str:
     return "`--force` overwrites it" if there == path else "there can be only one"
 
@@ -57,7 +96,7 @@ def _overwrites(there: Path, path: Path) -> str:
 def draft(directory: Path, name: str | None) -> str:
     """Return a novita.yaml for a directory: its Dockerfile, or its packages, or plain Debian."""
     lines = ["version: 1", f"name: {importing.scalar(name or importing.of_directory(directory))}"]
-    if (directory / "Dockerfile").is_file():
+    if reading.is_file(directory / "Dockerfile"):
         lines.append("base: {dockerfile: Dockerfile}")
     else:
         lines += _from_sources(directory)
@@ -73,13 +112,13 @@ def draft(directory: Path, name: str | None) -> str:
 
 
 def _from_sources(directory: Path) -> list[str]:
-    if (directory / "package.json").is_file():
+    if reading.is_file(directory / "package.json"):
         return ["base: node:22-bookworm-slim", "packages:", "  npm: {project: .}"]
-    if (directory / "uv.lock").is_file():
+    if reading.is_file(directory / "uv.lock"):
         return ["base: python:3.12-slim", "packages:", "  pip: [uv]", "  uv: {project: .}"]
-    if (directory / "requirements.txt").is_file():
+    if reading.is_file(directory / "requirements.txt"):
         return ["base: python:3.12-slim", "packages:", "  pip: {requirements: requirements.txt}"]
-    if (directory / "pyproject.toml").is_file():
+    if reading.is_file(directory / "pyproject.toml"):
         return ["base: python:3.12-slim", "packages:", "  pip: {project: .}"]
     return ["base: debian:bookworm-slim"]
 
@@ -87,14 +126,19 @@ def _from_sources(directory: Path) -> list[str]:
 def ignore(written: Path) -> str:
     """Let git ignore what is this machine's own, beside the root of the file that was written.
 
-    Return what there is to say of it, nothing where git did so before. Raises OSError.
+    Return what there is to say of it, nothing where git did so before. Raises SandboxfileError,
+    and UsageError for a link.
     """
-    path = (finding.root_of(written) or written).with_name(".gitignore")
-    text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
-    missing = [line for line in _IGNORED if line not in text.splitlines()]
-    if not missing:
-        return ""
-    gap = "" if not text or text.endswith("\n") else "\n"
-    more = "".join(f"{line}\n" for line in missing)
-    path.write_text(text + gap + more, encoding="utf-8", errors="surrogateescape")
+    path = (finding.root_of(written) or written).with_name(_GIT)
+    _check_no_link(path)
+    try:
+        text = reading.regular(path).decode(errors="replace") if reading.exists(path) else ""
+        missing = [line for line in _IGNORED if line not in text.splitlines()]
+        if not missing:
+            return ""
+        gap = "" if not text or text.endswith("\n") else "\n"
+        with path.open("ab") as file:
+            file.write((gap + "".join(f"{line}\n" for line in missing)).encode())
+    except OSError as error:
+        raise _unwritable(path, error) from None
     return f"wrote {importing.shown(path)}: results of target `local` are this machine's own"

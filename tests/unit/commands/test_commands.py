@@ -178,6 +178,37 @@ def test_init_overwrites_nothing(user: User, there: str, argv: list[str], messag
     assert [(path.name, path.read_text()) for path in user.root.iterdir()] == [(there, "mine")]
 
 
+@pytest.mark.parametrize("argv", [[], ["--force"]])
+@pytest.mark.parametrize("before", ["mine", None])
+@pytest.mark.parametrize("name", ["novita.yaml", "x.yaml", ".gitignore"])
+def test_init_writes_nothing_through_a_link(
+    user: User, tmp_path: Path, name: str, before: str | None, argv: list[str]
+) -> None:
+    outside = tmp_path / "outside"
+    if before:
+        outside.write_text(before)
+    (user.root / name).symlink_to(outside)
+    (user.root / "Dockerfile").write_text("FROM debian:12\n")
+    where = ["-f", name] if name == "x.yaml" else []
+
+    for command in (["init", *argv, *where], ["import", *where]):
+        ran = user.run(*command)
+
+        assert (ran.code, ran.out, ran.err.count("\nhint: ")) == (64, "", 1)
+        assert f"error: `{name}` is " in ran.err
+        assert (outside.read_text() if outside.exists() else None) == before
+        assert sorted(path.name for path in user.root.iterdir()) == sorted(["Dockerfile", name])
+
+
+def test_init_waits_for_nobody(user: User) -> None:
+    os.mkfifo(user.root / ".gitignore")
+
+    ran = user.run("init")
+
+    assert ran.code == 1
+    assert "error: `.gitignore` cannot be written: it is not a regular file\n" in ran.err
+
+
 def test_init_overwrites_when_forced(user: User) -> None:
     user.write("novita.yaml", "mine")
 
@@ -197,7 +228,21 @@ def test_init_tells_what_it_cannot_write(user: User) -> None:
     ran = user.run("init", "-f", "absent/novita.yaml")
 
     assert (ran.code, ran.out) == (1, "")
-    assert "/absent/novita.yaml` cannot be written: No such file or directory\nhint: " in ran.err
+    assert ran.err.startswith(
+        "error: `absent/novita.yaml` cannot be written: No such file or directory\nhint: "
+    )
+
+
+@pytest.mark.parametrize("argv", [["init"], ["init", "--force"]])
+@pytest.mark.parametrize("file", ["file/novita.yaml", "n" * 300 + ".yaml"])
+def test_what_no_file_can_be_is_told(user: User, argv: list[str], file: str) -> None:
+    user.write("file", "mine")
+
+    ran = user.run(*argv, "-f", file)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert f"{file}` cannot be written: " in ran.err
+    assert [path.name for path in user.root.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(

@@ -447,6 +447,8 @@ def test_what_cannot_be_meant_is_refused(user: User, case: str) -> None:
 
 def test_what_cannot_be_written_is_told(user: User) -> None:
     project(user, WHOLE)
+    ran = user.run("import", "-f", "n" * 300)
+    assert (ran.code, "` cannot be written: File name too long\nhint: " in ran.err) == (1, True)
     ran = user.run("import", "-f", "novita.yaml/x.yaml", "--name", "a")
     assert (ran.code, ran.out) == (64, "")
     user.at(user.root / ".gitignore")
