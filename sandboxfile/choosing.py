@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from sandboxfile import reading
 from sandboxfile.config import names
 from sandboxfile.config.names import Named, Names
 from sandboxfile.errors import UsageError
@@ -56,7 +57,7 @@ def _names(workspace: Workspace) -> Names:
 
 
 def _meant(workspace: Workspace, known: Names, word: str) -> Iterable[str]:
-    if ":" not in word and word.endswith((".yaml", ".yml")) and Path(word).is_file():
+    if ":" not in word and word.endswith((".yaml", ".yml")) and reading.is_file(Path(word)):
         return _in_file(workspace, word)
     if ":" not in word and ("/" in word or word in {".", ".."}):
         return _in_directory(workspace, word)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
+from sandboxfile import reading
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.lockfile import Entry, read
 
@@ -24,7 +25,7 @@ def load(path: str | PathLike[str] = "novita.lock") -> Mapping[str, Mapping[str,
     there, ConfigError when a lock cannot be read.
     """
     file = Path(path)
-    if file.is_dir():
+    if reading.is_directory(file):
         file /= "novita.lock"
     targets = {**read(file.with_name(_LOCAL)).targets, **read(file).targets}
     if not targets:

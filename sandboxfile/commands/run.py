@@ -5,7 +5,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from sandboxfile import app, choosing, credentials, lockfile
+from sandboxfile import app, choosing, credentials, lockfile, reading
 from sandboxfile.cancel import Cancel, interrupting
 from sandboxfile.config import finding
 from sandboxfile.engines import choose
@@ -85,7 +85,7 @@ def inside(args: argparse.Namespace, argv: tuple[str, ...], *, tty: bool) -> int
 def _built(args: argparse.Namespace) -> tuple[EngineChoice, str, str]:
     """Return engine, exact build and target of a template of this workspace, else the name."""
     if args.data is not None:
-        if not (args.data / database.FILE).is_file():
+        if not reading.is_file(args.data / database.FILE):
             raise UsageError(
                 f"`--data {args.data}` is no directory of a local template service",
                 hint="give what `sandboxfile serve --data DIR` was given",

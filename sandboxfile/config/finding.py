@@ -37,8 +37,12 @@ def find(directory: Path, file: str | None) -> Path:
     """
     if file is not None:
         path = directory / file
-        if not reading.exists(path):
-            raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))])
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))]) from None
+        except OSError as error:
+            raise ConfigError([_hidden(path, error)]) from None
         return path
     path = _nearest(directory) or _complain(directory)
     return path if _members(path) is not None else root_of(path) or path
@@ -146,6 +150,12 @@ def _missing(path: Path, hint: str) -> Problem:
     return Problem(
         Position(shown(path), 1, 1), message, hint if "did you" in hint or ";" in hint else ""
     )
+
+
+def _hidden(path: Path, error: OSError) -> Problem:
+    message = f"this file cannot be looked at: {(error.strerror or str(error)).lower()}"
+    hint = "look at the path, and at who may enter the directories that lead to it"
+    return Problem(Position(shown(path), 1, 1), message, hint)
 
 
 def shown(path: Path, root: Path | None = None) -> str:

@@ -922,3 +922,31 @@ def test_a_state_directory_of_somebody_else_is_in_nobodys_way(shut: User, argv: 
     assert "if another user has made it" in str(caught.value.hint)
     assert ran.code == (argv[0] in {"logs", "clean"}), ran.err
     assert ("cannot be removed: Permission denied" in ran.err) == (argv[0] == "clean")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["run", "--data", "{}/d", "x", "--", "true"], 64, "no directory of a local template serv"),
+        (["-f", "{}/novita.yaml", "list"], 3, "this file cannot be looked at: permission denied"),
+        (["list", "-f", "n" * 300], 3, "this file cannot be looked at: file name too long"),
+        (["list", "-f", "novita.yaml/x"], 3, "this file does not exist"),
+        (["plan", "{}/novita.yaml"], 64, "no template is written in or below `"),
+        (["lock", "--merge", "{}/x.lock"], 3, "the lock cannot be read: permission denied"),
+        (["build", "--profile", "{}/x.json"], 1, "the profile cannot be written to `"),
+        (["init", "-f", "{}/novita.yaml"], 1, "` cannot be written: Permission denied"),
+    ],
+)
+def test_what_nobody_may_look_at_is_no_bug(
+    shut: User, tmp_path: Path, argv: list[str], code: int, said: str
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    words = [word.replace("{}", f"{closed}/in") for word in argv]
+    with unprivileged():
+        ran = shut.run(*words)
+    closed.chmod(0o700)
+
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err
+    assert "hint: " in ran.err or argv[-1] == "novita.yaml/x"
