@@ -71,6 +71,8 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], look: Look) -> int:
         args.home = Path(environ.get("HOME") or "/")
         if args.directory:
             _change_directory(args.directory)
+        if not here:
+            args.here = _checked_here()
         return command.run(args)
     finally:
         # Here, while an error can still be told; not when the interpreter ends.
@@ -80,8 +82,19 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], look: Look) -> int:
 def _here() -> str:
     try:
         return os.getcwd()  # noqa: PTH109 - Path.cwd() would say the same in ten times the time
-    except FileNotFoundError:
+    except OSError:
         return ""
+
+
+def _checked_here() -> str:
+    """Return the current directory, where one was removed that `-C` may have led out of."""
+    here = _here()
+    if not here:
+        raise UsageError(
+            "the current directory is not there any more",
+            hint="change to one that is, or name it with `-C DIR`",
+        )
+    return here
 
 
 def _discard(stream: TextIO) -> None:

@@ -3,6 +3,7 @@ import re
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,29 @@ def test_a_directory_that_cannot_be_entered_is_64(three: User, name: str, reason
     ran = three.run("-C", name, "list")
 
     assert (ran.code, ran.out, ran.err) == (64, "", f"error: `-C {name}`: {reason}\n")
+
+
+@pytest.mark.parametrize("argv", ["list", "build", "init", "-C . plan", "schema"])
+def test_a_directory_that_was_removed_is_told(three: User, argv: str) -> None:
+    ran = _in_removed(three, argv)
+
+    assert (ran.returncode, ran.stdout) == (64, "")
+    assert ran.stderr == (
+        "error: the current directory is not there any more\n"
+        "hint: change to one that is, or name it with `-C DIR`\n"
+    )
+
+
+def test_out_of_a_directory_that_was_removed_one_can_lead(three: User) -> None:
+    for _ in range(2):
+        ran = _in_removed(three, f"-C {three.root} plan --offline")
+        assert (ran.returncode, "parent  build" in ran.stdout) == (0, True), ran.stderr
+    assert _in_removed(three, "--version").returncode == 0
+
+
+def _in_removed(user: User, argv: str) -> Any:
+    line = f"mkdir q && cd q && rmdir ../q && exec {sys.executable} -m sandboxfile {argv}"
+    return user.process(["/bin/sh", "-c", line])
 
 
 # --- how it ends -----------------------------------------------------------------------------
