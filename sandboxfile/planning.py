@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
-from sandboxfile import app, estimate, lockfile, plan, sharding, tags
+from sandboxfile import app, estimate, lockfile, plan, sharding, tags, writing
 from sandboxfile.app import Session
 from sandboxfile.committed import Committed
-from sandboxfile.errors import ConfigError, LockStale
+from sandboxfile.errors import ConfigError, LockStale, SandboxfileError
 from sandboxfile.estimate import Estimate
 from sandboxfile.events import Notice
 from sandboxfile.fidelity import Finding
@@ -125,6 +125,7 @@ def _made(
 
         begin = None
         if building:
+            _check_lock(session)
             begin = asking.beginning(session, surveyed, decisions, {**resolved, **pins})
             _tell_secrets(session, surveyed, decisions)  # in time: an engine is at work
         decisions = asking.refined(session, surveyed, decisions, begin)
@@ -259,6 +260,16 @@ def _with_resolved(found: Mapping[str, str], lock: lockfile.Lock) -> lockfile.Lo
 
 
 # --- steps of planning -----------------------------------------------------------------------
+
+
+def _check_lock(session: Session) -> None:
+    """Raise SandboxfileError where the lock cannot be written, before anything is built for it."""
+    path = session.lock_path
+    if not writing.is_possible(path.parent):
+        raise SandboxfileError(
+            f"`{path.name}` cannot be written: nothing can be made in `{path.parent}`",
+            hint="the lock keeps what is built, beside novita.yaml: look at who may write there",
+        )
 
 
 def _check_recalled(found: Survey, decisions: Iterable[Decision]) -> None:

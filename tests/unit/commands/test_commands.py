@@ -14,6 +14,7 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.failures import Failure
 from sandboxfile.lock import load
 from tests.fakes import built
+from tests.fakes.engine import Answer, serving
 from tests.fakes.registry import running
 from tests.fakes.shell import User, unprivileged
 
@@ -669,6 +670,9 @@ def test_clean_keeps_the_journal_and_the_locks(done: User) -> None:
     assert left == [".gitignore", "journal"]
     assert len(list(done.root.glob("*.lock"))) == 2
     assert done.run("clean", "-q").err == ""
+    assert done.run("clean", "--json", "-q").data == {"removed": [], "images": 0}
+    done.write(".sandboxfile/logs/parent/build.log", "x")
+    assert done.run("clean", "--json").data == {"removed": ["logs"], "images": 0}
     assert done.run("build").err.endswith("3 up to date, nothing to do\n")
 
 
@@ -682,6 +686,27 @@ def test_nothing_is_removed_behind_a_link(done: User, tmp_path: Path) -> None:
     done.run("clean")
 
     assert (outside / "file").exists()
+
+
+def test_clean_says_how_many_images_it_removed(three: User) -> None:
+    with serving() as engine:
+        engine.answers["GET /images/json"] = [
+            Answer(body=[{"Id": "sha256:1", "RepoTags": ["a:1"]}]),
+            Answer(body=[]),
+            Answer(body=[]),
+            Answer(body=[{"Id": "sha256:2"}, {"Id": "sha256:3"}]),
+            Answer(body=[]),
+        ]
+        user = three.having(DOCKER_HOST=engine.url)
+
+        ran = user.run("clean", "--images", "--json")
+        again = user.run("clean", "--images")
+
+        assert len([each for each in engine.asked if each.method == "DELETE"]) == 3
+    assert (ran.code, ran.data) == (0, {"removed": [], "images": 3})
+    assert ran.err == ".sandboxfile/: nothing to remove\nengine: removed: 3 images\n"
+    assert (again.code, again.out) == (0, "")
+    assert again.err.endswith("engine: nothing to remove\n")
 
 
 def test_clean_where_nothing_ever_was(three: User) -> None:
@@ -908,6 +933,26 @@ def shut(user: User) -> Iterator[User]:
         (theirs.root / ".sandboxfile").chmod(0)
         yield theirs
         (theirs.root / ".sandboxfile").chmod(0o700)
+
+
+def test_a_lock_that_cannot_be_written_is_told_before_anything_is_built(user: User) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        theirs = replace(user, home=Path(directory)).at(Path(directory) / "work")
+        theirs.write("novita.yaml", "version: 1\nname: web\nbase: debian:12\n")
+        built.pretend(theirs.root)
+        (theirs.root / ".sandboxfile").mkdir()
+        (theirs.root / ".sandboxfile").chmod(0o777)
+        theirs.root.chmod(0o555)
+        for command in (["build"], ["build", "--force"]):  # both import what they need
+            theirs.run(*command)
+        with unprivileged():
+            nothing, ran = theirs.run("build"), theirs.run("build", "--force")
+        theirs.root.chmod(0o700)
+
+    assert nothing.code == 0, nothing.err
+    assert (ran.code, ran.out) == (1, "")
+    assert "error: `novita.local.lock` cannot be written: nothing can be made in `/" in ran.err
 
 
 @pytest.mark.parametrize("argv", [*READERS, ["lock", "--check"], ["show", "files"]])
