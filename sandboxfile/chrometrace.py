@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from sandboxfile import reading, writing
 from sandboxfile.errors import SandboxfileError, UsageError
@@ -54,13 +55,27 @@ def _is_possible(path: Path, parent: Path) -> bool:
 
 
 def _is_stream(path: Path) -> bool:
-    """Say whether a path is a pipe, a device, or what is open already, a file perhaps."""
+    """Say whether a path is a pipe, a device, or what we have open already, a file perhaps."""
     try:
-        is_open = any(link.startswith("/proc/") for link in reading.way(str(path.absolute())))
         mode = path.stat().st_mode
     except OSError:
         return False
-    return is_open or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or _descriptor(path) is not None
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number that a path like `/dev/stdout` stands for, None for others."""
+    for link in reading.way(str(path.absolute())):
+        directory, _, number = link.rpartition("/")
+        if directory == f"/proc/{os.getpid()}/fd":
+            return int(number)
+    return None
+
+
+def _open(path: Path) -> BinaryIO:
+    # Opened anew, a file would be written from its beginning, by whoever writes next as well.
+    number = _descriptor(path)
+    return path.open("ab") if number is None else os.fdopen(os.dup(number), "wb")
 
 
 def _is_ours(path: Path) -> bool:
@@ -82,7 +97,7 @@ def write(path: Path, timeline: Timeline, *, critical: Collection[str] = ()) -> 
     content = json.dumps(document(timeline, critical=critical)).encode()
     try:
         if _is_stream(path):  # which a file put in its place would not reach
-            with path.open("ab") as file:
+            with _open(path) as file:
                 file.write(content)
             return
         _check_ours(path)  # once more: the run itself may have written a lock there

@@ -166,8 +166,10 @@ def test_devices_and_what_is_open_take_a_trace(tmp_path: Path) -> None:
         for path in (Path("/dev/null"), Path(f"/dev/fd/{file.fileno()}")):
             chrometrace.check(path)
             chrometrace.write(path, played())
-    before, _, written = (tmp_path / "said").read_text().partition("\n")
-    assert (before, json.loads(written)) == ("before", chrometrace.document(played()))
+        file.write("\nafter")
+    before, written, after = (tmp_path / "said").read_text().split("\n")
+    assert (before, after) == ("before", "after")
+    assert json.loads(written) == chrometrace.document(played())
     assert Path("/dev/null").is_char_device()
 
 
