@@ -44,6 +44,11 @@ class Node(NamedTuple):
         return int(self.content) if is_number else None  # type: ignore[arg-type]
 
     @property
+    def is_lost(self) -> bool:
+        """Whether it is an alias of nothing, which was complained of."""
+        return self.content is None and self.raw.startswith("*")
+
+    @property
     def items(self) -> "tuple[Node, ...]":
         """The values of a list; none for anything else."""
         return self.content if isinstance(self.content, tuple) else ()

@@ -240,7 +240,7 @@ def _text(node: Node, known: Known, problems: Problems, *, in_tags: bool) -> Nod
 def _pieces(
     node: Node, text: str, known: Known, problems: Problems, *, in_tags: bool
 ) -> Iterator[str]:
-    end = 0
+    end, is_known = 0, True
     for found in _REFERENCE.finditer(text):
         yield text[end : found.start()]
         end = found.end()
@@ -257,6 +257,9 @@ def _pieces(
             if not (in_tags and name in _IN_TAGS):
                 message, hint = _unknown(name, found.group(), known, in_tags=in_tags)
                 problems.add(node, message, hint, token=found.group())
+                is_known = False
+    if not is_known:
+        problems.follows(node)
     yield text[end:]
 
 

@@ -133,14 +133,15 @@ class Files:
             self.problems.add(item, message, hint)
         return files
 
-    def _refuse_twins(self, paths: Mapping[Path, Node]) -> None:
-        """Refuse both names of a configuration in one directory."""
+    def _refuse_twins(self, paths: dict[Path, Node]) -> None:
+        """Refuse both names of a configuration in one directory, and take the first alone."""
         first, second = finding.NAMES
-        for path, item in paths.items():
+        for path, item in tuple(paths.items()):
             if path.name == second and path.with_name(first) in paths:
                 name = path.parent.relative_to(self._root)
                 message = f"there are both `{first}` and `{second}` in `{name}`"
                 self.problems.add(item, message, "remove one")
+                del paths[path]
 
     def _refuse_keys(self, file: File, keys: tuple[str, ...], root: File) -> None:
         for key in keys:
@@ -248,7 +249,7 @@ class Files:
                 node.content, dict
             ):
                 found[name] = node
-            elif node.content is None:
+            elif node.content is None and not node.is_lost:
                 self.problems.add_key(node, f"template `{name}` is empty", hint)
         return found
 

@@ -12,6 +12,8 @@ from sandboxfile.frozen import dataclass, field
 
 Grammar = Callable[[str], Fault | None]
 
+_TRUTHS = ("true", "false")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
@@ -90,6 +92,15 @@ def number(node: Node | None, scope: Scope) -> int | None:
         scope.problems.add(node, f"{quoted(node.text)} is not a whole number")
         return None
     return int(node.text)
+
+
+def is_true(node: Node, scope: Scope) -> bool:
+    """Say whether a value is true; where a reference was written, it is a text that says so."""
+    if node.text is None or not expand.is_put_in(node):
+        return node.content is True
+    if node.text not in _TRUTHS:
+        scope.problems.add(node, f"{quoted(node.text)} is neither true nor false")
+    return node.text == "true"
 
 
 @cache

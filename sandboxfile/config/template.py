@@ -7,7 +7,7 @@ from sandboxfile.config import addresses, bases, instructions, numbers, values
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.expand import KINDS, SUGAR, is_put_in
 from sandboxfile.config.problems import Fault
-from sandboxfile.config.scope import Scope, number, value
+from sandboxfile.config.scope import Scope, is_true, number, value
 from sandboxfile.model import INHERIT, Inherit, Ready, ReadyKind, Resources, Template
 from sandboxfile.places import Position
 
@@ -52,8 +52,9 @@ def read(
     }
     written = value(node, "base")
     if written is None:
+        lost = "base" in node.entries and node.entries["base"].is_lost
         # What it extends may have one, and was complained of.
-        if "extends" not in node.entries:
+        if "extends" not in node.entries and not lost:
             hint = "for instance `base: python:3.12-slim`"
             scope.problems.add_key(node, f"template `{name}` needs `base`", hint)
         return None
@@ -117,7 +118,7 @@ def tags(node: Node | None, scope: Scope) -> tuple[str, ...]:
 
 def _inherit(node: Node | None, scope: Scope) -> tuple[Inherit, ...]:
     """Return what is taken over, sorted; words that are not known are the schema's to report."""
-    if node is None or node.content is True:
+    if node is None or is_true(node, scope):
         return INHERIT
     wanted = scope.texts(node.items)
     return tuple(each for each in INHERIT if each in wanted)

@@ -44,6 +44,7 @@ _SUITE = r"[a-z][a-z0-9-]*"
 _COMPONENT = r"[a-z][a-z0-9-]*"
 _SNAPSHOT = r"[0-9]{8}T[0-9]{6}Z"
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+_DOTTED = r"\$\{[A-Za-z_][\w-]*(?:\.[\w-]+)+\}"
 # Unknown names are complained of where `$` is replaced.
 _INTERPOLATED = r"\$\{(?:key|[A-Za-z_][\w-]*(?:\.[\w-]+)+)\}"
 
@@ -91,8 +92,19 @@ def _reference_name(text: str, what: str) -> Fault | None:
     return Fault(f"{quoted(text)} is not {what}", rule)
 
 
+def stated(text: str, where: str) -> Fault | None:
+    """Refuse a reference in a text that is taken as it is written."""
+    found = re.search(_DOTTED, text)
+    if found is None:
+        return None
+    hint = "write the text itself, or put both together where they are used"
+    return Fault(f"`{found.group()}` is not replaced in {where}", hint, found.group())
+
+
 def matrix_value(text: str) -> Fault | None:
     """Check a value of a matrix, which becomes part of a name."""
+    if fault := stated(text, "the values of a matrix"):
+        return fault
     if not text.isascii() or not re.search("[A-Za-z0-9]", text):
         message = f"{quoted(text)} cannot be part of a template's name"
         return Fault(message, "names are made of a-z, 0-9, `-` and `_`")

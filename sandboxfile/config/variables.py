@@ -11,6 +11,7 @@ from sandboxfile.errors import UsageError
 from sandboxfile.frozen import dataclass
 
 TYPES = ("string", "integer", "boolean")
+_KEYS = ("type", "default", "enum", "env", "description")
 
 
 def read(
@@ -76,7 +77,7 @@ def _value(name: str, node: Node, given: Given, problems: Problems) -> str | Non
     ):
         if source is not None and text is not None:
             return _outside(text, source, wanted, node, problems)
-    if default is None:
+    if default is None and all(key in _KEYS or key.startswith("x-") for key in node.entries):
         ways = [f"give `--var {name}=...`", *([f"set `{variable}`"] if variable else [])]
         hint = f"{', '.join(ways)}, or write a `default`"
         problems.add_key(node, f"variable `{name}` has no value", hint)
@@ -98,7 +99,8 @@ def _literal(node: Node, kind: str, problems: Problems) -> str | None:
         case int() if kind == "integer" and not isinstance(node.content, bool):
             return str(node.content)
         case str() if kind == "string":
-            return node.content
+            fault = values.stated(node.content, "the values of a variable")
+            return None if problems.fault(node, fault) else node.content
         case bool() | int() | float() | str():
             wanted = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
             hint = f'write "{node.raw}", or `type: {_type(node)}`' if kind == "string" else ""

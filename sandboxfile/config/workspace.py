@@ -7,9 +7,8 @@ from typing import TypeVar, get_args
 
 from sandboxfile.config import addresses, caches, template, values
 from sandboxfile.config.document import Node, quoted
-from sandboxfile.config.expand import is_put_in
 from sandboxfile.config.problems import near
-from sandboxfile.config.scope import Scope, value
+from sandboxfile.config.scope import Scope, is_true, value
 from sandboxfile.model import (
     LEGACY_DOMAINS,
     Api,
@@ -41,7 +40,6 @@ _PROVIDERS: Mapping[str, Provider] = {"novita": "novita", "local": "local"}
 _APIS: Mapping[str, Api] = {"v1": "v1", "v3": "v3"}
 _BUILDERS: Mapping[str, Builder] = {"docker": "docker", "remote": "remote"}
 _T = TypeVar("_T")
-_TRUTHS = ("true", "false")
 _ENGINES: Mapping[str, EngineKind] = {kind: kind for kind in get_args(EngineKind)}
 
 
@@ -106,12 +104,8 @@ def _target(name: str, node: Node, scope: Scope) -> Target | None:
 
 
 def _default(node: Node | None, scope: Scope) -> bool:
-    """Return whether the tag `default` follows; a value put in for a name is text."""
-    if node is None or node.text is None:
-        return node is None or node.content is not False
-    if is_put_in(node) and node.text not in _TRUTHS:
-        scope.problems.add(node, f"{quoted(node.text)} is neither true nor false")
-    return node.text != "false"
+    """Return whether the tag `default` follows: it does where nothing is said."""
+    return node is None or is_true(node, scope)
 
 
 def _choice(node: Node | None, choices: Mapping[str, _T]) -> _T | None:

@@ -26,6 +26,8 @@ def test_a_template_without_anything_has_the_defaults_of_the_service(template: R
         ("inherit: false\n", ()),
         ("inherit: []\n", ()),
         ("inherit: [workdir, user, user]\n", ("user", "workdir")),
+        ('variables: {a: {default: "true"}}\ninherit: "${var.a}"\n', ("start", "user", "workdir")),
+        ('variables: {a: {default: "false"}}\ninherit: "${var.a}"\n', ()),
     ],
 )
 def test_what_is_inherited_is_all_nothing_or_listed(

@@ -7,7 +7,7 @@ import pytest
 from sandboxfile.config import load
 from sandboxfile.config.given import Given
 from sandboxfile.errors import UsageError
-from sandboxfile.model import Env, Template, Workspace
+from sandboxfile.model import Copy, Env, Run, Template, Workspace
 
 
 @pytest.fixture
@@ -82,6 +82,32 @@ def test_variables_may_be_declared_by_a_member(root: Path, file: Path) -> None:
     (root / "a").mkdir()
     (root / "a/novita.yaml").write_text("version: 1\nbase: x\nvariables: {v: {default: y}}\n")
     assert str(read(file).templates["x"].base).startswith("ImageBase(image='y'")
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (
+            "files: [{from: a, to: /a, owner: '${var.u}:${var.id}', mode: '${var.m}'}]\n"
+            "run: [{run: id, user: '${var.id}'}]\n"
+        ),
+        (
+            "steps:\n- copy: {from: a, to: /a, owner: '${var.u}:${var.id}', mode: '${var.m}'}\n"
+            "- {run: id, user: '${var.id}'}\n"
+        ),
+    ],
+)
+def test_users_owners_and_modes_may_be_put_in(file: Path, steps: str) -> None:
+    file.write_text(
+        "version: 1\nbase: alpine\nuser: '${var.u}'\n"
+        "variables: {u: {default: app}, id: {type: integer, default: 7}, m: {default: '0700'}}\n"
+        f"{steps}"
+    )
+    found = one(read(file))
+    assert found.user == "app"
+    copies = [each for each in found.instructions if isinstance(each, Copy)]
+    assert [(each.owner, each.mode) for each in copies] == [("app:7", "0700")]
+    assert [each.user for each in found.instructions if isinstance(each, Run)] == ["7"]
 
 
 def test_sizes_in_memory_and_epochs_may_be_put_in(file: Path) -> None:
