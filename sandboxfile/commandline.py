@@ -152,10 +152,22 @@ class Parser(argparse.ArgumentParser):
         found = self.parse_args(argv[:end], argparse.Namespace(**vars(args)))
         own: list[str] = getattr(found, rest.dest)
         if own and own[0].startswith("-"):
-            if end == len(argv):
+            if end == len(argv) and not self._are_options(own):
                 self.error("what is to be run begins behind `--`")
             argv = [*own, *argv[: end - len(own)], *argv[end:]]
         return self.parse_args(argv, args)
+
+    def _are_options(self, words: list[str]) -> bool:
+        """Say whether there is nothing but options of ours with their values."""
+        rest = iter(words)
+        for word in rest:
+            name = word.partition("=")[0] if word.startswith("--") else word[:2]
+            action = self.options.get(name)
+            if action is None:
+                return False
+            if action.nargs != 0 and name == word:
+                next(rest, None)
+        return True
 
     def _default(self, action: argparse.Action, variable: str, value: str) -> object:
         if action.nargs == 0:

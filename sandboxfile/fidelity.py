@@ -411,7 +411,10 @@ def _resources(template: Template) -> Iterator[Finding]:
     least, most = (cpu * each for each in _PER_CPU_MIB)
     if cpu not in _CPUS or memory % _STEP_MIB or not least <= memory <= most:
         text = f"{size} are not among the sizes that Novita documents"
-        remedy = "it has 1, 2, 4 and 8 CPU, each with 512 to 4096 MiB in steps of 512"
+        remedy = "they are 1, 2, 4 or 8 CPU, with memory in steps of 512 MiB"
+        if cpu in _CPUS:
+            most = min(most, PAID[1])
+            remedy = f"with {cpu} CPU they have {least} to {most} MiB, in steps of {_STEP_MIB}"
         yield Finding(level="warning", text=text, at=at, remedy=remedy)
 
 

@@ -138,6 +138,19 @@ def test_options_may_follow_the_name_of_what_is_run() -> None:
         commandline.parse(["run", "web", "-t", "local", "ls"])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["--json"], ["-q"], ["-f", "x"], ["-fx"], ["--file", "x"], ["--file=x", "-q"], ["-q", "-v"]],
+)
+def test_options_may_stand_behind_where_nothing_need_follow(options: list[str]) -> None:
+    commandline.Parser.environ = {}
+    behind = commandline.parse(["completion", "bash", *options])[1]
+    assert behind == commandline.parse([*options, "completion", "bash"])[1]
+    assert commandline.parse(["run", "web", *options])[1].argv == []
+    with pytest.raises(UsageError, match="what is to be run begins behind `--`"):
+        commandline.parse(["completion", "bash", *options, "build"])
+
+
 def test_parse_raises_what_the_boundary_shows() -> None:
     commandline.Parser.environ = {}
     with pytest.raises(UsageError) as caught:

@@ -400,6 +400,22 @@ def test_sizes_beyond_the_plans_are_told_at_novita(
     assert fidelity.findings(Subject(template=of, target=BOX)) == ()
 
 
+@pytest.mark.parametrize(
+    ("cpu", "memory", "remedy"),
+    [
+        (4, 1024, "with 4 CPU they have 2048 to 8192 MiB, in steps of 512"),
+        (1, 4608, "with 1 CPU they have 512 to 4096 MiB, in steps of 512"),
+        (6, 6144, "they are 1, 2, 4 or 8 CPU, with memory in steps of 512 MiB"),
+    ],
+)
+def test_a_size_that_is_not_documented_is_told_which_are(
+    cpu: int, memory: int, remedy: str
+) -> None:
+    of = template(resources=Resources(cpu=cpu, memory=memory))
+    found = fidelity.findings(Subject(template=of, target=NOVITA))
+    assert remedy in [each.remedy for each in found]
+
+
 # --- showing ---------------------------------------------------------------------------------
 
 
