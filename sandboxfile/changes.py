@@ -308,10 +308,11 @@ class _Git:
         """Return the commit where the branch that is checked out left `ref`."""
         inside = self._run("rev-parse", "--is-inside-work-tree")
         if inside.status != 0 or inside.stdout.strip() != "true":
-            said = next((line for line in reversed(inside.stderr) if line), "")
-            hint = said.removeprefix("fatal: ") or "name the templates instead"
-            raise UsageError(f"`--since {self.ref}` needs a git repository", hint=hint)
+            raise self._outside(inside)
         if self.ref.startswith("-") or self._commit(self.ref) is None:
+            if self._commit("HEAD") is None:
+                hint = "commit first, or name the templates instead"
+                raise UsageError(f"`--since {self.ref}`: there is no commit yet", hint=hint)
             hint = "a shallow clone lacks most commits: fetch them, or name one that is there"
             raise UsageError(f"`--since {self.ref}`: git knows no such commit", hint=hint)
         found = self._run("merge-base", self.ref, "HEAD")
@@ -319,6 +320,15 @@ class _Git:
             hint = "a shallow clone may lack it: fetch more of the history"
             raise UsageError(f"`--since {self.ref}`: no commit is common to it and HEAD", hint=hint)
         return found.stdout.split()[0]
+
+    def _outside(self, asked: Outcome) -> UsageError:
+        """Return what keeps git from a repository: there is none, or it is somebody else's."""
+        said = [line.strip() for line in asked.stderr if line.strip()]
+        if remedy := next((line for line in said if "safe.directory" in line), None):
+            why = said[0].removeprefix("fatal: ")
+            return UsageError(f"`--since {self.ref}`: git says: {why}", hint=f"run `{remedy}`")
+        hint = said[-1].removeprefix("fatal: ") if said else "name the templates instead"
+        return UsageError(f"`--since {self.ref}` needs a git repository", hint=hint)
 
     def changed(self, base: str) -> _Changed:
         """Return what differs from a commit now, and what git does not know yet."""

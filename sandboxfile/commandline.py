@@ -5,7 +5,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any, NoReturn, Protocol
@@ -134,7 +134,27 @@ class Parser(argparse.ArgumentParser):
             variable = "SANDBOXFILE_" + long[2:].replace("-", "_").upper()
             if self.environ.get(variable):
                 action.default = self._default(action, variable, self.environ[variable])
+                if action.type is not None and action.default == self.environ[variable]:
+                    action.type = self._blaming(variable, action.default, action.type)
         return action
+
+    def _blaming(self, variable: str, said: str, read: Any) -> Callable[[str], Any]:
+        """Return what reads a value, and names the variable where that is what says it.
+
+        argparse reads it only where the option is not given, and names the option.
+        """
+
+        def typed(text: str) -> Any:
+            try:
+                return read(text)
+            except (argparse.ArgumentTypeError, ValueError) as error:
+                if text != said:
+                    raise
+                told = isinstance(error, argparse.ArgumentTypeError)
+                self.error(f"`{variable}`: {error if told else f'`{text}` is no number'}")
+
+        typed.__name__ = getattr(read, "__name__", "")  # by which argparse says what is wanted
+        return typed
 
     def _assignment(self, line: str) -> tuple[str, str]:
         try:

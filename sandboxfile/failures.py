@@ -30,10 +30,14 @@ class Stale(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The step (`build`, `push`, ...) that failed, and the first line of its error."""
+    """The step (`build`, `push`, ...) that failed, and the first line of its error.
+
+    `logged` says that it wrote a log.
+    """
 
     step: str
     message: str
+    logged: bool = False
 
     @property
     def as_json(self) -> dict[str, str]:
@@ -43,7 +47,7 @@ class Failure:
     def told(self, template: str) -> str:
         """Return the line that people are told."""
         why = f"the last build failed at `{self.step}`: {self.message}"
-        return f"{why} (`sandboxfile logs {template}`)"
+        return f"{why} (`sandboxfile logs {template}`)" if self.logged else why
 
 
 def keep(state: Path, target: str, template: str, failure: Failure) -> None:
@@ -51,7 +55,8 @@ def keep(state: Path, target: str, template: str, failure: Failure) -> None:
     path = _path(state, target, template)
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        writing.whole(path, json.dumps(failure.as_json).encode())
+        kept = {**failure.as_json, "logged": failure.logged}
+        writing.whole(path, json.dumps(kept).encode())
 
 
 def forget(state: Path, target: str, template: str) -> None:
@@ -68,8 +73,9 @@ def read(state: Path, target: str, template: str) -> Failure | None:
     except (OSError, ValueError, RecursionError):
         return None
     match document:
-        case {"step": str(step), "message": str(message)}:
-            return Failure(step=_line(step), message=_line(message))
+        case {"step": str(step), "message": str(message), **others}:
+            logged = others.get("logged") is True
+            return Failure(step=_line(step), message=_line(message), logged=logged)
         case _:
             return None
 

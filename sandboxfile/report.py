@@ -115,6 +115,10 @@ class Reporter:
             if outcome.status == "failed":
                 self._failed.append((outcome, log))
 
+    def has_log(self, job: str) -> bool:
+        """Say whether a job that failed wrote a log."""
+        return any(each.name == job and log is not None for each, log in self._failed)
+
     def idle(self) -> None:
         """Take note that time passes while jobs run: a long silence is told of."""
         with self._lock:

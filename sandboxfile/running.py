@@ -108,7 +108,7 @@ def run(
             assert outcome.error is not None
             raise outcome.error  # our own bug: `main` writes its traceback
     of = _by_template(outcomes)
-    _remember(session, of)
+    _remember(session, of, reports)
     return Ended(
         outcomes=of,
         code=code,
@@ -131,23 +131,25 @@ def _costs(outcomes: Iterable[Outcome], timeline: Timeline) -> Iterator[tuple[st
             yield outcome.name, Cost(seconds=outcome.seconds, bytes=figures.bytes)
 
 
-def _remember(session: Session, of: Mapping[str, tuple[Outcome, ...]]) -> None:
+def _remember(session: Session, of: Mapping[str, tuple[Outcome, ...]], reports: Reports) -> None:
     """Keep why templates failed, for `status` and `plan`; forget it of those that came through."""
     for template, mine in of.items():
         failed = next((each for each in mine if each.status == "failed"), None)
         if failed is not None:
-            failure = _failure(failed, session.redactor)
+            logged = reports.has_log(failed.name)
+            failure = _failure(failed, session.redactor, logged=logged)
             failures.keep(session.state, session.target.name, template, failure)
         elif all(each.status in {"done", "up to date"} for each in mine):
             failures.forget(session.state, session.target.name, template)
 
 
-def _failure(outcome: Outcome, redactor: Redactor) -> Failure:
+def _failure(outcome: Outcome, redactor: Redactor, *, logged: bool) -> Failure:
     error = outcome.error
     text = str(error)
     if isinstance(error, SandboxfileError):
         text = console.message(error, redactor)
-    return Failure(step=schedule.kind_of(outcome.name), message=redactor.lines(text))
+    kind = schedule.kind_of(outcome.name)
+    return Failure(step=kind, message=redactor.lines(text), logged=logged)
 
 
 def _by_template(outcomes: Iterable[Outcome]) -> Mapping[str, tuple[Outcome, ...]]:

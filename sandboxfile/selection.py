@@ -51,6 +51,18 @@ def head(args: argparse.Namespace) -> None:
         args.ref = "HEAD"
 
 
+def jobs(text: str) -> int:
+    """Read how many images are built at once. Raises ArgumentTypeError."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"`{text}` is no number") from None
+    if number < 1:
+        message = f"`{text}` is too few: at least one image is built at a time"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
 def add_shard(parser: argparse.ArgumentParser) -> None:
     """Add the option that leaves one of several machines its part of what is stale."""
     parser.add_argument(

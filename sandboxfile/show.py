@@ -23,6 +23,9 @@ class Reports(Protocol):
     def settled(self, outcome: Any) -> None:
         """Take note of how a job ended."""
 
+    def has_log(self, job: str) -> bool:
+        """Say whether a job that failed wrote a log."""
+
     def idle(self) -> None:
         """Take note that time passes while jobs run; called some times a second."""
 

@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     selection.add_since(parser)
     selection.add_shard(parser)
-    add("-j", "--jobs", type=int, metavar="N", help="images built at once (default: 2 per core, 4)")
+    at_once = "images built at once (default: 2 per core, 4)"
+    add("-j", "--jobs", type=selection.jobs, metavar="N", help=at_once)
     add("--keep-going", action="store_true", help="exit 7 instead of 1 when some came through")
     add("--force", action="store_true", help="build even what is up to date")
     add("--no-cache", action="store_true", help="let the engine reuse no layers")
@@ -117,8 +118,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.jobs is not None and args.jobs < 1:
-        raise UsageError(f"`-j {args.jobs}`: at least one image is built at a time")
     if args.frozen and (args.force or args.dry_run or args.locked or args.detach or args.shard):
         raise UsageError("`--frozen` computes nothing: it goes with no other way to build")
     if args.profile and args.dry_run:

@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selection.add_since(parser)
     selection.add_shard(parser)
     parser.add_argument(
-        "-j", "--jobs", type=int, metavar="N", help="estimate the time with N builds at once"
+        "-j",
+        "--jobs",
+        type=selection.jobs,
+        metavar="N",
+        help="estimate the time with N builds at once",
     )
     parser.add_argument("--force", action="store_true", help="as `build --force` would")
     parser.add_argument(
@@ -102,8 +106,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("`--shards` is the size of a `--matrix`", hint="give that, or `--shard`")
     if args.shards is not None and not 1 <= args.shards <= sharding.MOST:
         raise UsageError(f"`--shards {args.shards}`: a matrix has 1 to {sharding.MOST} jobs")
-    if args.jobs is not None and args.jobs < 1:
-        raise UsageError(f"`-j {args.jobs}`: at least one image is built at a time")
     if args.matrix and args.shard:
         raise UsageError("`--matrix` is all shards, and `--shard` is one of them")
 

@@ -288,6 +288,24 @@ def test_a_directory_without_a_repository_is_refused(user: User) -> None:
     assert hint.startswith("not a git repository")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_repository_of_somebody_else_is_refused_with_the_remedy_of_git(repository: User) -> None:
+    os.chown(repository.root, 1234, 1234)
+    os.chown(repository.root / ".git", 1234, 1234)
+    message, hint = refused(repository, "HEAD")
+    assert message.startswith("`--since HEAD`: git says: detected dubious ownership in repository")
+    assert hint == f"run `git config --global --add safe.directory {repository.root}`"
+
+
+def test_a_repository_without_a_commit_is_refused(user: User, git: Callable[..., str]) -> None:
+    user.write("novita.yaml", "version: 1\nname: x\nbase: debian\n")
+    git("init", "-q")
+    for ref in ("HEAD", "main"):
+        message, hint = refused(user, ref)
+        assert message == f"`--since {ref}`: there is no commit yet"
+        assert hint == "commit first, or name the templates instead"
+
+
 @pytest.mark.parametrize("ref", ["", "nope", "--output=x", "HEAD~9", "HEAD^{tree}"])
 def test_a_commit_that_is_not_there_is_refused(repository: User, ref: str) -> None:
     message, hint = refused(repository, ref)

@@ -65,7 +65,11 @@ def test_every_command_is_a_module(module: str) -> None:
             "see ",
         ),
         (["build", "-j", "x"], "`--jobs`: `x` is no number\n", "see `sandboxfile build --help`"),
-        (["build", "-j", "0"], "`-j 0`: at least one image is built at a time", ""),
+        (
+            ["build", "-j", "0"],
+            "`--jobs`: `0` is too few: at least one image is built at a time",
+            "see `sandboxfile build --help`",
+        ),
         (["show"], "`RESULT` is missing\n", "see `sandboxfile show --help`"),
         (
             ["show", "it"],
@@ -151,6 +155,30 @@ def test_options_may_stand_behind_where_nothing_need_follow(options: list[str]) 
         commandline.parse(["completion", "bash", *options, "build"])
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SHARD", "9/2", "`SANDBOXFILE_SHARD`: `9/2` is no shard: write `1/4` to `4/4`"),
+        ("JOBS", "0", "`SANDBOXFILE_JOBS`: `0` is too few: at least one image is built at a time"),
+        ("JOBS", "x", "`SANDBOXFILE_JOBS`: `x` is no number"),
+        ("SHARDS", "x", "`SANDBOXFILE_SHARDS`: `x` is no number"),
+    ],
+)
+def test_a_wrong_value_of_the_environment_is_told_of_its_variable(
+    variable: str, value: str, said: str
+) -> None:
+    commandline.Parser.environ = {f"SANDBOXFILE_{variable}": value}
+    with pytest.raises(UsageError) as caught:
+        commandline.parse(["plan"])
+    assert caught.value.message == said
+
+    option = f"--{variable.lower()}"
+    given = {"SHARD": "1/2"}.get(variable, "2")
+    assert vars(commandline.parse(["plan", option, given])[1])[option[2:]] is not None
+    with pytest.raises(UsageError, match=f"error: `{option}`: `y` is no "):
+        commandline.parse(["plan", option, "y"])
+
+
 def test_parse_raises_what_the_boundary_shows() -> None:
     commandline.Parser.environ = {}
     with pytest.raises(UsageError) as caught:
@@ -204,7 +232,7 @@ def test_every_option_can_come_from_the_environment(
         ),
         ("SANDBOXFILE_LOG_LEVEL", "x", "`SANDBOXFILE_LOG_LEVEL` is `x`: choose from debug, "),
         ("SANDBOXFILE_LOCKED", "x", "`SANDBOXFILE_LOCKED` is `x`: use 1 or 0"),
-        ("SANDBOXFILE_JOBS", "many", "`--jobs`: `many` is no number"),
+        ("SANDBOXFILE_JOBS", "many", "`SANDBOXFILE_JOBS`: `many` is no number"),
     ],
 )
 def test_a_bad_value_in_the_environment_is_named(

@@ -8,7 +8,7 @@ from sandboxfile import failures
 from sandboxfile.failures import Failure
 from tests.fakes.shell import User
 
-FAILURE = Failure(step="build", message="`make` ended with exit status 2")
+FAILURE = Failure(step="build", message="`make` ended with exit status 2", logged=True)
 
 
 def test_it_is_kept_for_each_target_and_forgotten(tmp_path: Path) -> None:
@@ -19,6 +19,12 @@ def test_it_is_kept_for_each_target_and_forgotten(tmp_path: Path) -> None:
     failures.forget(tmp_path, "local", "api")
     failures.forget(tmp_path, "local", "api")
     assert failures.read(tmp_path, "local", "api") is None
+
+
+def test_a_log_is_named_only_where_it_was_written() -> None:
+    assert FAILURE.told("api").endswith(" status 2 (`sandboxfile logs api`)")
+    without = Failure(step="generate", message="there is no engine")
+    assert without.told("api") == "the last build failed at `generate`: there is no engine"
 
 
 def test_of_a_text_the_first_line_is_told_without_what_moves_a_cursor(tmp_path: Path) -> None:

@@ -437,7 +437,7 @@ def test_variables_stand_for_options(stale: User) -> None:
         (("bulid",), "unknown command `bulid`\nhint: did you mean `build`?"),
         (("frobnicate",), "hint: commands: init, import, validate"),
         (("build", "--nonsense"), "unknown option `--nonsense`"),
-        (("build", "-j", "0"), "`-j 0`"),
+        (("build", "-j", "0"), "`0` is too few"),
         (("build", "-j", "many"), "`--jobs`: `many` is no number"),
         (("build", "fn-tol"), "no template is called `fn-tol`\nhint: did you mean `fn-tool`?"),
         (("build", "--frozen", "--locked"), "`--frozen`"),
