@@ -293,16 +293,17 @@ class Secrets:
                 real = reading.inside(source.file, self._root)
             except OSError as error:
                 text = f"the file of secret `{name}`: {error.strerror}"
-                raise SandboxfileError(text, hint=hint) from None
+                raise SandboxfileError(text, hint=hint, at=source.at) from None
             if not real.is_file():
                 text = f"the file of secret `{name}` is not there: {source.file}"
-                raise SandboxfileError(text, hint=hint)
+                raise SandboxfileError(text, hint=hint, at=source.at)
             return real
         value = self._environ.get(source.env or "")
         if value is None:
             raise SandboxfileError(
                 f"secret `{name}` is to come from `{source.env}`, which is not set",
                 hint=f"set `{source.env}` where you run sandboxfile",
+                at=source.at,
             )
         with self._lock:
             if self._directory is None:

@@ -136,7 +136,7 @@ class Gathered:
     def finish(self) -> tuple[Entry, ...]:
         """Return all entries, sorted by the bytes of their names, or raise all problems."""
         if self._unreadable:
-            listed = ", ".join(f"`{each}`" for each in sorted(self._unreadable)[:_LISTED])
+            listed = ", ".join(sorted(self._unreadable)[:_LISTED])
             more = len(self._unreadable) - _LISTED
             self.problem(f"cannot read {listed}" + (f" and {more} more" if more > 0 else ""))
         if self._problems:
@@ -149,7 +149,7 @@ class Gathered:
         self._problems.append(Problem(self._at, message, hint))
 
     def unreadable(self, path: str, error: OSError) -> None:
-        self._unreadable.append(f"{self.shown(path)}: {error.strerror}")
+        self._unreadable.append(f"`{self.shown(path)}`: {error.strerror}")
 
     def shown(self, path: str) -> str:
         """Return a path as the user would write it, from the root of the workspace."""

@@ -300,6 +300,7 @@ class SecretSource:
     id: str
     env: str | None = None
     file: Path | None = None
+    at: Position | None = field(default=None, compare=False)
 
 
 DEFAULT_GROUP = "default"  # what is meant when no template is named

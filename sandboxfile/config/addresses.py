@@ -23,7 +23,8 @@ def image(text: str) -> Fault | None:
     try:
         ImageReference.parse(text)
     except ValueError as error:
-        return Fault(f"this is not an image reference: {error}")
+        hint = "" if text else "write for instance `python:3.12-slim`"
+        return Fault(f"this is not an image reference: {error}", hint)
     return None
 
 

@@ -58,7 +58,7 @@ def option(text: str, *, directory: str) -> Fault | None:
 
 def _whole(found: Mapping[str, str], directory: str) -> Fault | None:
     if found["type"] == "registry":
-        if "ref" not in found:
+        if not found.get("ref"):
             return Fault("a cache in a registry needs `ref`", "write `ref=ghcr.io/acme/cache`")
         return addresses.image(found["ref"])
     if found["type"] == "local":

@@ -74,7 +74,7 @@ class Files:
         self.directories[name] = path.parent
         self.looked_at.add(str(path))
         self.problems.include(first)
-        _check_head(node, self.problems, name)
+        _check_head(node, self.problems, name, is_root=path == self._path)
         member = path.parent.relative_to(self._root).as_posix()
         file = File(path, name, "" if member == "." else member, node)
         self._read[path] = file
@@ -127,7 +127,7 @@ class Files:
             self.complete = False
             message = f"no member matches {quoted(pattern)}"
             hint = finding.near_miss(self._root, found.missed)
-            if found.files:
+            if found.files or os.path.normpath(pattern) == ".":
                 message = f"{quoted(pattern)} is the root of this workspace, not a member"
                 hint = "name the files below"
             self.problems.add(item, message, hint)
@@ -327,10 +327,12 @@ def data(path: Path, name: str) -> bytes:
         raise ConfigError([Problem(at, message)]) from None
 
 
-def _check_head(root: Node, problems: Problems, file: str) -> None:
+def _check_head(root: Node, problems: Problems, file: str, *, is_root: bool) -> None:
     """Stop at a document whose other problems would make no sense."""
     if root.content is None:
-        hint = "begin with `version: 1`, or run `sandboxfile init`"
+        hint = "begin with `version: 1`"
+        if is_root:
+            hint += ", and `base` below, or let `sandboxfile init --force` overwrite this file"
         raise ConfigError([Problem(Position(file, 1, 1), "this file is empty", hint)])
     if not isinstance(root.content, dict):
         problems.stop(root, "this file must be a map", "begin with `version: 1`")

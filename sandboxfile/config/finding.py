@@ -39,10 +39,11 @@ def find(directory: Path, file: str | None) -> Path:
         path = directory / file
         try:
             path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))]) from None
         except OSError as error:
-            raise ConfigError([_hidden(path, error)]) from None
+            if error.errno not in _ABSENT:
+                raise ConfigError([_hidden(path, error)]) from None
+            _refuse_link(path)
+            raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))]) from None
         return path
     path = _nearest(directory) or _complain(directory)
     return path if _members(path) is not None else root_of(path) or path
@@ -76,7 +77,17 @@ def _nearest(directory: Path) -> Path | None:
     return None
 
 
+def _refuse_link(path: Path) -> None:
+    """Complain of a link that leads nowhere, since it is there to be seen."""
+    if path.is_symlink():
+        message = f"this is a link that leads nowhere, to {os.readlink(path)}"  # noqa: PTH115 - as it is written
+        hint = "mend it, or put the file in its place"
+        raise ConfigError([Problem(Position(shown(path), 1, 1), message, hint)])
+
+
 def _complain(directory: Path) -> NoReturn:
+    for name in NAMES:
+        _refuse_link(directory / name)
     twins = [name for name in _listed(directory) if name.lower().startswith("novita.y")]
     hint = "create one with `sandboxfile init`"
     if twins:

@@ -170,7 +170,7 @@ def _complain_of_twin(first: _Meant, second: _Meant, problems: Problems) -> None
         new = path if path.endswith(f"/{name}") else f"{path}-{name}"
         new = matrix.folded(new)
         hint = f"give this one another name for the service: `name: {new}`"
-        if "name" not in node.entries and not second.source.member:
+        if not path:
             hint = "give one of them another `name`"
         problems.add_key(node, message, hint)
 

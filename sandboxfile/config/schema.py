@@ -72,9 +72,9 @@ def _report(root: Node, error: Any, problems: Problems) -> None:
             for key in sorted(set(error.validator_value) - node.entries.keys()):
                 problems.add_key(node, f"{_where(path)} needs `{key}`")
         case "type":
-            problems.add(node, *_wrong_type(node, path, _accepted(error.schema)))
+            problems.add(node, *_wrong_type(node, path, error.schema))
         case "pattern" if error.validator_value == REFERENCE:
-            problems.add(node, *_wrong_type(node, path, _accepted(error.schema)))
+            problems.add(node, *_wrong_type(node, path, error.schema))
         case _:
             problems.add(node, *_other(node, path, error))
 
@@ -127,6 +127,11 @@ _MAPS: Mapping[str, str] = {
     "templates": "{web: {base: debian:12}}",
     "variables": "{name: {default: value}}",
 }
+# What numbers there are, for who writes one with a fraction.
+_NUMBERS: Mapping[str | int, str] = {
+    "cpu": "write 1, or an even number up to 32",
+    "memory": "write whole MiB, or a size like `512MiB` or `2GiB`",
+}
 _TEXTS = {"base", "run"}  # what may be a map too, but where a number or `false` is meant as text
 _OF_TEMPLATE = len(("templates", "NAME"))
 
@@ -142,13 +147,18 @@ def _accepted(schema: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(each for each in given if each not in silent)
 
 
-def _wrong_type(node: Node, path: tuple[str | int, ...], types: tuple[str, ...]) -> tuple[str, str]:
+def _wrong_type(
+    node: Node, path: tuple[str | int, ...], schema: Mapping[str, Any]
+) -> tuple[str, str]:
+    types, words = _accepted(schema), tuple(schema.get("items", {}).get("enum", ()))
     wanted = " or ".join(_TYPES[each] for each in types)
     if types == ("string",) and node.raw and not isinstance(node.content, str):
         return _unquoted(node)
     if _is_digits(node.raw) and isinstance(node.content, float):
         return f"{quoted(node.raw)} is too large a number", ""
-    return f"{_where(path)} must be {wanted}, not {_described(node)}", _remedy(node, path, types)
+    return f"{_where(path)} must be {wanted}, not {_described(node)}", _remedy(
+        node, path, types, words
+    )
 
 
 def _unquoted(node: Node) -> tuple[str, str]:
@@ -193,22 +203,33 @@ def _described(node: Node) -> str:
             return "a map"
 
 
-def _remedy(node: Node, path: tuple[str | int, ...], types: tuple[str, ...]) -> str:
+def _remedy(
+    node: Node, path: tuple[str | int, ...], types: tuple[str, ...], words: tuple[str, ...]
+) -> str:
     text, key = node.text, path[-1] if path else ""
     if "object" in types and key in _MAPS:
         return f"write it like `{key}: {_MAPS[str(key)]}`"
     if text is None:
-        is_scalar = isinstance(node.content, bool | int | float) and node.raw
-        return f'write "{node.raw}"' if is_scalar and _TEXTS & {*path[-2:]} else ""
+        return _remedy_of_scalar(node, path)
     if len(path) == _OF_TEMPLATE and path[0] == "templates" and "\n" not in text:
         return f"write {{base: {text}}} if that is what it is built on"
     if "boolean" in types and text.lower() in _BOOLEANS:
         return f"write {_BOOLEANS[text.lower()]}"
     if "integer" in types and text.isascii() and text.isdigit():
         return f"write {int(text)} without quotes"
+    if words and text not in words:
+        return near(text, ("true", "false", *words) if "boolean" in types else words)
     if "array" in types and "\n" not in text:
         return f"write [{text}]"
     return ""
+
+
+def _remedy_of_scalar(node: Node, path: tuple[str | int, ...]) -> str:
+    if not isinstance(node.content, bool | int | float) or not node.raw:
+        return ""
+    if "matrix" in path or _TEXTS & {*path[-2:]}:
+        return f'write "{node.raw}"'
+    return _NUMBERS.get(path[-1], "") if isinstance(node.content, float) else ""
 
 
 # --- the rest --------------------------------------------------------------------------------

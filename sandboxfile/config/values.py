@@ -245,7 +245,7 @@ def _outside(text: str, allowed: str) -> Fault | None:
         return None
     bad = next(c for c in text if not re.fullmatch(allowed, "/" + c))
     message = f"{quoted(bad)} is not accepted in a path"
-    return Fault(message, "letters, digits, space and . _ / @ + - are", bad)
+    return Fault(message, "ASCII letters, digits, space and . _ / @ + - are", bad)
 
 
 def source(text: str, depth: int = 0) -> Fault | None:

@@ -177,10 +177,10 @@ def _source(name: str, node: Node, scope: Scope) -> SecretSource | None:
     kind = scope.one_of(node, ("env", "file"), f"secret `{name}`")
     if kind == "env":
         variable = scope.text(node.entries["env"], values.secret_variable)
-        return SecretSource(id=name, env=variable) if variable else None
+        return SecretSource(id=name, env=variable, at=node.key_at) if variable else None
     if kind == "file":
         written = node.entries["file"]
         path = scope.path(written, values.path)
         file = os.path.normpath(scope.beside(written) / path) if path else None
-        return SecretSource(id=name, file=Path(file)) if file else None
+        return SecretSource(id=name, file=Path(file), at=node.key_at) if file else None
     return None

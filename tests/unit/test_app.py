@@ -443,7 +443,10 @@ def test_a_secret_without_a_value_is_refused(user: User) -> None:
     with pytest.raises(SandboxfileError) as caught:
         session.secret("a")
     assert caught.value.message == "secret `a` is to come from `A_TOKEN`, which is not set"
-    with pytest.raises(SandboxfileError, match="the file of secret `c`"):
+    source = session.workspace.secrets["a"]
+    assert caught.value.at == source.at
+    assert source.at is not None
+    with pytest.raises(SandboxfileError, match=r"^novita.yaml:\d+:\d+: error: the file of sec"):
         session.secret("c")
     session.close()
 

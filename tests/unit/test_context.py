@@ -242,7 +242,7 @@ def test_a_workspace_reached_through_a_link_is_fine(tree: Tree, tmp_path: Path) 
 def test_a_dockerignore_that_is_a_fifo_is_not_waited_for(tree: Tree) -> None:
     root = tree("app/a")
     os.mkfifo(root / ".dockerignore")
-    assert "cannot read `.dockerignore: it is not a regular file`" in complaint(root, "app/")
+    assert "cannot read `.dockerignore`: it is not a regular file" in complaint(root, "app/")
 
 
 def test_dockerignore_of_the_stating_directory_applies(tree: Tree) -> None:
@@ -385,8 +385,8 @@ def test_unreadable_directories_are_listed(guarded: Path) -> None:
         (guarded / f"d/{number:02}").chmod(0)
     with unprivileged():
         text = complaint(guarded, "d")
-    assert "cannot read `d/00: Permission denied`, `d/01: Permission denied`" in text
-    assert text.endswith("`d/19: Permission denied` and 2 more")
+    assert "cannot read `d/00`: Permission denied, `d/01`: Permission denied" in text
+    assert text.endswith("`d/19`: Permission denied and 2 more")
 
 
 def test_what_cannot_be_looked_at_is_listed(guarded: Path) -> None:
@@ -394,12 +394,12 @@ def test_what_cannot_be_looked_at_is_listed(guarded: Path) -> None:
     (guarded / "d/f").write_text("f")
     (guarded / "d").chmod(0o444)  # names can be read, nothing else
     with unprivileged():
-        assert "cannot read `d/f: Permission denied`" in complaint(guarded, "d")
-        assert "cannot read `d/f: Permission denied`" in complaint(guarded, "d/f")
+        assert "cannot read `d/f`: Permission denied" in complaint(guarded, "d")
+        assert "cannot read `d/f`: Permission denied" in complaint(guarded, "d/f")
 
 
 def test_an_unreadable_dockerignore_is_told(tree: Tree) -> None:
-    assert "cannot read `.dockerignore: Is a directory`" in complaint(
+    assert "cannot read `.dockerignore`: Is a directory" in complaint(
         tree("a", ".dockerignore/"), "a"
     )
 
@@ -440,7 +440,7 @@ def test_a_context_may_not_lead_out(tree: Tree, tmp_path: Path) -> None:
 
 
 def test_a_context_that_is_not_there_is_told(tree: Tree) -> None:
-    with pytest.raises(ConfigError, match="cannot read `c: No such file or directory`"):
+    with pytest.raises(ConfigError, match="cannot read `c`: No such file or directory"):
         context_of(tree("Dockerfile"), within="c")
 
 
@@ -522,7 +522,7 @@ def test_what_selections_share_is_told_in_each_of_them(tree: Tree) -> None:
     (root / "out").symlink_to("/")
     ground = Ground(root)
     for source in ("one", "two"):
-        with pytest.raises(ConfigError, match=r"cannot read `\.dockerignore: Is a dir"):
+        with pytest.raises(ConfigError, match=r"cannot read `\.dockerignore`: Is a dir"):
             select(Copy(sources=(source,), to="/", root=root, at=AT), ground)
     assert ground.inside(os.fspath(root / "way/c")) == "inner/c"
     assert ground.inside(os.fspath(root)) == "."

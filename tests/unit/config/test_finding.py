@@ -59,6 +59,16 @@ def test_a_root_is_its_own_root_wherever_it_lies(root: Path, tree: Tree) -> None
     assert finding.find(root / "a", None) == root / "a/novita.yaml"
 
 
+@pytest.mark.parametrize("target", ["nowhere", "novita.yaml"])
+@pytest.mark.parametrize("file", [None, "novita.yaml"])
+def test_a_link_that_leads_nowhere_is_told(root: Path, target: str, file: str | None) -> None:
+    (root / "novita.yaml").symlink_to(target)
+    with pytest.raises(ConfigError) as caught:
+        finding.find(root, file)
+    said = f"novita.yaml:1:1: error: this is a link that leads nowhere, to {target}"
+    assert str(caught.value) == f"{said}\nhint: mend it, or put the file in its place"
+
+
 def test_a_broken_file_above_that_has_members_is_told(root: Path, tree: Tree) -> None:
     tree("novita.yaml=members: [", "a/novita.yaml")
     with pytest.raises(ConfigError) as caught:
