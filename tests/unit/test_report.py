@@ -395,6 +395,16 @@ def test_what_the_engine_knows_of_a_failure_is_not_overwritten(tmp_path: Path) -
     assert (error.tail, error.log) == (("its own",), tmp_path / "own.log")
 
 
+def test_a_job_that_failed_before_it_wrote_has_no_log(tmp_path: Path) -> None:
+    run, _ = reporter("quiet", logs=tmp_path)
+    run.settled(outcome("generate:api", "failed", FAILED))
+    play(run)
+
+    assert run.has_log("build:web")
+    assert not run.has_log("generate:api")
+    assert not run.has_log("build:api")  # it did not fail
+
+
 def test_the_end_of_the_log_is_twenty_lines() -> None:
     error = BuildFailed("x")
     run, _ = reporter("quiet")

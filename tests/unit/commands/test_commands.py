@@ -539,7 +539,7 @@ def test_status_compares_with_the_lock_alone(done: User) -> None:
 
 def test_status_tells_why_what_a_template_is_built_on_failed(done: User) -> None:
     done.write("data/one.txt", "eno\n")
-    failure = Failure(step="build", message="exit status 3")
+    failure = Failure(step="build", message="exit status 3", logged=True)
     failures.keep(done.root / ".sandboxfile", "local", "parent", failure)
     told = "the last build failed at `build`: exit status 3 (`sandboxfile logs parent`)\n"
 
