@@ -185,8 +185,8 @@ class Parser(argparse.ArgumentParser):
             action = self.options.get(name)
             if action is None:
                 return False
-            if action.nargs != 0 and name == word:
-                next(rest, None)
+            if action.nargs != 0 and name == word and next(rest, None) is None:
+                return False
         return True
 
     def _default(self, action: argparse.Action, variable: str, value: str) -> object:

@@ -33,8 +33,11 @@ def run() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     # Letters that a terminal of another encoding lacks, or that are none, are no reason to fail.
-    if isinstance(sys.stdout, TextIOWrapper) and _may_fail(sys.stdout):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, TextIOWrapper):
+        if sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")
+        elif sys.stdout.errors == "surrogateescape" and sys.stdout.encoding.lower() != "utf-8":
+            _print_all(sys.stdout)  # as in the locale `POSIX`
     try:
         code = main(argv, environ, look)
         _end_by_signals(code)
@@ -47,10 +50,20 @@ def run() -> None:
     raise SystemExit(code)
 
 
-def _may_fail(stream: TextIOWrapper) -> bool:
-    """Tell whether a letter may be one that cannot be written; in the locale `POSIX`, most are."""
-    is_whole = stream.encoding.lower() == "utf-8"
-    return stream.errors == "strict" or (stream.errors == "surrogateescape" and not is_whole)
+def _print_all(stream: TextIOWrapper) -> None:
+    """Let a stream write bytes of names as they are, other letters that it lacks as numbers."""
+    import codecs
+
+    escaped = codecs.lookup_error("surrogateescape")
+
+    def either(error: UnicodeError) -> "tuple[str | bytes, int]":
+        try:
+            return escaped(error)
+        except UnicodeError:
+            return codecs.backslashreplace_errors(error)
+
+    codecs.register_error("sandboxfile", either)
+    stream.reconfigure(errors="sandboxfile")
 
 
 def _end_by_signals(code: "int | None" = None) -> None:

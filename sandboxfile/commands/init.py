@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,8 @@ def write(
 
     def accept(draft: Path) -> None:
         check(draft)
+        if path.exists():  # who may read it stays as it is
+            draft.chmod(stat.S_IMODE(path.stat().st_mode))
         ignored[0] = ignore(path)
 
     try:

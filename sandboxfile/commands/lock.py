@@ -262,8 +262,8 @@ def _named(file: str) -> Lock:
 
 def _check_output(args: argparse.Namespace) -> None:
     """Raise UsageError for a file that is no lock: it may be anybody's only copy."""
-    if args.output is None:
-        return
+    if args.output is None or args.output in args.files:
+        return  # a side is read as a lock anyhow, and what is wrong with it told
     with lockfile.naming():
         text = lockfile.content(Path(args.output))
     if text and not _is_lock(text, args.output):

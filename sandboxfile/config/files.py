@@ -118,12 +118,14 @@ class Files:
             name = path.relative_to(self._root)
             message = f"member `{name}` is a link, or behind one"
             self.problems.add(item, message, "members are files of the workspace itself")
-        for path, why in found.closed.items():
+        closed = {path: why for path, why in found.closed.items() if not _is_ignored(path)}
+        for path, why in closed.items():
             self.complete = False
             message = f"{quoted(finding.shown(path))} cannot be looked into for members: {why}"
-            self.problems.add(item, message, "let it be read, or name members that are not in it")
+            hint = "let it be read, have git ignore it, or name members that are not in it"
+            self.problems.add(item, message, hint)
         files = [path for path in found.files if path != self._path]
-        if not files and not found.links and not found.closed:
+        if not files and not found.links and not closed:
             self.complete = False
             message = f"no member matches {quoted(pattern)}"
             hint = finding.near_miss(self._root, found.missed)
@@ -289,6 +291,19 @@ class Files:
         message = f"`name` is missing, and the directory's name {quoted(directory)} cannot stand in"
         self.problems.add_key(file.node, message, hint)
         return None
+
+
+def _is_ignored(directory: Path) -> bool:
+    """Tell whether git ignores a directory: then it is a volume of a container, say, no member."""
+    from sandboxfile import git
+    from sandboxfile.errors import Unreachable
+    from sandboxfile.process import run
+
+    try:
+        asked = run(git.command(directory.parent, "check-ignore", "-q", directory.name))
+    except Unreachable:  # there is no git
+        return False
+    return asked.status == 0
 
 
 def _items(node: Node, key: str) -> tuple[Node, ...]:

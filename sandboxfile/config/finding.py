@@ -19,8 +19,9 @@ from sandboxfile.places import Position, Problem
 NAMES = ("novita.yaml", "novita.yml")
 _SUFFIXES = (".yaml", ".yml")
 _NEAR = 5
-# What the system answers where there is nothing, or a link that leads nowhere.
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+# What the system answers where there is nothing, or a link that leads nowhere; or cannot be.
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_ABSENT = _NOWHERE | {errno.ENAMETOOLONG}
 _SKIPPED = "node_modules"  # other people's packages, and a great many of them
 
 
@@ -40,7 +41,7 @@ def find(directory: Path, file: str | None) -> Path:
         try:
             path.stat()
         except OSError as error:
-            if error.errno not in _ABSENT:
+            if error.errno not in _NOWHERE:
                 raise ConfigError([_hidden(path, error)]) from None
             _refuse_link(path)
             raise ConfigError([_missing(path, near(path.name, _listed(path.parent)))]) from None

@@ -215,6 +215,8 @@ def _remedy(
         return f"write {{base: {text}}} if that is what it is built on"
     if "boolean" in types and text.lower() in _BOOLEANS:
         return f"write {_BOOLEANS[text.lower()]}"
+    if "boolean" in types and text in {"true", "false"}:
+        return f"write {text} without quotes"
     if "integer" in types and text.isascii() and text.isdigit():
         return f"write {int(text)} without quotes"
     if words and text not in words:

@@ -44,7 +44,7 @@ _SUITE = r"[a-z][a-z0-9-]*"
 _COMPONENT = r"[a-z][a-z0-9-]*"
 _SNAPSHOT = r"[0-9]{8}T[0-9]{6}Z"
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
-_DOTTED = r"\$\{[A-Za-z_][\w-]*(?:\.[\w-]+)+\}"
+_REPLACED = r"(?<!\$)\$\{(?:var|matrix)\.[\w-]+\}"  # elsewhere
 # Unknown names are complained of where `$` is replaced.
 _INTERPOLATED = r"\$\{(?:key|[A-Za-z_][\w-]*(?:\.[\w-]+)+)\}"
 
@@ -94,7 +94,7 @@ def _reference_name(text: str, what: str) -> Fault | None:
 
 def stated(text: str, where: str) -> Fault | None:
     """Refuse a reference in a text that is taken as it is written."""
-    found = re.search(_DOTTED, text)
+    found = re.search(_REPLACED, text)
     if found is None:
         return None
     hint = "write the text itself, or put both together where they are used"

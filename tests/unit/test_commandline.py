@@ -155,6 +155,12 @@ def test_options_may_stand_behind_where_nothing_need_follow(options: list[str]) 
         commandline.parse(["completion", "bash", *options, "build"])
 
 
+def test_an_option_without_its_value_takes_no_other_word() -> None:
+    commandline.Parser.environ = {}
+    with pytest.raises(UsageError, match="what is to be run begins behind `--`"):
+        commandline.parse(["completion", "bash", "--target"])
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [

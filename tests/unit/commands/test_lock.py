@@ -306,6 +306,7 @@ def test_git_merges_by_itself_what_one_side_has_changed(branches: Branches) -> N
         (["--merge", "n" * 300], 3, "the lock cannot be read: file name too long"),
         (["--merge", "novita.lock", "-o", "novita.yaml"], 64, "`--output novita.yaml`: this file"),
         (["--merge", "--output", "novita.yaml"], 64, "there already, and is no lock\nhint: name"),
+        (["--merge", "newer.lock", "-o", "newer.lock"], 3, "the lock has format 9; sandboxfile"),
         (["--merge", "novita.lock", "-o", "file/x"], 3, "the lock cannot be read: not a directory"),
         (["--merge", "novita.lock", "-o", "x", "--base", "absent"], 64, "there is no lock `absent"),
         (
@@ -319,6 +320,7 @@ def test_what_cannot_be_merged_is_said(
     branches: Branches, argv: list[str], code: int, said: str
 ) -> None:
     branches.user.write("file", "")
+    branches.user.write("newer.lock", "version: 9\n")
     before = {path: path.read_bytes() for path in branches.user.root.iterdir() if path.is_file()}
     ran = branches.user.run("lock", *argv)
     assert ran.code == code

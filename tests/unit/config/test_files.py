@@ -1,5 +1,7 @@
 """Several files: members, what they include, and whose defaults and paths count."""
 
+import os
+import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +180,39 @@ def test_a_directory_that_nobody_may_look_into_is_not_passed_over(
 
     message = "novita.yaml:2:11: error: `services/a` cannot be looked into for members: Permission"
     assert [str(each).startswith(message) for each in caught.value.problems] == [True]
+
+
+def test_what_git_ignores_is_passed_over_where_nobody_may_look_into_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As volumes of containers are, which lie beside members and are somebody else's."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        if os.geteuid() == 0:
+            os.chown(root, 65534, 65534)
+        monkeypatch.chdir(root)
+        monkeypatch.setenv("HOME", directory)
+        with unprivileged():
+            subprocess.run(["git", "init", "-q", "."], check=True)
+            (root / "novita.yaml").write_text("version: 1\nmembers: ['*']\nbase: alpine\n")
+            (root / ".gitignore").write_text("/data/\n")
+            for name in ("a/novita.yaml", "data/novita.yaml"):
+                (root / name).parent.mkdir()
+                (root / name).write_text(SHORT)
+            (root / "data").chmod(0)
+            templates = load.load(root / "novita.yaml").templates
+            monkeypatch.setenv("PATH", "")
+            with pytest.raises(ConfigError, match="`data` cannot be looked into"):
+                load.load(root / "novita.yaml")
+            (root / "data").chmod(0o700)  # so that it can be removed
+
+    assert [each.member for each in templates.values()] == ["", "a"]
+
+
+def test_a_name_that_is_too_long_is_no_directory(root: Path, workspace: Read) -> None:
+    (root / "services").mkdir()
+    (root / "services/long").symlink_to("x" * 300)
+    assert list(workspace(ROOT, {A: SHORT}).templates) == ["a"]
 
 
 def test_a_member_may_be_seen_from_its_own_directory(

@@ -50,6 +50,15 @@ def test_the_default_is_put_in(file: Path) -> None:
     assert found.environment == ("CHANNEL", "SIZE")
 
 
+def test_what_is_no_reference_of_ours_is_a_value_like_any_other(file: Path) -> None:
+    said = "a ${HOME} $${var.x} ${project.version} $${project.version}"
+    file.write_text(
+        f"version: 1\nname: demo\nvariables: {{v: {{default: '{said}'}}}}\nbase: alpine\n"
+        'env: {A: "${var.v}"}\n'
+    )
+    assert env(read(file)) == {"A": said}
+
+
 def test_the_environment_comes_before_the_default(file: Path) -> None:
     found = read(file, CHANNEL="prod", SIZE="4", OTHER="x")
     assert env(found)["A"] == "prod"
