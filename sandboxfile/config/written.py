@@ -66,6 +66,8 @@ def briefly(base: Base) -> str:
             return base.dockerfile.name + (f" ({base.stage})" if base.stage else "")
         case BootstrapBase():
             return f"{base.distribution} {base.suite}"
+        case _:
+            assert_never(base)
 
 
 def _given(said: Mapping[str, object]) -> _Written:

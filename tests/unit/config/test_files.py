@@ -182,6 +182,21 @@ def test_a_directory_that_nobody_may_look_into_is_not_passed_over(
     assert [str(each).startswith(message) for each in caught.value.problems] == [True]
 
 
+def test_two_files_of_a_directory_share_its_names(workspace: Read) -> None:
+    text, one = "version: 1\nmembers: [s/one.yaml, s/two.yaml]\n", "version: 1\ntemplates: {{{}}}\n"
+    named = one.format("t: {base: alpine}")
+    assert [
+        *workspace(
+            text, {"s/one.yaml": named, "s/two.yaml": one.format("u: {base: alpine}")}
+        ).templates
+    ] == ["t", "u"]
+    with pytest.raises(ConfigError) as caught:
+        workspace(text, {"s/one.yaml": named, "s/two.yaml": named})
+    assert "s/two.yaml:2:13: error: template `t` is given twice, first at s/one.yaml:2:13" in str(
+        caught.value
+    )
+
+
 def test_what_git_ignores_is_passed_over_where_nobody_may_look_into_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
