@@ -9,7 +9,7 @@ from sandboxfile.config import document, expand, finding, parser, template, valu
 from sandboxfile.config.document import Node, quoted
 from sandboxfile.config.problems import Problems
 from sandboxfile.config.scope import Scope, value
-from sandboxfile.errors import ConfigError
+from sandboxfile.errors import ConfigError, Unreachable
 from sandboxfile.frozen import dataclass, field
 from sandboxfile.places import Position, Problem
 
@@ -296,7 +296,6 @@ class Files:
 def _is_ignored(directory: Path) -> bool:
     """Tell whether git ignores a directory: then it is a volume of a container, say, no member."""
     from sandboxfile import git
-    from sandboxfile.errors import Unreachable
     from sandboxfile.process import run
 
     try:
